@@ -1,0 +1,76 @@
+# Each target sets up what it needs in .venv, from the lock files and nothing else. PYTHON picks the interpreter.
+
+PYTHON ?= python3
+UV     ?= uv
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+PIP    := $(RUN) -m pip --disable-pip-version-check --no-input -q
+# Options for the commands: make test ARGS="-k store", make demo ARGS="--base-port 9000".
+ARGS   ?=
+
+# Test processes at a time; each starts servers of its own.
+JOBS   ?= 2
+
+LOCK = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --extra postgres \
+       --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench e2e docs lock dist clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runtime ## Start the embedded city, walk a citizen's journey, stay up until Ctrl-C
+	@$(VENV)/bin/datenweg demo $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests on SQLite and PostgreSQL (installs Chromium as root on Debian)
+	@sh tests/tools/chromium.sh
+	@$(RUN) -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+lint: $(VENV)/.dev ## Check format, style, types and who imports whom
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy trust audit gateway adapters
+	@$(VENV)/bin/lint-imports --no-cache
+
+e2e: $(VENV)/.runtime ## Walk the journey once, each node a process, and write report.json
+	@$(VENV)/bin/datenweg demo --once --processes --report report.json $(ARGS)
+
+bench: $(VENV)/.dev ## Measure signed exchanges against an unsigned two-hop proxy
+	@$(RUN) -m bench $(ARGS)
+
+docs: $(VENV)/.dev ## Check that the documentation names every setting, metric, command and error
+	@$(RUN) -m pytest tests/test_docs.py -q $(ARGS)
+
+lock: ## Resolve the dependencies anew (needs uv; the only target that does)
+	$(LOCK) --upgrade -q -o requirements.lock
+	$(LOCK) --upgrade -q --group dev -o requirements-dev.lock
+
+dist: $(VENV)/.dev ## Build wheel and source archive into dist/
+	@$(RUN) -m hatchling build
+
+clean: ## Remove the environment and all caches (never data/)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "Python's venv module is incomplete (on Debian: apt-get install python3-venv)"; rm -rf $(VENV); exit 1; }
+	@# The packages run from this checkout; no build is needed for that.
+	@site=$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+	  && printf '%s\n' '$(CURDIR)' > "$$site/datenweg-checkout.pth"
+	@printf '#!/bin/sh\nexec "%s/$(VENV)/bin/python" -m gateway.cli "$$@"\n' '$(CURDIR)' > $(VENV)/bin/datenweg
+	@chmod +x $(VENV)/bin/datenweg
+	@touch $@
+
+$(VENV)/.runtime: requirements.lock | $(VENV)/.created
+	@echo "Installing what Datenweg needs to run ..."
+	@$(PIP) install --require-hashes --no-deps -r requirements.lock
+	@touch $@
+
+# The development lock holds everything of the other one, at the same versions.
+$(VENV)/.dev: requirements-dev.lock requirements.lock | $(VENV)/.created
+	@echo "Installing what tests and checks need ..."
+	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@ $(VENV)/.runtime

@@ -1,0 +1,1 @@
+"""Institutions: adapters to their backends, and sandboxes that stand in for those backends."""

@@ -1,0 +1,121 @@
+"""What a citizen gets to see: every access to their data in one month of one log, with all that it takes to check it.
+
+The bundle holds the month's key and the leaves as stored; the verifier in the browser recomputes the tag, walks the
+chain from the newest leaf to n=1, opens each commitment, and checks each leaf against the signed checkpoint. A leaf
+younger than the newest checkpoint has no proof yet; a record whose retention has ended has neither nonce nor record.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from audit.checkpoint import parse_checkpoint
+from audit.errors import RecordUnopenable
+from audit.leaf import parse_leaf
+from audit.note import parse_note
+from audit.publisher import Publisher
+from audit.record import open_record
+from audit.store import log_entry, log_head, record, subject_head
+from audit.subject_keys import SubjectKeys
+from audit.tag import MonthKey, SubjectKey, months_between
+from audit.tree_reader import inclusion_path
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One access. Hashes, nonce and record are base64; `proof` is None while no checkpoint covers the leaf."""
+
+    index: int
+    leaf: str
+    nonce: str | None
+    record: str | None
+    proof: list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessBundle:
+    """A month's accesses to one person's data, oldest first. `month_key` is None when the log knows no such person."""
+
+    version: int
+    origin: str
+    vkey: str
+    month: str
+    month_key: str | None
+    checkpoint: str
+    accesses: list[Access]
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values for `json.dumps`."""
+        return asdict(self)
+
+
+async def months_of(engine: AsyncEngine, keys: SubjectKeys, subject_ref: str, *, origin: str) -> list[str]:
+    """The months in which the log holds accesses to the person's data, oldest first."""
+    key = await keys.existing(subject_ref)
+    if key is None:
+        return []
+    async with engine.connect() as connection:
+        head = (await connection.execute(select(log_head).where(log_head.c.origin == origin))).first()
+        if head is None or head.size == 0:
+            return []
+        query = select(log_entry.c.leaf).where(log_entry.c.log == head.log, log_entry.c.idx == 0)
+        first = parse_leaf((await connection.execute(query)).scalar_one())
+        months = {key.month(origin, month).tag: month for month in months_between(first.time_ms, head.last_ms)}
+        found = (await connection.execute(select(subject_head.c.tag).where(subject_head.c.tag.in_(months)))).scalars()
+        return sorted(months[bytes(tag)] for tag in found)
+
+
+async def accesses(
+    engine: AsyncEngine, keys: SubjectKeys, subject_ref: str, month: str, *, publisher: Publisher
+) -> AccessBundle:
+    """The person's accesses of one month ("2026-11", UTC), proven against the newest published checkpoint."""
+    note = await publisher.latest()
+    key: SubjectKey | None = await keys.existing(subject_ref)
+    month_key = None if key is None else key.month(publisher.origin, month)
+    found: list[Access] = []
+    if month_key is not None:
+        size = parse_checkpoint(parse_note(note).text).size
+        async with engine.connect() as connection:
+            found = await _accesses(connection, publisher.log, month_key, size)
+    return AccessBundle(
+        version=1,
+        origin=publisher.origin,
+        vkey=publisher.verifier.text,
+        month=month,
+        month_key=None if month_key is None else b64encode(month_key.key).decode(),
+        checkpoint=note.decode(),
+        accesses=found,
+    )
+
+
+async def _accesses(connection: AsyncConnection, log: int, month_key: MonthKey, size: int) -> list[Access]:
+    joined = log_entry.outerjoin(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
+    query = (
+        select(log_entry.c.idx, log_entry.c.leaf, record.c.body)
+        .select_from(joined)
+        .where(log_entry.c.tag == month_key.tag)
+        .order_by(log_entry.c.n)
+    )
+    found = []
+    for index, leaf, body in (await connection.execute(query)).all():
+        nonce, opened = _opened(month_key, leaf, body)
+        proof = await inclusion_path(connection, log, index, size) if index < size else None
+        lines = None if proof is None else [b64encode(hashed).decode() for hashed in proof]
+        found.append(Access(index, bytes(leaf).decode(), nonce, opened, lines))
+    return found
+
+
+def _opened(month_key: MonthKey, leaf: bytes, body: bytes | None) -> tuple[str | None, str | None]:
+    if body is None:
+        return None, None
+    try:
+        nonce, opened = open_record(month_key, body, parse_leaf(leaf).commitment)
+    except RecordUnopenable:
+        # Shown as missing: the verifier tells the citizen, and `verify` the operator.
+        return None, None
+    return b64encode(nonce).decode(), b64encode(opened).decode()

@@ -1,0 +1,116 @@
+"""The public read side of the logs, as aiohttp routes under /audit.
+
+Follows C2SP tlog-tiles for checkpoint and tiles. `<log>` is the log's short name, e.g. its year. Entries are not
+public: they are pseudonymous, and whoever holds a person's key could follow them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.errors import AuditError, LogUnavailable, MalformedInput, OutOfRange
+from audit.proofs import consistency_text, leaf_proof, published_note
+from audit.publisher import Publisher
+from audit.tiles import available_width, parse_tile_path
+from audit.tree_reader import tile_bytes
+
+_CORS: Final = {"Access-Control-Allow-Origin": "*", "X-Content-Type-Options": "nosniff"}
+_FOR_EVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"} | _CORS
+_SHORT: Final = {"Cache-Control": "public, max-age=1"} | _CORS
+_MAX_NUMBER_DIGITS: Final = 16
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def add_routes(app: web.Application, engine: AsyncEngine, publishers: Mapping[str, Publisher]) -> None:
+    """Serve these logs, by short name. The publishers are the caller's to start and stop."""
+    routes = _Routes(engine, publishers)
+    for path, handler in (
+        ("/audit/logs", routes.logs),
+        ("/audit/{log}/checkpoint", routes.checkpoint),
+        ("/audit/{log}/tile/{tile:.+}", routes.tile),
+        ("/audit/{log}/proof/inclusion", routes.inclusion),
+        ("/audit/{log}/proof/consistency", routes.consistency),
+    ):
+        app.router.add_get(path, _answering(handler))
+
+
+def _answering(handler: _Handler) -> _Handler:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except MalformedInput:
+            return web.Response(status=400, text="malformed request\n", headers=_CORS)
+        except OutOfRange:
+            return web.Response(status=404, text="the log has no such thing (yet)\n", headers=_CORS)
+        except LogUnavailable:
+            return web.Response(status=503, text="nothing has been published yet\n", headers=_CORS)
+        except AuditError:
+            return web.Response(status=500, text="the log can't be read\n", headers=_CORS)
+
+    return answer
+
+
+class _Routes:
+    def __init__(self, engine: AsyncEngine, publishers: Mapping[str, Publisher]) -> None:
+        self._engine = engine
+        self._publishers = publishers
+
+    def _publisher(self, request: web.Request) -> Publisher:
+        try:
+            return self._publishers[request.match_info["log"]]
+        except KeyError:
+            raise OutOfRange("no such log") from None
+
+    async def logs(self, _request: web.Request) -> web.Response:
+        listed = [
+            {"name": name, "origin": publisher.origin, "vkey": publisher.verifier.text}
+            for name, publisher in self._publishers.items()
+        ]
+        return web.json_response({"logs": listed}, headers=_SHORT)
+
+    async def checkpoint(self, request: web.Request) -> web.Response:
+        return _text(await self._publisher(request).latest())
+
+    async def tile(self, request: web.Request) -> web.Response:
+        publisher = self._publisher(request)
+        tile = parse_tile_path(request.match_info["tile"])
+        # Only what a published checkpoint covers: a tile beyond it could still be taken back by nobody but us.
+        if tile.width > available_width(tile.level, tile.index, publisher.published.size):
+            raise OutOfRange("no such tile yet")
+        async with self._engine.connect() as connection:
+            body = await tile_bytes(connection, publisher.log, tile)
+        return web.Response(body=body, content_type="application/octet-stream", headers=_FOR_EVER)
+
+    async def inclusion(self, request: web.Request) -> web.Response:
+        publisher = self._publisher(request)
+        index = _number(request, "index")
+        async with self._engine.connect() as connection:
+            note = await publisher.latest()
+            if "size" in request.query:
+                note = await published_note(connection, publisher.log, _number(request, "size"))
+            return _text((await leaf_proof(connection, publisher.log, index, note)).encode())
+
+    async def consistency(self, request: web.Request) -> web.Response:
+        publisher = self._publisher(request)
+        old = _number(request, "old")
+        async with self._engine.connect() as connection:
+            note = await publisher.latest()
+            if "new" in request.query:
+                note = await published_note(connection, publisher.log, _number(request, "new"))
+            return _text(await consistency_text(connection, publisher.log, old, note))
+
+
+def _number(request: web.Request, name: str) -> int:
+    text = request.query.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_NUMBER_DIGITS):
+        raise MalformedInput("not a number")
+    return int(text)
+
+
+def _text(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="text/plain", charset="utf-8", headers=_SHORT)

@@ -1,0 +1,151 @@
+"""The publisher: signs a checkpoint whenever the log has grown, once a second at most.
+
+Order of durable steps: the lock file takes the new checkpoint, then the database, then the world. So a checkpoint that
+anyone has seen is in the lock file, and a database behind it refuses to start. Never signs inside an append.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.checkpoint import Checkpoint, parse_checkpoint
+from audit.errors import LogRolledBack, LogUnavailable, OutOfRange
+from audit.lock_file import read_lock_file, require_not_behind, swap_lock_file
+from audit.note import NoteKey, NoteSigner, verify_note
+from audit.store import checkpoint, log_head
+
+INTERVAL_SECONDS: Final = 1.0
+
+
+class Publisher:
+    """Publishes one log's checkpoints. Use each from one event loop; several processes may share a lock file."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        signer: NoteSigner,
+        *,
+        lock_file: Path,
+        origin: str,
+        clock_ms: Callable[[], int],
+        on_failure: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """`on_failure` is told of a publication that failed; the next second tries again."""
+        if signer.name != origin:
+            raise ValueError("a log signs under its origin")
+        self._engine = engine
+        self._signer = signer
+        self._lock_file = lock_file
+        self._origin = origin
+        self._clock_ms = clock_ms
+        self._on_failure = on_failure
+        self._note: bytes | None = None
+        self._signed: Checkpoint | None = None
+        self._log = 0
+        self._publishing = asyncio.Lock()
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def verifier(self) -> NoteKey:
+        return self._signer.verifier
+
+    @property
+    def origin(self) -> str:
+        return self._origin
+
+    @property
+    def log(self) -> int:
+        """The log's id in the store."""
+        return self._log
+
+    async def start(self) -> None:
+        """Check the database against the lock file, publish, and keep publishing. Start the sequencer first.
+
+        Raises LogRolledBack if the database is behind what was signed.
+        """
+        await self.publish()
+        self._task = asyncio.create_task(self._run(), name="publisher")
+
+    async def close(self) -> None:
+        """Publish what is there, then stop."""
+        self._stopping.set()
+        if self._task is not None:
+            await self._task
+            self._task = None
+            await self.publish()
+
+    async def latest(self) -> bytes:
+        """The newest published checkpoint, as a signed note."""
+        if self._note is None:
+            raise LogUnavailable("nothing has been published yet")
+        return self._note
+
+    @property
+    def published(self) -> Checkpoint:
+        """The newest published checkpoint. Proofs to outsiders end here, not at the log's head."""
+        if self._signed is None:
+            raise LogUnavailable("nothing has been published yet")
+        return self._signed
+
+    async def publish(self) -> bytes:
+        """Sign and publish the head now, if it has grown; durable on return. Returns the newest note.
+
+        tlog-checkpoint: never signs what is inconsistent with anything signed before, by this process or another one
+        with the same lock file. Raises LogRolledBack then.
+        """
+        async with self._publishing:
+            signed = await require_not_behind(self._engine, self._origin, self._lock_file)
+            head = await self._head()
+            if signed is not None and signed != self._signed:
+                # Signed by a process that ended before it could publish it, or by one beside us.
+                await self._publish(signed, self._lock_file.read_bytes())
+            if signed is not None and head.size == signed.size:
+                return await self.latest()
+            note = self._signer.sign(head.text)
+            await asyncio.to_thread(
+                swap_lock_file, self._lock_file, expected=read_lock_file(self._lock_file), note=note
+            )
+            await self._publish(head, note)
+            return note
+
+    async def _publish(self, signed: Checkpoint, note: bytes) -> None:
+        """Put a checkpoint that is in the lock file before the world."""
+        if parse_checkpoint(verify_note(note, [self.verifier]).text) != signed:
+            raise LogRolledBack("another publisher has signed meanwhile")
+        build: Any = postgresql_insert if self._engine.dialect.name == "postgresql" else sqlite_insert
+        row = {"log": self._log, "size": signed.size, "note": note.decode(), "published_ms": self._clock_ms()}
+        async with self._engine.begin() as connection:
+            await connection.execute(build(checkpoint).values(row).on_conflict_do_nothing())
+        self._signed, self._note = signed, note
+
+    async def _head(self) -> Checkpoint:
+        async with self._engine.connect() as connection:
+            query = select(log_head.c.log, log_head.c.size, log_head.c.root).where(log_head.c.origin == self._origin)
+            row = (await connection.execute(query)).first()
+        if row is None:
+            raise OutOfRange("no such log")
+        self._log = row.log
+        return Checkpoint(self._origin, row.size, bytes(row.root))
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), INTERVAL_SECONDS)
+            try:
+                await self.publish()
+            except Exception as error:  # noqa: BLE001 - a database that is away for a moment must not end publishing
+                self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        if self._on_failure is not None:
+            self._on_failure(error)

@@ -1,0 +1,134 @@
+"""Where persons' keys are kept: a database apart from the log, with its own backups.
+
+A person stands in it under HMAC(index key, reference), and the key is wrapped with AES-256-GCM under the
+key-encryption key, so that neither the table nor a backup of it says who is in it. Erasing a person here turns their
+tags and records in the log into noise, in backups of the log too.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, bindparam, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from audit.errors import LogUnavailable
+from audit.tag import KEY_BYTES, MonthKey, SubjectKey, month_key, month_of
+
+__all__ = ["MonthKey", "SubjectKey", "SubjectKeys", "metadata", "month_key", "month_of", "subject_key"]
+
+metadata = MetaData()
+subject_key = Table(
+    "subject_key",
+    metadata,
+    Column("ref", LargeBinary, primary_key=True),
+    # NULL once erased.
+    Column("wrapped", LargeBinary),
+    Column("erased_ms", BigInteger().with_variant(Integer, "sqlite")),
+    sqlite_strict=True,
+)
+_IV_BYTES: Final = 12
+_FIND: Final = select(subject_key.c.wrapped).where(subject_key.c.ref == bindparam("wanted"))
+
+
+class SubjectKeys:
+    """Finds, creates and erases persons' keys. Any number of callers and processes at once."""
+
+    def __init__(self, engine: AsyncEngine, kek: bytes, index_key: bytes, *, cached: int = 10_000) -> None:
+        if len(kek) != KEY_BYTES or len(index_key) != KEY_BYTES:
+            raise ValueError("the key-encryption key and the index key have 32 bytes")
+        self._engine = engine
+        self._wrapper = AESGCM(kek)
+        self._index_key = index_key
+        self._cached = cached
+        self._cache: OrderedDict[bytes, SubjectKey] = OrderedDict()
+
+    async def create_schema(self) -> None:
+        """Create the table if it doesn't exist."""
+        async with self._engine.begin() as connection:
+            await connection.run_sync(metadata.create_all)
+
+    async def key_for(self, subject_ref: str) -> SubjectKey:
+        """The person's key, created on first use; durable on return."""
+        ref = self._ref(subject_ref)
+        known = self._cached_key(ref)
+        if known is not None:
+            return known
+        async with self._engine.begin() as connection:
+            wrapped = (await connection.execute(_FIND, {"wanted": ref})).scalar()
+            if wrapped is None:
+                wrapped = await self._create(connection, ref)
+        return self._remember(ref, wrapped)
+
+    async def existing(self, subject_ref: str) -> SubjectKey | None:
+        """The person's key, or None if there is none (any more)."""
+        ref = self._ref(subject_ref)
+        known = self._cached_key(ref)
+        if known is not None:
+            return known
+        async with self._engine.connect() as connection:
+            wrapped = (await connection.execute(_FIND, {"wanted": ref})).scalar()
+        return None if wrapped is None else self._remember(ref, wrapped)
+
+    async def erase(self, subject_ref: str, *, at_ms: int) -> None:
+        """Destroy the person's key; irrevocable on return. Other processes drop theirs when their cache does."""
+        ref = self._ref(subject_ref)
+        self._cache.pop(ref, None)
+        async with self._engine.begin() as connection:
+            gone = update(subject_key).where(subject_key.c.ref == ref).values(wrapped=None, erased_ms=at_ms)
+            await connection.execute(gone)
+        self._cache.pop(ref, None)
+        if self._engine.dialect.name == "sqlite":
+            async with self._engine.connect() as connection:
+                # The write-ahead log still holds the page with the old key.
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    async def everyone(self) -> AsyncIterator[SubjectKey]:
+        """Every key there is, for an auditor who verifies a whole log."""
+        async with self._engine.connect() as connection:
+            query = select(subject_key.c.ref, subject_key.c.wrapped).where(subject_key.c.wrapped.is_not(None))
+            for ref, wrapped in await connection.execute(query):
+                yield self._unwrap(ref, wrapped)
+
+    def _ref(self, subject_ref: str) -> bytes:
+        return hmac.digest(self._index_key, subject_ref.encode(), "sha256")
+
+    def _cached_key(self, ref: bytes) -> SubjectKey | None:
+        known = self._cache.get(ref)
+        if known is not None:
+            self._cache.move_to_end(ref)
+        return known
+
+    def _unwrap(self, ref: bytes, wrapped: bytes) -> SubjectKey:
+        try:
+            return SubjectKey(self._wrapper.decrypt(wrapped[:_IV_BYTES], wrapped[_IV_BYTES:], ref))
+        except InvalidTag:
+            raise LogUnavailable("a subject key does not open under this key-encryption key") from None
+
+    def _remember(self, ref: bytes, wrapped: bytes) -> SubjectKey:
+        key = self._unwrap(ref, wrapped)
+        self._cache[ref] = key
+        if len(self._cache) > self._cached:
+            self._cache.popitem(last=False)
+        return key
+
+    async def _create(self, connection: AsyncConnection, ref: bytes) -> bytes:
+        iv = os.urandom(_IV_BYTES)
+        wrapped = iv + self._wrapper.encrypt(iv, os.urandom(KEY_BYTES), ref)
+        # Another process may be creating it as well: the first wins, both read its key.
+        build: Any = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
+        new = build(subject_key).values(ref=ref, wrapped=wrapped)
+        revive = {"wrapped": new.excluded.wrapped, "erased_ms": None}
+        await connection.execute(
+            new.on_conflict_do_update(index_elements=["ref"], set_=revive, where=subject_key.c.wrapped.is_(None))
+        )
+        stored: bytes = (await connection.execute(_FIND, {"wanted": ref})).scalar_one()
+        return stored

@@ -1,0 +1,90 @@
+"""Reads a stored log's tree: tiles, partial tiles, roots, proofs.
+
+Below the head's size nothing ever changes, so reads need no lock and no transaction: the size is read first, everything
+else below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from audit.errors import LogInconsistent, OutOfRange
+from audit.merkle import EMPTY_ROOT, HASH_BYTES, Range, consistency_ranges, inclusion_ranges, leaf_hash, root_of
+from audit.store import log_entry, log_head, log_tile
+from audit.tiles import TILE_BYTES, WIDTH, TileId, hash_of_range, hashes_in, tiles_for_range
+
+
+async def size_of(connection: AsyncConnection, log: int) -> int:
+    """The log's size now."""
+    size = (await connection.execute(select(log_head.c.size).where(log_head.c.log == log))).scalar()
+    if size is None:
+        raise OutOfRange("no such log")
+    return int(size)
+
+
+async def tile_bytes(connection: AsyncConnection, log: int, tile: TileId) -> bytes:
+    """A tile's hashes; a partial one is made from what is below it. The caller checks it against the log's size."""
+    where = (log_tile.c.log == log, log_tile.c.level == tile.level, log_tile.c.idx == tile.index)
+    body = (await connection.execute(select(log_tile.c.body).where(*where))).scalar()
+    if body is None:
+        if tile.width == WIDTH:
+            raise OutOfRange("no such tile")
+        body = await _partial(connection, log, tile)
+    return bytes(body[: tile.width * HASH_BYTES])
+
+
+async def _partial(connection: AsyncConnection, log: int, tile: TileId) -> bytes:
+    first, end = tile.index * WIDTH, tile.index * WIDTH + tile.width
+    if tile.level == 0:
+        where = (log_entry.c.log == log, log_entry.c.idx >= first, log_entry.c.idx < end)
+        leaves = (await connection.execute(select(log_entry.c.leaf).where(*where).order_by(log_entry.c.idx))).scalars()
+        hashes = [leaf_hash(leaf) for leaf in leaves]
+    else:
+        below = (
+            log_tile.c.log == log,
+            log_tile.c.level == tile.level - 1,
+            log_tile.c.idx >= first,
+            log_tile.c.idx < end,
+        )
+        bodies = (await connection.execute(select(log_tile.c.body).where(*below).order_by(log_tile.c.idx))).scalars()
+        hashes = [root_of(hashes_in(body)) for body in bodies]
+    if len(hashes) != tile.width:
+        raise OutOfRange("no such tile yet")
+    return b"".join(hashes)
+
+
+async def hashes_of_ranges(connection: AsyncConnection, log: int, ranges: Sequence[Range], size: int) -> list[bytes]:
+    """The hash of each leaf range, in a tree of this size."""
+    wanted: Iterable[TileId] = {tile for start, end in ranges for tile in tiles_for_range(start, end, size)}
+    tiles = {tile: await tile_bytes(connection, log, tile) for tile in wanted}
+    if any(len(body) != min(tile.width * HASH_BYTES, TILE_BYTES) for tile, body in tiles.items()):
+        raise LogInconsistent("a stored tile is too short")
+    return [hash_of_range(start, end, size, tiles) for start, end in ranges]
+
+
+async def root_at(connection: AsyncConnection, log: int, size: int) -> bytes:
+    """The root that the log had at this size."""
+    if size == 0:
+        return EMPTY_ROOT
+    await _require_size(connection, log, size)
+    return (await hashes_of_ranges(connection, log, [(0, size)], size))[0]
+
+
+async def inclusion_path(connection: AsyncConnection, log: int, index: int, size: int) -> list[bytes]:
+    """The inclusion proof of a leaf in the tree of this size."""
+    await _require_size(connection, log, size)
+    return await hashes_of_ranges(connection, log, inclusion_ranges(index, size), size)
+
+
+async def consistency_path(connection: AsyncConnection, log: int, old: int, new: int) -> list[bytes]:
+    """The proof that the tree of size `old` is a prefix of the tree of size `new`."""
+    await _require_size(connection, log, new)
+    return await hashes_of_ranges(connection, log, consistency_ranges(old, new), new)
+
+
+async def _require_size(connection: AsyncConnection, log: int, size: int) -> None:
+    if not 0 <= size <= await size_of(connection, log):
+        raise OutOfRange("the log is smaller than this size")

@@ -1,0 +1,237 @@
+"""Verifies a whole log from its rows: trusts nothing that is stored, recomputes everything.
+
+Leaves, indices, times, persons' chains, tiles, roots, every published checkpoint, records against their commitments (of
+persons whose keys are given), and the message log's digests and links. Reads one snapshot, so it may run beside a live
+sequencer. Returns what it found; an empty list of findings is a sound log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from audit.checkpoint import parse_checkpoint
+from audit.errors import AuditError, LogInconsistent, MalformedInput, RecordUnopenable
+from audit.leaf import NO_PREVIOUS, Leaf, parse_leaf
+from audit.merkle import leaf_hash
+from audit.note import NoteKey, parse_note, verify_note
+from audit.record import open_record
+from audit.store import checkpoint, log_entry, log_head, log_tile, record, subject_head
+from audit.subject_keys import SubjectKeys
+from audit.tag import MonthKey, months_between
+from audit.tiles import TreeEdge
+from audit.verify_messages import verify_messages
+
+_CHUNK: Final = 2048
+# More findings than anyone reads; the count goes on.
+_MAX_FINDINGS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One contradiction. `index` is that of the entry, tile or message concerned."""
+
+    code: str
+    index: int | None = None
+
+
+@dataclass(slots=True)
+class LogReport:
+    """What `verify_log` saw of one log."""
+
+    origin: str
+    size: int
+    root: bytes
+    messages: int
+    records_opened: int = 0
+    checkpoints: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    findings_total: int = 0
+
+    def found(self, code: str, index: int | None = None) -> None:
+        """Note a contradiction."""
+        self.findings_total += 1
+        if len(self.findings) < _MAX_FINDINGS:
+            self.findings.append(Finding(code, index))
+
+    def require_sound(self) -> LogReport:
+        """This report, if it has no findings; raises LogInconsistent otherwise."""
+        if self.findings_total:
+            raise LogInconsistent(f"{self.findings_total} contradictions, the first: {self.findings[0].code}")
+        return self
+
+
+async def verify_log(
+    engine: AsyncEngine,
+    *,
+    origin: str,
+    keys: SubjectKeys | None = None,
+    verifiers: tuple[NoteKey, ...] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> LogReport:
+    """Recompute the log named `origin`. `progress` is told (entries done, entries in all)."""
+    async with engine.connect() as connection:
+        # One snapshot for everything that follows.
+        if connection.dialect.name == "postgresql":
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+        else:
+            await connection.exec_driver_sql("BEGIN")
+        head = (await connection.execute(select(log_head).where(log_head.c.origin == origin))).first()
+        if head is None:
+            raise LogInconsistent("no such log")
+        report = LogReport(origin, head.size, bytes(head.root), head.messages)
+        await _Verification(connection, head, report, verifiers, progress).run(keys)
+        await verify_messages(connection, head, report.found)
+        await connection.rollback()
+    return report
+
+
+class _Verification:
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        head: Row[Any],
+        report: LogReport,
+        verifiers: tuple[NoteKey, ...],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._connection = connection
+        self._head = head
+        self._report = report
+        self._verifiers = verifiers
+        self._progress = progress
+        self._edge = TreeEdge()
+        self._chains: dict[bytes, tuple[int, bytes]] = {}
+        self._months: dict[bytes, MonthKey] = {}
+        self._signed: dict[int, bytes] = {}
+        self._last_ms = 0
+        self._tiles = 0
+
+    async def run(self, keys: SubjectKeys | None) -> None:
+        await self._read_checkpoints()
+        if keys is not None:
+            await self._read_keys(keys)
+        self._compare_checkpoint()
+        for start in range(0, self._head.size, _CHUNK):
+            await self._entries(start, min(start + _CHUNK, self._head.size))
+            if self._progress is not None:
+                self._progress(min(start + _CHUNK, self._head.size), self._head.size)
+        await self._finish()
+
+    async def _entries(self, start: int, end: int) -> None:
+        joined = log_entry.outerjoin(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
+        query = (
+            select(log_entry.c.idx, log_entry.c.leaf, log_entry.c.tag, log_entry.c.n, record.c.body)
+            .select_from(joined)
+            .where(log_entry.c.log == self._head.log, log_entry.c.idx >= start, log_entry.c.idx < end)
+            .order_by(log_entry.c.idx)
+        )
+        expected = start
+        for row in await self._connection.execute(query):
+            if row.idx != expected:
+                self._report.found("entry_missing", expected)
+                expected = row.idx
+            await self._entry(row)
+            expected += 1
+        if expected != end:
+            self._report.found("entry_missing", expected)
+
+    async def _entry(self, row: Any) -> None:
+        hashed = leaf_hash(row.leaf)
+        try:
+            self._leaf(row, parse_leaf(row.leaf), hashed)
+        except MalformedInput:
+            self._report.found("leaf_malformed", row.idx)
+        for tile, body in self._edge.append(hashed):
+            self._tiles += 1
+            where = (log_tile.c.log == self._head.log, log_tile.c.level == tile.level, log_tile.c.idx == tile.index)
+            if (await self._connection.execute(select(log_tile.c.body).where(*where))).scalar() != body:
+                self._report.found("tile_differs", row.idx)
+        self._compare_checkpoint()
+
+    def _leaf(self, row: Any, leaf: Leaf, hashed: bytes) -> None:
+        if leaf.time_ms < self._last_ms:
+            self._report.found("time_runs_backwards", row.idx)
+        self._last_ms = max(self._last_ms, leaf.time_ms)
+        month: MonthKey | None = None
+        if leaf.chain is None:
+            if row.tag is not None or row.n is not None:
+                self._report.found("index_columns_differ", row.idx)
+        else:
+            if (row.tag, row.n) != (leaf.chain.tag, leaf.chain.number):
+                self._report.found("index_columns_differ", row.idx)
+            number, previous = self._chains.get(leaf.chain.tag, (0, NO_PREVIOUS))
+            if (leaf.chain.number, leaf.chain.previous) != (number + 1, previous):
+                self._report.found("person_chain_broken", row.idx)
+            self._chains[leaf.chain.tag] = (leaf.chain.number, hashed)
+            month = self._months.get(leaf.chain.tag)
+            if month is None:
+                return
+        if row.body is not None:
+            try:
+                open_record(month, row.body, leaf.commitment)
+                self._report.records_opened += 1
+            except RecordUnopenable:
+                self._report.found("record_does_not_open", row.idx)
+
+    def _compare_checkpoint(self) -> None:
+        signed = self._signed.pop(self._edge.size, None)
+        if signed is not None and signed != self._edge.root():
+            self._report.found("checkpoint_root_differs", self._edge.size)
+
+    async def _read_checkpoints(self) -> None:
+        query = select(checkpoint.c.size, checkpoint.c.note).where(checkpoint.c.log == self._head.log)
+        for size, note in await self._connection.execute(query):
+            self._report.checkpoints += 1
+            try:
+                data = note.encode()
+                text = verify_note(data, self._verifiers).text if self._verifiers else parse_note(data).text
+                signed = parse_checkpoint(text)
+            except AuditError:
+                self._report.found("checkpoint_signature_invalid", size)
+                continue
+            if (signed.origin, signed.size) != (self._head.origin, size):
+                self._report.found("checkpoint_differs", size)
+            self._signed[size] = signed.root
+
+    async def _read_keys(self, keys: SubjectKeys) -> None:
+        if not self._head.size:
+            return
+        query = select(log_entry.c.leaf).where(log_entry.c.log == self._head.log).order_by(log_entry.c.idx).limit(1)
+        try:
+            first = parse_leaf((await self._connection.execute(query)).scalar_one())
+        except MalformedInput:
+            return
+        months = months_between(min(first.time_ms, self._head.last_ms), self._head.last_ms)
+        async for key in keys.everyone():
+            for month in months:
+                made = key.month(self._head.origin, month)
+                self._months[made.tag] = made
+
+    async def _finish(self) -> None:
+        head, edge, report = self._head, self._edge, self._report
+        if edge.size != head.size or edge.root() != head.root:
+            report.found("root_differs")
+        # The head's time may be later: a batch of messages without leaves moves it on too.
+        if self._last_ms > head.last_ms:
+            report.found("time_runs_backwards")
+        for size in self._signed:
+            report.found("checkpoint_beyond_log", size)
+        tiles = await self._count(select(func.count()).select_from(log_tile).where(log_tile.c.log == head.log))
+        entries = await self._count(select(func.count()).select_from(log_entry).where(log_entry.c.log == head.log))
+        if tiles != self._tiles:
+            report.found("tiles_too_many")
+        if entries > head.size:
+            report.found("entries_beyond_head")
+        query = select(subject_head.c.tag, subject_head.c.n, subject_head.c.head).where(subject_head.c.log == head.log)
+        heads = {bytes(tag): (n, bytes(newest)) for tag, n, newest in await self._connection.execute(query)}
+        if heads != self._chains:
+            report.found("subject_heads_differ")
+
+    async def _count(self, query: Select[Any]) -> int:
+        return int((await self._connection.execute(query)).scalar_one())

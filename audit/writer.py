@@ -1,0 +1,249 @@
+"""The database edge of the sequencer: one batch, one transaction.
+
+Written against a synchronous SQLAlchemy connection, so that the same code serves SQLite and, through `run_sync`,
+asyncpg. The row in `log_head` is locked first and names the size and root that everything else must agree with:
+another process may have appended since, and then its entries are replayed by the same path as our own.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, Table, any_, bindparam, func, insert, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine import Dialect, Row
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.types import LargeBinary
+
+from audit.batch import Batch, Heads, LogState, Step, compute_batch, tags_of
+from audit.errors import AuditError, LogInconsistent, LogRolledBack
+from audit.merkle import EMPTY_ROOT, leaf_hash, root_of
+from audit.message_log import NO_LINK
+from audit.store import log_entry, log_head, log_tile, message_attachment, message_record, record, subject_head
+from audit.tiles import WIDTH, TreeEdge, hashes_in
+
+# Beyond this many entries of other writers, reading whole tiles beats replaying leaves.
+_CATCH_UP: Final = 4096
+_LOCK_HEAD: Final = select(log_head).where(log_head.c.origin == bindparam("name")).with_for_update()
+_MOVE_HEAD: Final = (
+    update(log_head)
+    .where(log_head.c.log == bindparam("key"))
+    .values({name: bindparam(f"new_{name}") for name in ("size", "root", "last_ms", "messages", "message_link")})
+)
+_HEADS: Final = select(subject_head.c.tag, subject_head.c.n, subject_head.c.head)
+_HEADS_IN: Final = _HEADS.where(subject_head.c.tag.in_(bindparam("tags", expanding=True)))
+# One array instead of a list: the same statement for any number of tags.
+_HEADS_ANY: Final = _HEADS.where(subject_head.c.tag == any_(bindparam("tags", type_=ARRAY(LargeBinary))))
+
+
+class OutcomeUnknown(AuditError):
+    """The commit itself failed: the batch may or may not be durable. `LogWriter.settle` finds out."""
+
+    def __init__(self, survivors: list[Step], batch: Batch) -> None:
+        super().__init__("the commit failed")
+        self.survivors = survivors
+        self.batch = batch
+
+
+class LogWriter:
+    """Writes the batches of one log. One caller at a time; several processes may share a PostgreSQL database."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._state: LogState | None = None
+
+    def open(self, connection: Connection) -> LogState:
+        """The log as it is stored, created empty if there is none. Raises LogInconsistent if its root is wrong."""
+        with connection.begin():
+            missing = connection.execute(_LOCK_HEAD, {"name": self._origin}).first() is None
+        if missing:
+            # Another process may be creating it at this moment; then its row is as good as ours.
+            with suppress(IntegrityError), connection.begin():
+                _create_head(connection, self._origin)
+        with connection.begin():
+            self._state = None
+            return self._lock(connection)
+
+    def write(self, connection: Connection, steps: list[Step], now_ms: int) -> tuple[list[Step], Batch]:
+        """Append the steps; durable on return. Returns the steps that are in the log, and their batch.
+
+        A step that failed alone has its `failure` set. Raises OutcomeUnknown if the commit failed; any other exception
+        means that nothing was written.
+        """
+        try:
+            return self._write(connection, steps, now_ms, careful=False)
+        except IntegrityError:
+            # Rare: a replay key that is already stored. Ask for such keys first, and leave their steps out.
+            return self._write(connection, [step for step in steps if step.failure is None], now_ms, careful=True)
+
+    def _write(
+        self, connection: Connection, steps: list[Step], now_ms: int, *, careful: bool
+    ) -> tuple[list[Step], Batch]:
+        transaction = connection.begin()
+        try:
+            state = self._lock(connection)
+            # I4: time never runs backwards in the log.
+            time_ms = max(now_ms, state.last_ms)
+            heads = _heads(connection, tags_of(steps, state.origin, time_ms))
+            survivors, batch = compute_batch(state, steps, heads, time_ms)
+            if careful and (taken := _taken(connection, batch)):
+                survivors, batch = compute_batch(state, survivors, heads, time_ms, taken)
+            if not survivors:
+                transaction.rollback()
+                return survivors, batch
+            _insert_batch(connection, batch)
+        except BaseException:
+            transaction.rollback()
+            raise
+        try:
+            transaction.commit()
+        except Exception as error:
+            self._state = None
+            raise OutcomeUnknown(survivors, batch) from error
+        self._state = batch.state
+        return survivors, batch
+
+    def settle(self, connection: Connection, batch: Batch) -> bool:
+        """After OutcomeUnknown, on a fresh connection (I8): is the batch in the log? Reloads the state either way."""
+        state = self.open(connection)
+        if batch.entries:
+            _, index, leaf, *_ = batch.entries[-1]
+            entry = select(log_entry.c.leaf).where(log_entry.c.log == state.log, log_entry.c.idx == index)
+            return _stored(connection, entry) == bytes(leaf)
+        if batch.messages:
+            _, number, *_, link, _ = batch.messages[-1]
+            where = (message_record.c.log == state.log, message_record.c.id == number)
+            return _stored(connection, select(message_record.c.link).where(*where)) == bytes(link)
+        return True
+
+    def _lock(self, connection: Connection) -> LogState:
+        """Lock the head row; bring the state in memory up to it."""
+        head = connection.execute(_LOCK_HEAD, {"name": self._origin}).first()
+        if head is None:
+            raise LogRolledBack("the log is gone from its database")
+        state = self._state
+        if state is not None and (state.size, state.root, state.messages) == (head.size, head.root, head.messages):
+            return state
+        edge = _edge_at(connection, head, state)
+        if edge.root() != head.root:
+            raise LogInconsistent("the stored entries do not give the stored root")
+        self._state = LogState(
+            head.log, head.origin, edge, head.root, head.last_ms, head.messages, bytes(head.message_link)
+        )
+        return self._state
+
+
+def _create_head(connection: Connection, origin: str) -> None:
+    number = (connection.execute(select(func.max(log_head.c.log))).scalar() or 0) + 1
+    row = (number, origin, 0, EMPTY_ROOT, 0, 0, NO_LINK)
+    connection.execute(insert(log_head).values(row))
+
+
+def _edge_at(connection: Connection, head: Row[Any], known: LogState | None) -> TreeEdge:
+    """The tree's right edge at the head: replayed from a known state if that is near, else read from tiles."""
+    if known is not None and known.size <= head.size <= known.size + _CATCH_UP:
+        edge = known.edge.copy()
+    else:
+        if known is not None and known.size > head.size:
+            raise LogRolledBack("the database is behind this process")
+        edge = TreeEdge.from_partial_tiles(head.size, _partial_tiles(connection, head))
+        if edge.size == head.size:
+            return edge
+    rows = connection.execute(
+        select(log_entry.c.leaf)
+        .where(log_entry.c.log == head.log, log_entry.c.idx >= edge.size, log_entry.c.idx < head.size)
+        .order_by(log_entry.c.idx)
+    )
+    for (leaf,) in rows:
+        edge.append(leaf_hash(leaf))
+    if edge.size != head.size:
+        raise LogInconsistent("entries are missing")
+    return edge
+
+
+def _partial_tiles(connection: Connection, head: Row[Any]) -> list[list[bytes]]:
+    """Each level's partial tile: level 0 from the entries, the others from the full tiles below."""
+    partials = []
+    level = 0
+    while level == 0 or head.size >> (8 * level):
+        width = head.size >> (8 * level)
+        first = width - width % WIDTH
+        if level == 0:
+            where = (log_entry.c.log == head.log, log_entry.c.idx >= first, log_entry.c.idx < head.size)
+            query = select(log_entry.c.leaf).where(*where).order_by(log_entry.c.idx)
+            partials.append([leaf_hash(leaf) for (leaf,) in connection.execute(query)])
+        else:
+            tile = (log_tile.c.log == head.log, log_tile.c.level == level - 1)
+            here = (*tile, log_tile.c.idx >= first, log_tile.c.idx < width)
+            below = connection.execute(select(log_tile.c.body).where(*here).order_by(log_tile.c.idx))
+            partials.append([root_of(hashes_in(body)) for (body,) in below])
+        level += 1
+    return partials
+
+
+def _heads(connection: Connection, tags: list[bytes]) -> Heads:
+    if not tags:
+        return {}
+    query = _HEADS_ANY if connection.dialect.name == "postgresql" else _HEADS_IN
+    heads: Heads = {}
+    # SQLite takes 32,766 parameters; far fewer keep the statement small.
+    for at in range(0, len(tags), 1000):
+        rows = connection.execute(query, {"tags": tags[at : at + 1000]})
+        heads.update({tag: (number, head) for tag, number, head in rows})
+    return heads
+
+
+def _taken(connection: Connection, batch: Batch) -> set[bytes]:
+    """The batch's replay keys that are already stored."""
+    keys = [row[-1] for row in batch.messages if row[-1] is not None]
+    taken: set[bytes] = set()
+    for at in range(0, len(keys), 1000):
+        query = select(message_record.c.unique_key).where(message_record.c.unique_key.in_(keys[at : at + 1000]))
+        taken.update(connection.execute(query).scalars())
+    return taken
+
+
+def _insert_batch(connection: Connection, batch: Batch) -> None:
+    state, dialect = batch.state, connection.dialect
+    for table, rows in (
+        (message_record, batch.messages),
+        (message_attachment, batch.attachments),
+        (log_entry, batch.entries),
+        (record, batch.records),
+        (log_tile, batch.tiles),
+    ):
+        if rows:
+            connection.exec_driver_sql(_insert_sql(table, dialect), rows)
+    if batch.heads:
+        connection.exec_driver_sql(_upsert_heads_sql(dialect), batch.heads)
+    moved = {
+        "key": state.log,
+        "new_size": state.size,
+        "new_root": state.root,
+        "new_last_ms": state.last_ms,
+        "new_messages": state.messages,
+        "new_message_link": state.message_link,
+    }
+    connection.execute(_MOVE_HEAD, moved)
+
+
+@cache
+def _insert_sql(table: Table, dialect: Dialect) -> str:
+    return str(insert(table).compile(dialect=dialect))
+
+
+@cache
+def _upsert_heads_sql(dialect: Dialect) -> str:
+    build: Any = postgresql_insert if dialect.name == "postgresql" else sqlite_insert
+    new = build(subject_head)
+    newer = {"n": new.excluded.n, "head": new.excluded.head}
+    return str(new.on_conflict_do_update(index_elements=["tag"], set_=newer).compile(dialect=dialect))
+
+
+def _stored(connection: Connection, query: Select[bytes]) -> bytes | None:
+    with connection.begin():
+        return connection.execute(query).scalar()

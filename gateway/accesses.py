@@ -1,0 +1,43 @@
+"""Reads this gateway's own access log for one person: for the built-in service, and for the citizen's pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.access import accesses
+from audit.publisher import Publisher
+from audit.subject_keys import SubjectKeys
+
+
+class OwnAccesses:
+    """The accesses to a person's data that this gateway recorded, with their proofs."""
+
+    def __init__(self, engine: AsyncEngine, keys: SubjectKeys, publisher: Publisher) -> None:
+        self._engine = engine
+        self._keys = keys
+        self._publisher = publisher
+
+    async def read(self, subject_ref: str, month: str) -> bytes:
+        """One month's bundle as JSON; an empty one for a person that the log doesn't know. Raises AuditError."""
+        return json.dumps(await self.bundle(subject_ref, month), separators=(",", ":")).encode()
+
+    async def bundle(self, subject_ref: str, month: str) -> dict[str, Any]:
+        """One month's bundle as plain values. Raises AuditError."""
+        found = await accesses(self._engine, self._keys, subject_ref, month, publisher=self._publisher)
+        return found.as_json()
+
+
+class CitizenAccesses:
+    """The same for the citizen's application, which asks for values and takes None for an empty month."""
+
+    def __init__(self, own: OwnAccesses) -> None:
+        self._own = own
+
+    async def read(self, subject_ref: str, month: str) -> Mapping[str, Any] | None:
+        """One month's bundle. Raises AuditError."""
+        bundle = await self._own.bundle(subject_ref, month)
+        return bundle if bundle["accesses"] else None

@@ -1,0 +1,215 @@
+"""Reads an OpenAPI 3 description strictly enough to trust its list of operations (OpenAPI 3.0.4 and 3.1.1, section 4).
+
+Checked: version, info, paths, operations with their responses, unique operationIds, path parameters that the template
+names, references inside the document. Schemas stay as they are: the gateway carries messages and doesn't validate them.
+JSON or YAML; bounded in size, depth and number of nodes, aliases counted each time they are used.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.admin.errors import InvalidDescription
+
+MAX_BYTES: Final = 1 << 20
+_MAX_NODES: Final = 100_000
+_MAX_DEPTH: Final = 64
+_METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+_PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
+_STATUS: Final = re.compile(r"[1-5](?:[0-9]{2}|XX)|default")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a REST service: what the citizen app calls below the service's path."""
+
+    method: str
+    path: str
+    operation_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAPIDescription:
+    """A checked description."""
+
+    title: str
+    version: str
+    operations: tuple[Operation, ...]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class _Info(_Part):
+    title: str = Field(min_length=1)
+    version: str
+
+
+class _Reference(_Part):
+    ref: str = Field(alias="$ref")
+
+
+class _Parameter(_Part):
+    name: str
+    location: Literal["query", "header", "path", "cookie"] = Field(alias="in")
+    required: bool = False
+
+
+class _Response(_Part):
+    description: str
+
+
+class _Operation(_Part):
+    operation_id: str | None = Field(None, alias="operationId")
+    parameters: list[_Reference | _Parameter] = []
+    responses: dict[str, _Reference | _Response] = {}
+
+
+class _PathItem(_Part):
+    parameters: list[_Reference | _Parameter] = []
+    get: _Operation | None = None
+    put: _Operation | None = None
+    post: _Operation | None = None
+    delete: _Operation | None = None
+    options: _Operation | None = None
+    head: _Operation | None = None
+    patch: _Operation | None = None
+    trace: _Operation | None = None
+
+    def operations(self) -> Iterator[tuple[str, _Operation]]:
+        for method in _METHODS:
+            operation: _Operation | None = getattr(self, method)
+            if operation is not None:
+                yield method, operation
+
+
+class _Document(_Part):
+    openapi: str = Field(pattern=r"^3\.[01]\.\d+$")
+    info: _Info
+    paths: dict[str, _PathItem] = {}
+
+
+def parse_openapi(data: bytes) -> OpenAPIDescription:
+    """The description in `data` (JSON or YAML). Raises InvalidDescription, which names the place."""
+    tree = _load(data)
+    pointers = set(_references(tree))
+    try:
+        document = _Document.model_validate(tree)
+        operations = tuple(_operations(document, tree))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "/".join(map(str, first["loc"])) or "document"
+        raise InvalidDescription(f"OpenAPI: {place}: {first['msg']}") from None
+    if not operations:
+        raise InvalidDescription("OpenAPI: no operation under `paths`")
+    _check_unique(operations)
+    for pointer in sorted(pointers):
+        _resolve(tree, pointer)
+    return OpenAPIDescription(document.info.title, document.info.version, operations)
+
+
+def _load(data: bytes) -> Any:
+    if len(data) > MAX_BYTES:
+        raise InvalidDescription(f"OpenAPI: larger than {MAX_BYTES} bytes")
+    try:
+        text = data.decode("utf-8-sig")
+        tree = json.loads(text) if text.lstrip().startswith("{") else _load_yaml(text)
+    except (ValueError, RecursionError, yaml.YAMLError):
+        raise InvalidDescription("OpenAPI: neither JSON nor YAML") from None
+    # A few aliases of aliases stand for more nodes than memory holds: count them as a reader meets them.
+    waiting = [(tree, 0)]
+    seen = 0
+    while waiting:
+        node, depth = waiting.pop()
+        seen += 1
+        if seen > _MAX_NODES or depth > _MAX_DEPTH:
+            raise InvalidDescription("OpenAPI: too many or too deeply nested values")
+        if isinstance(node, dict):
+            waiting.extend((child, depth + 1) for child in node.values())
+        elif isinstance(node, list):
+            waiting.extend((child, depth + 1) for child in node)
+    return tree
+
+
+def _load_yaml(text: str) -> Any:
+    # libyaml's loader recurses in C, without a limit: look at the depth in its flat stream of events first.
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, yaml.CSafeLoader)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH or number > 2 * _MAX_NODES:
+            raise InvalidDescription("OpenAPI: too many or too deeply nested values")
+    return yaml.load(text, yaml.CSafeLoader)
+
+
+def _operations(document: _Document, tree: Any) -> Iterator[Operation]:
+    for path, item in document.paths.items():
+        if path.startswith("x-"):  # section 4.9: extensions may stand beside the paths
+            continue
+        if not path.startswith("/"):
+            raise InvalidDescription(f"OpenAPI: paths/{path}: a path starts with '/'")
+        for method, operation in item.operations():
+            place = f"OpenAPI: paths/{path}/{method}"
+            if not operation.responses:
+                raise InvalidDescription(f"{place}: an operation has at least one response")
+            if bad := [status for status in operation.responses if not _STATUS.fullmatch(status)]:
+                raise InvalidDescription(f"{place}: {bad[0]!r} is not a response status")
+            parameters = [_resolved(tree, parameter) for parameter in item.parameters + operation.parameters]
+            named = {parameter.name for parameter in parameters if parameter.location == "path"}
+            if missing := set(_PLACEHOLDER.findall(path)) - named:
+                raise InvalidDescription(f"{place}: path parameter {min(missing)!r} is not declared")
+            yield Operation(method.upper(), path, operation.operation_id)
+
+
+def _check_unique(operations: tuple[Operation, ...]) -> None:
+    seen: set[str] = set()
+    for operation in operations:
+        if operation.operation_id is None:
+            continue
+        if operation.operation_id in seen:
+            raise InvalidDescription(f"OpenAPI: operationId {operation.operation_id!r} is used twice")
+        seen.add(operation.operation_id)
+
+
+def _resolved(tree: Any, parameter: _Reference | _Parameter) -> _Parameter:
+    if isinstance(parameter, _Reference):
+        return _Parameter.model_validate(_resolve(tree, parameter.ref))
+    return parameter
+
+
+def _references(tree: Any) -> Iterator[str]:
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("$ref"), str):
+                yield node["$ref"]
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+
+
+def _resolve(tree: Any, pointer: str) -> Any:
+    """What a local reference names (RFC 6901). References to other documents aren't followed: nothing is fetched."""
+    if not pointer.startswith("#/"):
+        raise InvalidDescription(f"OpenAPI: {pointer!r} leaves the document; put everything into one file")
+    node = tree
+    for part in pointer[2:].split("/"):
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, dict) and key in node:
+            node = node[key]
+        elif isinstance(node, list) and key.isdigit() and int(key) < len(node):
+            node = node[int(key)]
+        else:
+            raise InvalidDescription(f"OpenAPI: nothing is at {pointer!r}")
+    return node

@@ -1,0 +1,251 @@
+"""All accesses to a citizen's data in a month, from every log that may hold one: our own gateway's and each
+provider's.
+
+The log holder is the source, asked live; nothing is stored here (the rule of the German Datenschutzcockpit and the
+Estonian Data Tracker, facts: german-interfaces 0). One exchange stands in two logs and is shown once, with both
+named. Every proof is checked before an entry is shown; a log whose proofs don't hold is named, never silently left
+out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from gateway.citizen.bundles import BundleBroken, VerifiedBundle, verify_bundle
+from gateway.citizen.errors import LevelTooLow, RoadDown
+from gateway.citizen.sessions import Session
+from gateway.citizen.web import Citizen
+from gateway.messages.headers import IdentityLevel
+from trust.identifiers import ServiceId, SubsystemId
+
+ACCESSES: Final = "datenwegAccesses"
+# The list says as much about a person as the data itself; the providers ask for this level too.
+REQUIRED_LEVEL: Final = IdentityLevel.SUBSTANTIAL
+_MONTH: Final = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
+# Records are kept two years (DESIGN section 8).
+_MONTHS_KEPT: Final = 24
+_MAX_TEXT: Final = 2_000
+_RESULTS: Final = ("delivered", "denied", "failed")
+_BASES: Final = ("consent", "law", "contract")
+
+
+def is_month(text: str) -> bool:
+    """Whether `text` names a month as `2026-11`."""
+    return _MONTH.fullmatch(text) is not None
+
+
+def months_before(at: datetime) -> tuple[str, ...]:
+    """The months of which records exist, this one first."""
+    count = at.year * 12 + at.month - 1
+    return tuple(f"{number // 12:04d}-{number % 12 + 1:02d}" for number in range(count, count - _MONTHS_KEPT, -1))
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One exchange that touched the citizen's data. Every text in it is somebody else's."""
+
+    time_ms: int
+    message_id: str
+    request_id: str
+    client: str
+    provider: str
+    service: str
+    built_in: str
+    titles: Mapping[str, str]
+    purposes: Mapping[str, str]
+    basis_kind: str
+    basis: str
+    data_categories: tuple[str, ...]
+    consent: str
+    result: str
+    reason: str
+    recorded_by: tuple[str, ...]
+
+    @property
+    def time(self) -> str:
+        return datetime.fromtimestamp(self.time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+    @property
+    def denied(self) -> bool:
+        return self.result == "denied"
+
+    def title(self, language: str) -> str:
+        return self.titles.get(language) or self.titles.get("de") or self.service
+
+    def purpose(self, language: str) -> str:
+        return self.purposes.get(language) or self.purposes.get("de") or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A log that was asked. `name` is empty for our own gateway; `broken` names the proof that doesn't hold."""
+
+    name: str
+    provider: str
+    reachable: bool
+    entries: int
+    unsealed: int
+    broken: str
+    bundle: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessView:
+    """A month as the citizen sees it."""
+
+    month: str
+    sources: tuple[Source, ...]
+    accesses: tuple[Access, ...]
+
+    @property
+    def unreachable(self) -> tuple[Source, ...]:
+        return tuple(source for source in self.sources if not source.reachable)
+
+    def as_json(self) -> dict[str, Any]:
+        """The API's form: the accesses read, and the logs' bundles to check them by."""
+        return {
+            "month": self.month,
+            "accesses": [_access_json(access) for access in self.accesses],
+            "sources": [
+                {
+                    "name": source.name or None,
+                    "provider": source.provider or None,
+                    "reachable": source.reachable,
+                    "entriesVerified": 0 if source.broken else source.entries,
+                    "entriesNotYetSealed": source.unsealed,
+                    "broken": source.broken or None,
+                    "bundle": source.bundle,
+                }
+                for source in self.sources
+            ],
+        }
+
+
+async def load_accesses(citizen: Citizen, session: Session, month: str) -> AccessView:
+    """Asks every log at once and checks what they say. Raises NotLoggedIn, LevelTooLow."""
+    if session.level < REQUIRED_LEVEL:
+        raise LevelTooLow(REQUIRED_LEVEL.word)
+    token = session.road_token(now_ms=citizen.context.clock.now_ms())
+    settings = citizen.context.settings
+    names = {purpose.service.provider: purpose.provider_name for purpose in settings.purposes}
+    answers = await asyncio.gather(
+        _own(citizen, session, month),
+        *(_provider(citizen, provider, names[provider], token, month) for provider in settings.providers),
+    )
+    accesses: dict[str, Access] = {}
+    for source, verified in answers:
+        for record in () if verified is None else verified.records:
+            access = _access(record.time_ms, record.content, source.name)
+            known = accesses.get(access.message_id)
+            accesses[access.message_id] = access if known is None else _merged(known, access)
+    newest_first = sorted(accesses.values(), key=lambda access: (-access.time_ms, access.message_id))
+    return AccessView(month, tuple(source for source, _ in answers), tuple(newest_first))
+
+
+_Answer = tuple[Source, VerifiedBundle | None]
+
+
+async def _own(citizen: Citizen, session: Session, month: str) -> _Answer:
+    context = citizen.context
+    if context.own_log is None:
+        return _source("", "", reachable=False)
+    # Our gateway's leaves are under the city's own pseudonym of the person.
+    bundle = await context.own_log.read(context.person(session.issuer, session.subject), month)
+    return _checked(citizen, "", "", bundle, month)
+
+
+async def _provider(citizen: Citizen, provider: SubsystemId, name: str, token: str, month: str) -> _Answer:
+    try:
+        answer = await citizen.road.call("GET", ServiceId(provider, ACCESSES), query={"month": month}, token=token)
+    except RoadDown:
+        return _source(name, provider.encoded, reachable=False)
+    if not answer.good or not isinstance(answer.data, dict):
+        return _source(name, provider.encoded, reachable=False)
+    return _checked(citizen, name, provider.encoded, answer.data, month)
+
+
+def _source(name: str, provider: str, *, reachable: bool) -> _Answer:
+    return Source(name, provider, reachable, 0, 0, "", None), None
+
+
+def _checked(citizen: Citizen, name: str, provider: str, bundle: Mapping[str, Any] | None, month: str) -> _Answer:
+    if bundle is None:
+        return _source(name, provider, reachable=True)
+    try:
+        verified = verify_bundle(bundle, month=month, log_keys=citizen.context.log_keys)
+    except BundleBroken as error:
+        return Source(name, provider, True, 0, 0, error.reason, bundle), None
+    return Source(name, provider, True, verified.entries, verified.unsealed, "", bundle), verified
+
+
+def _access(time_ms: int, record: Mapping[str, Any], recorded_by: str) -> Access:
+    service, basis = _object(record, "service"), _object(record, "legalBasis")
+    identifier = _text(service, "id")
+    code = identifier.rsplit("/", 1)[-1]
+    result, kind = _text(record, "result"), _text(basis, "kind")
+    categories = record.get("dataCategories")
+    return Access(
+        time_ms=time_ms,
+        message_id=_text(record, "messageId"),
+        request_id=_text(record, "requestId"),
+        client=_named(record, "client"),
+        provider=_named(record, "provider"),
+        service=identifier,
+        built_in=code if code in ("datenwegAccesses", "datenwegConsent", "datenwegServices") else "",
+        titles=_object(service, "title"),
+        purposes=_object(record, "purpose"),
+        basis_kind=kind if kind in _BASES else "",
+        basis=_text(basis, "text"),
+        data_categories=tuple(str(c)[:200] for c in categories[:50]) if isinstance(categories, list) else (),
+        consent=_text(record, "consent"),
+        result=result if result in _RESULTS else "unknown",
+        reason=_text(record, "reason"),
+        recorded_by=(recorded_by,),
+    )
+
+
+def _merged(first: Access, second: Access) -> Access:
+    """One exchange from two logs: the provider's record says more (it has the declaration), both are named."""
+    fuller = first if first.titles else second
+    recorded_by = tuple(dict.fromkeys((*first.recorded_by, *second.recorded_by)))
+    values = {name: getattr(fuller, name) for name in Access.__slots__}
+    return Access(**(values | {"recorded_by": recorded_by, "time_ms": min(first.time_ms, second.time_ms)}))
+
+
+def _access_json(access: Access) -> dict[str, Any]:
+    return {
+        "time": access.time,
+        "messageId": access.message_id,
+        "requestId": access.request_id,
+        "client": access.client,
+        "provider": access.provider,
+        "service": access.service,
+        "title": dict(access.titles),
+        "purpose": dict(access.purposes),
+        "legalBasis": {"kind": access.basis_kind or None, "text": access.basis or None},
+        "dataCategories": list(access.data_categories),
+        "consent": access.consent or None,
+        "result": access.result,
+        "reason": access.reason or None,
+        "recordedBy": [name or None for name in access.recorded_by],
+    }
+
+
+def _named(record: Mapping[str, Any], field: str) -> str:
+    party = _object(record, field)
+    return _text(party, "name") or _text(party, "id")
+
+
+def _object(record: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    value = record.get(field)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(record: Mapping[str, Any], field: str) -> str:
+    value = record.get(field)
+    return value[:_MAX_TEXT] if isinstance(value, str) else ""

@@ -1,0 +1,85 @@
+"""The assembly of the citizen's application. `gateway.app` mounts it on the citizen port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import jinja2
+from aiohttp import web
+
+from gateway.citizen import api, login_pages, pages
+from gateway.citizen.catalogue import Catalogues
+from gateway.citizen.consents import Consents
+from gateway.citizen.context import CitizenContext
+from gateway.citizen.issuer_client import IssuerClient
+from gateway.citizen.login import Logins
+from gateway.citizen.road import RoadClient
+from gateway.citizen.sessions import Sessions
+from gateway.citizen.web import CITIZEN, Citizen, errors_as_answers, security_headers
+from gateway.exchange.citizen_tokens import CitizenTokens
+from gateway.rate import RateLimit
+
+_MAX_BODY: Final = 256 * 1024
+_STATIC: Final = Path(__file__).with_name("static")
+_TYPES: Final = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
+
+
+def citizen_http_session() -> aiohttp.ClientSession:
+    """The pool for calls to the issuer and to our own gateway: no cookies, so that no citizen's state is kept in it."""
+    return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+
+
+def build_citizen_app(
+    context: CitizenContext, http: aiohttp.ClientSession, *, tokens: CitizenTokens | None = None
+) -> web.Application:
+    """The pages and the API. `http` is the caller's to close, after the application has ended.
+
+    While it runs, unacknowledged consents and withdrawals are pushed again in the background.
+    """
+    settings = context.settings
+    road = RoadClient(http, settings)
+    issuer = IssuerClient(http, settings, context.clock)
+    if tokens is None:
+        tokens = CitizenTokens(http, issuer=settings.issuer, audience=settings.token_audience, clock=context.clock)
+    citizen = Citizen(
+        context=context,
+        road=road,
+        issuer=issuer,
+        tokens=tokens,
+        logins=Logins(engine=context.engine, settings=settings, clock=context.clock, issuer=issuer, tokens=tokens),
+        sessions=Sessions(context.engine, settings, context.clock, context.cookie_key),
+        catalogues=Catalogues(road, settings, context.clock),
+        consents=Consents(context, road),
+        login_attempts=RateLimit(burst=60, refill_ms=1_000),
+        templates=jinja2.Environment(
+            loader=jinja2.PackageLoader("gateway.citizen"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        ),
+    )
+    app = web.Application(middlewares=[security_headers, errors_as_answers], client_max_size=_MAX_BODY)
+    app[CITIZEN] = citizen
+    app.cleanup_ctx.append(_background)
+    for part in (pages, login_pages, api):
+        app.router.add_routes(part.routes)
+    app.router.add_get("/static/{name}", _static)
+    return app
+
+
+async def _background(app: web.Application) -> AsyncIterator[None]:
+    async with app[CITIZEN].consents.running():
+        yield
+
+
+async def _static(request: web.Request) -> web.Response:
+    """One of two known files; a name is looked up, never joined to a path."""
+    name = request.match_info["name"]
+    if name not in _TYPES:
+        raise web.HTTPNotFound
+    headers = {"Cache-Control": "public, max-age=3600"}
+    return web.Response(body=(_STATIC / name).read_bytes(), content_type=_TYPES[name], headers=headers)

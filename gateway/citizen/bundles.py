@@ -1,0 +1,152 @@
+"""The proofs of a month's accesses, checked on the server: the same steps as the verifier on the citizen's own device.
+
+A core over `audit`'s functions (facts: audit-log 6.8). What is shown to the citizen comes out of here: a record that
+its leaf doesn't commit to, a leaf that is in no signed tree, a gap in the person's chain breaks the whole bundle.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from audit.checkpoint import Checkpoint, parse_checkpoint
+from audit.errors import AuditError
+from audit.leaf import NO_PREVIOUS, Leaf, parse_leaf
+from audit.merkle import leaf_hash, verify_inclusion
+from audit.note import parse_vkey, verify_note
+from audit.record import commit
+from audit.tag import KEY_BYTES, month_key, month_of
+
+_MAX_ACCESSES: Final = 50_000
+_MAX_RECORD: Final = 1 << 16
+
+
+class BundleBroken(Exception):
+    """The bundle does not prove what it says.
+
+    The log holder's fault; `reason` is a fixed word for the citizen's report.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRecord:
+    """An access that its log commits to. `content` is the record's JSON object."""
+
+    time_ms: int
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedBundle:
+    """A month of one log.
+
+    `entries` proven leaves; `unsealed` are younger than the checkpoint; `erased` have lost their record.
+    """
+
+    origin: str
+    entries: int
+    unsealed: int
+    erased: int
+    records: tuple[AccessRecord, ...]
+
+
+def verify_bundle(bundle: Mapping[str, Any], *, month: str, log_keys: Sequence[str] = ()) -> VerifiedBundle:
+    """What `bundle` (see audit.access.AccessBundle) proves about `month`. Raises BundleBroken.
+
+    `log_keys`: the verifier keys that count; without any the key that the bundle itself names.
+    """
+    try:
+        return _verify(bundle, month, log_keys)
+    except AuditError:
+        raise BundleBroken("proof") from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        raise BundleBroken("malformed") from None
+
+
+def _verify(bundle: Mapping[str, Any], month: str, log_keys: Sequence[str]) -> VerifiedBundle:
+    if bundle["version"] != 1 or bundle["month"] != month:
+        raise BundleBroken("month")
+    # 1. The checkpoint: signed by this log's key, about this log.
+    checkpoint = _checkpoint(bundle, log_keys)
+    origin = checkpoint.origin
+    accesses = bundle["accesses"]
+    if not isinstance(accesses, list) or len(accesses) > _MAX_ACCESSES:
+        raise BundleBroken("malformed")
+    if bundle["month_key"] is None:
+        if accesses:
+            raise BundleBroken("key")
+        return VerifiedBundle(origin, 0, 0, 0, ())
+    # 2. The tag of this person and month, from the key that the citizen was given.
+    month_secret = b64decode(bundle["month_key"], validate=True)
+    if len(month_secret) != KEY_BYTES:
+        raise BundleBroken("key")
+    tag = month_key(month_secret).tag
+    entries = unsealed = erased = 0
+    records: list[AccessRecord] = []
+    previous = NO_PREVIOUS
+    for number, access in enumerate(accesses, start=1):
+        stored = str(access["leaf"]).encode("ascii")
+        leaf = parse_leaf(stored)
+        # 3. The person's chain: numbered from 1, each leaf naming the one before, all of this month.
+        if leaf.chain is None or not hmac.compare_digest(leaf.chain.tag, tag) or month_of(leaf.time_ms) != month:
+            raise BundleBroken("tag")
+        if leaf.chain.number != number or leaf.chain.previous != previous:
+            raise BundleBroken("chain")
+        previous = leaf_hash(stored)
+        # 4. The leaf is in the signed tree, or younger than it.
+        if _sealed(access, previous, checkpoint):
+            entries += 1
+        else:
+            unsealed += 1
+        # 5. The record is the one that the leaf commits to.
+        record = _record(access, leaf)
+        if record is None:
+            erased += 1
+        else:
+            records.append(record)
+    return VerifiedBundle(origin, entries, unsealed, erased, tuple(records))
+
+
+def _checkpoint(bundle: Mapping[str, Any], log_keys: Sequence[str]) -> Checkpoint:
+    origin = str(bundle["origin"])
+    if log_keys and bundle["vkey"] not in log_keys:
+        raise BundleBroken("log key")
+    key = parse_vkey(str(bundle["vkey"]))
+    checkpoint = parse_checkpoint(verify_note(str(bundle["checkpoint"]).encode(), [key]).text)
+    if checkpoint.origin != origin or key.name != origin:
+        raise BundleBroken("origin")
+    return checkpoint
+
+
+def _sealed(access: Mapping[str, Any], hashed: bytes, checkpoint: Checkpoint) -> bool:
+    index, proof = access["index"], access["proof"]
+    if type(index) is not int or index < 0:
+        raise BundleBroken("malformed")
+    if proof is None:
+        if index < checkpoint.size:
+            raise BundleBroken("proof")
+        return False
+    path = [b64decode(line, validate=True) for line in proof]
+    verify_inclusion(hashed, index, checkpoint.size, path, checkpoint.root)
+    return True
+
+
+def _record(access: Mapping[str, Any], leaf: Leaf) -> AccessRecord | None:
+    nonce, record = access["nonce"], access["record"]
+    if nonce is None and record is None:
+        return None
+    opened = b64decode(record, validate=True)
+    if not hmac.compare_digest(commit(b64decode(nonce, validate=True), opened), leaf.commitment):
+        raise BundleBroken("record")
+    content = json.loads(opened) if len(opened) <= _MAX_RECORD else None
+    if not isinstance(content, dict):
+        raise BundleBroken("record")
+    return AccessRecord(leaf.time_ms, content)

@@ -1,0 +1,50 @@
+"""A citizen's call of a service: their token, their consent, the declared purpose, over the road.
+
+Used by the pages and the API alike. The provider decides whether data moves; what is checked here only saves the
+citizen a refusal (a login of too low a level). A consent that is not valid, or is being withdrawn, is never sent
+along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gateway.citizen.catalogue import OfferedService
+from gateway.citizen.errors import LevelTooLow
+from gateway.citizen.road import RoadAnswer
+from gateway.citizen.sessions import Session
+from gateway.citizen.web import Citizen
+from gateway.messages.headers import IdentityLevel
+from gateway.store.model import RequiredIdentityLevel
+
+
+def missing_level(session: Session, required: RequiredIdentityLevel) -> str:
+    """The level to step up to, or an empty text when the login suffices."""
+    return "" if session.level >= IdentityLevel.from_word(required.value) else required.value
+
+
+async def call_service(
+    citizen: Citizen,
+    session: Session,
+    service: OfferedService,
+    method: str,
+    path: Sequence[str],
+    *,
+    query: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+) -> RoadAnswer:
+    """One exchange for this citizen. Raises NotLoggedIn, LevelTooLow, RoadDown."""
+    token = session.road_token(now_ms=citizen.context.clock.now_ms())
+    if required := missing_level(session, service.declaration.identity_level):
+        raise LevelTooLow(required)
+    consent = await citizen.consents.usable(session, service.key) if service.declaration.needs_consent else None
+    return await citizen.road.call(
+        method,
+        service.purpose.service,
+        path,
+        query=query,
+        body=body,
+        token=token,
+        consent=None if consent is None else consent.reference,
+        purpose=service.key,
+    )

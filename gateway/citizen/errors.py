@@ -1,0 +1,100 @@
+"""The error tree of `gateway.citizen`.
+
+    CitizenError
+    ├── NotLoggedIn            no session, or one that has ended                    (the browser's fault: log in)
+    ├── FormRefused            a POST without this session's CSRF token              (the browser's fault)
+    ├── LoginRefused           the answer of the issuer does not hold                (the peer's fault)
+    ├── LevelTooLow            the login proves less than the service asks           (nobody's: step up)
+    ├── InvalidRequest         what was sent is not what was asked for               (the caller's fault)
+    ├── UnknownThing           no such service, consent, page                        (the caller's fault)
+    ├── ConsentConflict        a consent for this is in force already, or has ended  (the caller's fault)
+    ├── IssuerDown             the issuer does not answer                            (nobody's: try again)
+    └── RoadDown               our own gateway does not answer, or not as a gateway  (ours: try again)
+
+Each has a fixed `code`; `web.problem_of` turns it into problem details (RFC 9457), the pages into a sentence of
+`texts`. `str(error)` is for developers and never shown.
+"""
+
+from __future__ import annotations
+
+
+class CitizenError(Exception):
+    """Whatever `gateway.citizen` raises. `code` names it to callers, `status` is its HTTP status."""
+
+    code = "internal_error"
+    status = 500
+
+
+class NotLoggedIn(CitizenError):
+    """No session, or one that has ended."""
+
+    code = "not_logged_in"
+    status = 401
+
+
+class FormRefused(CitizenError):
+    """A POST that doesn't come from one of our own pages of this session."""
+
+    code = "form_refused"
+    status = 403
+
+
+class LoginRefused(CitizenError):
+    """The issuer's answer does not hold: forged, expired, for another login. `reason` is a fixed word."""
+
+    code = "login_refused"
+    status = 400
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class LevelTooLow(CitizenError):
+    """The login proves less than what the service asks; `required` is the level's word."""
+
+    code = "identity_level_too_low"
+    status = 403
+
+    def __init__(self, required: str) -> None:
+        super().__init__(required)
+        self.required = required
+
+
+class InvalidRequest(CitizenError):
+    """What was sent is not what was asked for; `field` names the place, never its value."""
+
+    code = "invalid_request"
+    status = 400
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field)
+        self.field = field
+
+
+class UnknownThing(CitizenError):
+    """No such service, consent or page for this citizen."""
+
+    code = "not_found"
+    status = 404
+
+
+class ConsentConflict(CitizenError):
+    """A consent for this purpose is in force already, or the consent has ended."""
+
+    code = "consent_conflict"
+    status = 409
+
+
+class IssuerDown(CitizenError):
+    """The issuer does not answer. Trying again may help."""
+
+    code = "issuer_unavailable"
+    status = 502
+
+
+class RoadDown(CitizenError):
+    """Our own gateway does not answer, or not as a gateway does. Trying again may help."""
+
+    code = "road_unavailable"
+    status = 502

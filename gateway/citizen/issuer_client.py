@@ -1,0 +1,158 @@
+"""The issuer as the relying party sees it: discovery, keys, and the exchange of a code for tokens.
+
+OpenID Connect Discovery 1.0 section 4; RFC 6749 section 4.1.3. Keys are fetched again when a token names an unknown
+one, at most twice a minute. Every answer is bounded, no redirect is followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote_plus, urlsplit
+
+import aiohttp
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from gateway.bounded import TooLarge, read_bounded
+from gateway.citizen.context import CitizenSettings
+from gateway.citizen.errors import IssuerDown, LoginRefused
+from gateway.clock import Clock
+from gateway.settings import is_loopback
+
+_MAX_DOCUMENT: Final = 1 << 18
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
+_METADATA_MS: Final = 3_600_000
+_REFETCH_MS: Final = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderMetadata:
+    """What of the discovery document is used."""
+
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    end_session_endpoint: str | None
+    answers_with_issuer: bool
+
+
+class IssuerClient:
+    """One issuer, found by its URL. Safe for concurrent use within one event loop."""
+
+    def __init__(self, http: aiohttp.ClientSession, settings: CitizenSettings, clock: Clock) -> None:
+        self._http = http
+        self._settings = settings
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._metadata: tuple[int, ProviderMetadata] | None = None
+        self._keys: tuple[int, KeySet] | None = None
+
+    async def metadata(self) -> ProviderMetadata:
+        """The discovery document, remembered for an hour. Raises IssuerDown."""
+        async with self._lock:
+            return await self._current_metadata()
+
+    async def keys(self) -> KeySet:
+        """The issuer's keys as last fetched. Raises IssuerDown."""
+        async with self._lock:
+            return self._keys[1] if self._keys is not None else await self._fetch_keys()
+
+    async def newer_keys(self) -> KeySet | None:
+        """The keys fetched anew, or None when that was done moments ago. Raises IssuerDown."""
+        async with self._lock:
+            if self._keys is not None and self._clock.now_ms() - self._keys[0] < _REFETCH_MS:
+                return None
+            return await self._fetch_keys()
+
+    async def exchange(self, code: str, *, verifier: str, redirect_uri: str) -> Mapping[str, Any]:
+        """The token answer for `code`. Raises LoginRefused, IssuerDown."""
+        metadata = await self.metadata()
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "code_verifier": verifier,
+            "client_id": self._settings.client_id,
+        }
+        headers = {"Accept": "application/json"}
+        if self._settings.client_secret is not None:
+            # RFC 6749 section 2.3.1: both parts form-encoded before they are joined.
+            pair = f"{quote_plus(self._settings.client_id)}:{quote_plus(self._settings.client_secret)}"
+            headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        try:
+            async with self._http.post(
+                metadata.token_endpoint, data=form, headers=headers, timeout=_TIMEOUT, allow_redirects=False
+            ) as answer:
+                body = await read_bounded(answer.content, _MAX_DOCUMENT)
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, TooLarge):
+            raise IssuerDown("token") from None
+        if status in (400, 401):
+            raise LoginRefused("code")
+        if status != 200:
+            raise IssuerDown("token")
+        return _json_object(body)
+
+    async def _current_metadata(self) -> ProviderMetadata:
+        if self._metadata is not None and self._clock.now_ms() - self._metadata[0] < _METADATA_MS:
+            return self._metadata[1]
+        issuer = self._settings.issuer
+        document = await self._document(issuer.rstrip("/") + "/.well-known/openid-configuration")
+        # Discovery section 4.3: the document speaks for exactly the issuer that was asked.
+        if document.get("issuer") != issuer:
+            raise IssuerDown("foreign discovery document")
+        end_session = document.get("end_session_endpoint")
+        metadata = ProviderMetadata(
+            _endpoint(document, "authorization_endpoint"),
+            _endpoint(document, "token_endpoint"),
+            _endpoint(document, "jwks_uri"),
+            _endpoint(document, "end_session_endpoint") if end_session is not None else None,
+            document.get("authorization_response_iss_parameter_supported") is True,
+        )
+        self._metadata = (self._clock.now_ms(), metadata)
+        return metadata
+
+    async def _fetch_keys(self) -> KeySet:
+        metadata = await self._current_metadata()
+        try:
+            keys = KeySet.import_key_set(await self._document(metadata.jwks_uri))  # type: ignore[arg-type]
+        except (JoseError, ValueError, TypeError, KeyError):
+            raise IssuerDown("unreadable key set") from None
+        self._keys = (self._clock.now_ms(), keys)
+        return keys
+
+    async def _document(self, url: str) -> dict[str, Any]:
+        try:
+            async with self._http.get(url, timeout=_TIMEOUT, allow_redirects=False) as answer:
+                if answer.status != 200:
+                    raise IssuerDown("discovery")
+                body = await read_bounded(answer.content, _MAX_DOCUMENT)
+        except (aiohttp.ClientError, TimeoutError, TooLarge):
+            raise IssuerDown("discovery") from None
+        return _json_object(body)
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise IssuerDown("no JSON") from None
+    if not isinstance(document, dict):
+        raise IssuerDown("no JSON object")
+    return document
+
+
+def _endpoint(document: Mapping[str, Any], name: str) -> str:
+    """An endpoint's URL: over TLS, or on this machine."""
+    url = document.get(name)
+    if not isinstance(url, str):
+        raise IssuerDown(name)
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        return url
+    raise IssuerDown(name)

@@ -1,0 +1,159 @@
+"""Sessions: a signed cookie in the browser, a sealed row in the database.
+
+The cookie holds a random secret and a tag over it. The row is found by the secret's SHA-256, and what it holds (name,
+subject, access token) opens only with a key derived from the secret: the database alone opens no session. A session
+ends when idle, at its absolute end, and at logout, whichever is first.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.citizen import tables
+from gateway.citizen.context import CitizenSettings
+from gateway.citizen.errors import NotLoggedIn
+from gateway.citizen.login import FinishedLogin
+from gateway.clock import Clock
+from gateway.messages.headers import IdentityLevel
+
+_SECRET_BYTES: Final = 32
+# Writing "seen" at every click would be a write per page; a minute's grain is enough for an idle time of many.
+_SEEN_GRAIN_MS: Final = 60_000
+# A token that is about to end would end on the way to the provider.
+_TOKEN_MARGIN_MS: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody who is logged in.
+
+    `csrf` is what each of their forms has to carry; empty for a bearer token, which needs none.
+    """
+
+    issuer: str
+    subject: str
+    name: str
+    level: IdentityLevel
+    access_token: str
+    token_expires_ms: int
+    csrf: str
+
+    def road_token(self, *, now_ms: int) -> str:
+        """The access token for the road.
+
+        Raises NotLoggedIn when it has run out: the citizen logs in again, mostly unasked.
+        """
+        if now_ms + _TOKEN_MARGIN_MS >= self.token_expires_ms:
+            raise NotLoggedIn("token")
+        return self.access_token
+
+
+class Sessions:
+    """Opens, finds and ends sessions. Safe for concurrent use; several processes may share the database."""
+
+    def __init__(self, engine: AsyncEngine, settings: CitizenSettings, clock: Clock, cookie_key: bytes) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._clock = clock
+        self._key = cookie_key
+
+    async def open(self, login: FinishedLogin) -> str:
+        """A new session; gives the cookie's value.
+
+        Always a new secret, so that none can be planted before the login.
+        """
+        secret = secrets.token_bytes(_SECRET_BYTES)
+        content = {
+            "issuer": login.identity.issuer,
+            "subject": login.identity.subject,
+            "name": login.identity.name,
+            # What the road will see is the access token's level; the pages must not promise more.
+            "level": min(login.identity.level, login.citizen.level).word,
+            "access_token": login.access_token,
+            "token_expires_ms": int(login.citizen.expires.timestamp() * 1000),
+        }
+        nonce = secrets.token_bytes(12)
+        sealed = nonce + AESGCM(_derive(secret, b"seal")).encrypt(nonce, json.dumps(content).encode(), None)
+        now_ms = self._clock.now_ms()
+        row = tables.session
+        async with self._engine.begin() as connection:
+            idle = now_ms - self._settings.session_idle_ms
+            await connection.execute(delete(row).where((row.c.expires_ms <= now_ms) | (row.c.seen_ms <= idle)))
+            await connection.execute(
+                insert(row).values(
+                    id=_derive(secret, b"id"),
+                    sealed=sealed,
+                    seen_ms=now_ms,
+                    expires_ms=now_ms + self._settings.session_absolute_ms,
+                )
+            )
+        return self._cookie(secret)
+
+    async def find(self, cookie: str) -> Session:
+        """The session of a cookie. Raises NotLoggedIn."""
+        secret = self._secret(cookie)
+        now_ms, row, key = self._clock.now_ms(), tables.session, _derive(secret, b"id")
+        async with self._engine.connect() as connection:
+            found = (await connection.execute(select(row).where(row.c.id == key))).one_or_none()
+        if found is None:
+            raise NotLoggedIn("unknown")
+        if found.expires_ms <= now_ms or found.seen_ms + self._settings.session_idle_ms <= now_ms:
+            await self.end(cookie)
+            raise NotLoggedIn("ended")
+        if now_ms - found.seen_ms >= _SEEN_GRAIN_MS:
+            async with self._engine.begin() as connection:
+                await connection.execute(update(row).where(row.c.id == key).values(seen_ms=now_ms))
+        try:
+            content = json.loads(AESGCM(_derive(secret, b"seal")).decrypt(found.sealed[:12], found.sealed[12:], None))
+        except InvalidTag:
+            raise NotLoggedIn("sealed for another") from None
+        level = IdentityLevel.from_word(content.pop("level"))
+        return Session(**content, level=level, csrf=self._csrf(secret))
+
+    async def end(self, cookie: str) -> None:
+        """Ends a cookie's session, if there is one; durable when it returns."""
+        try:
+            secret = self._secret(cookie)
+        except NotLoggedIn:
+            return
+        async with self._engine.begin() as connection:
+            await connection.execute(delete(tables.session).where(tables.session.c.id == _derive(secret, b"id")))
+
+    def _cookie(self, secret: bytes) -> str:
+        return f"{_base64(secret)}.{_base64(self._tag(secret))}"
+
+    def _secret(self, cookie: str) -> bytes:
+        value, dot, tag = cookie.partition(".")
+        try:
+            secret, stated = base64.urlsafe_b64decode(value + "="), base64.urlsafe_b64decode(tag + "=")
+        except (binascii.Error, ValueError):
+            raise NotLoggedIn("cookie") from None
+        if not dot or len(secret) != _SECRET_BYTES or not hmac.compare_digest(self._tag(secret), stated):
+            raise NotLoggedIn("cookie")
+        return secret
+
+    def _tag(self, secret: bytes) -> bytes:
+        return hmac.new(self._key, b"datenweg/session/v1\0" + secret, hashlib.sha256).digest()
+
+    def _csrf(self, secret: bytes) -> str:
+        return _base64(hmac.new(self._key, b"datenweg/csrf/v1\0" + secret, hashlib.sha256).digest())
+
+
+def _derive(secret: bytes, purpose: bytes) -> bytes:
+    return hashlib.sha256(b"datenweg/session/" + purpose + b"/v1\0" + secret).digest()
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

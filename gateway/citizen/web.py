@@ -1,0 +1,259 @@
+"""What every answer of the citizen's application shares: security headers, language, sessions, forms, errors.
+
+Content Security Policy without any script or third host; the pages work without JavaScript. Errors become a page or,
+under /api/, problem details (RFC 9457): here and nowhere else. What isn't ours becomes an opaque error with an id
+that is in the log.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+import jinja2
+from aiohttp import web
+
+from gateway.citizen.catalogue import Catalogues
+from gateway.citizen.consents import Consents
+from gateway.citizen.context import CitizenContext
+from gateway.citizen.errors import CitizenError, FormRefused, InvalidRequest, LevelTooLow, NotLoggedIn
+from gateway.citizen.issuer_client import IssuerClient
+from gateway.citizen.login import Logins
+from gateway.citizen.road import RoadClient
+from gateway.citizen.sessions import Session, Sessions
+from gateway.citizen.texts import LANGUAGES, TEXTS, text
+from gateway.exchange.citizen_tokens import CitizenTokens
+from gateway.logging import describe_error, get_logger
+from gateway.rate import RateLimit, TooManyAttempts
+from trust.identifiers import SubsystemId
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# A path of ours: no scheme, no host, no backslash that a browser would read as a slash, nothing invisible.
+_LOCAL_PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]{0,500}")
+_LANGUAGE_COOKIE: Final = "datenweg_language"
+API: Final = "/api/"
+_log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Citizen:
+    """The application's parts, as the handlers need them."""
+
+    context: CitizenContext
+    road: RoadClient
+    issuer: IssuerClient
+    tokens: CitizenTokens
+    logins: Logins
+    sessions: Sessions
+    catalogues: Catalogues
+    consents: Consents
+    login_attempts: RateLimit
+    templates: jinja2.Environment
+
+    @property
+    def session_cookie(self) -> str:
+        # RFC 6265bis section 4.1.3.2: __Host- binds the cookie to this host and TLS; browsers refuse it without TLS.
+        return "__Host-datenweg_session" if self.context.settings.secure else "datenweg_session"
+
+
+CITIZEN: Final = web.AppKey("citizen", Citizen)
+
+
+def local_path(path: str) -> str:
+    """`path` if it is one of ours, else the start page: a link can't send the citizen elsewhere after the login."""
+    return path if _LOCAL_PATH.fullmatch(path) else "/"
+
+
+def language_of(request: web.Request) -> str:
+    """`de` or `en`: what the citizen chose, else what their browser prefers, else German."""
+    chosen = request.cookies.get(_LANGUAGE_COOKIE)
+    if chosen in LANGUAGES:
+        return chosen
+    for part in request.headers.get("Accept-Language", "").lower().split(",")[:16]:
+        language = part.split(";")[0].strip()[:2]
+        if language in LANGUAGES:
+            return language
+    return "de"
+
+
+def set_language(answer: web.StreamResponse, language: str, *, secure: bool) -> None:
+    """Remembers the citizen's choice for a year."""
+    answer.set_cookie(
+        _LANGUAGE_COOKIE, language, max_age=31_536_000, httponly=True, samesite="Lax", secure=secure, path="/"
+    )
+
+
+async def session_of(request: web.Request) -> Session:
+    """The citizen's session. Raises NotLoggedIn."""
+    citizen = request.app[CITIZEN]
+    cookie = request.cookies.get(citizen.session_cookie)
+    if cookie is None:
+        raise NotLoggedIn("no cookie")
+    return await citizen.sessions.find(cookie)
+
+
+async def form_of(request: web.Request, session: Session) -> Mapping[str, str]:
+    """The fields of one of our own forms. Raises FormRefused."""
+    require_same_site(request)
+    form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    require_csrf(session, form.get("csrf", ""))
+    return form
+
+
+def require_csrf(session: Session, stated: str) -> None:
+    """Raises FormRefused unless `stated` is this session's CSRF token."""
+    if not session.csrf or not hmac.compare_digest(session.csrf.encode(), stated.encode()):
+        raise FormRefused
+
+
+def require_same_site(request: web.Request) -> None:
+    """Raises FormRefused for a request that the browser itself says comes from another site (Fetch Metadata)."""
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        raise FormRefused
+
+
+def redirect(path: str) -> web.Response:
+    """See Other, to one of our own paths or a URL that we built."""
+    return web.Response(status=303, headers={"Location": path})
+
+
+def format_date(milliseconds: int) -> str:
+    """A day, the same in both languages (ISO 8601), so that none is misread."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d")
+
+
+def format_moment(milliseconds: int) -> str:
+    """A day and time in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def render(
+    request: web.Request, template: str, *, session: Session | None, status: int = 200, **values: Any
+) -> web.Response:
+    """A page. Every value is escaped by the template engine."""
+    citizen = request.app[CITIZEN]
+    language = language_of(request)
+    settings = citizen.context.settings
+    names = {purpose.service.provider: purpose.provider_name for purpose in settings.purposes}
+
+    def provider_name(provider: SubsystemId) -> str:
+        return names.get(provider, provider.encoded)
+
+    html = citizen.templates.get_template(template).render(
+        t=lambda key, **parts: text(key, language, **parts),
+        language=language,
+        city=settings.city_name,
+        session=session,
+        here=values.pop("here", request.path),
+        date=format_date,
+        moment=format_moment,
+        provider_name=provider_name,
+        **values,
+    )
+    return web.Response(text=html, content_type="text/html", status=status, headers={"Content-Language": language})
+
+
+@web.middleware
+async def security_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The outermost layer: no answer leaves without these."""
+    answer = await handler(request)
+    issuer = request.app[CITIZEN].context.settings.issuer_origin
+    # The issuer stands in form-action because browsers check it on redirects that follow a form (logout, step-up).
+    answer.headers.setdefault(
+        "Content-Security-Policy",
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        f"form-action 'self' {issuer}",
+    )
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["X-Frame-Options"] = "DENY"
+    answer.headers["Referrer-Policy"] = "same-origin"
+    answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    answer.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    answer.headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
+    answer.headers.setdefault("Cache-Control", "no-store")
+    if request.app[CITIZEN].context.settings.secure:
+        answer.headers["Strict-Transport-Security"] = "max-age=31536000"
+    return answer
+
+
+@web.middleware
+async def errors_as_answers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns what handlers raise into pages or problem details."""
+    try:
+        return await handler(request)
+    except NotLoggedIn as error:
+        if request.path.startswith(API):
+            return _problem(error.code, error.status, headers={"WWW-Authenticate": "Bearer"})
+        return redirect(f"/login?return_to={quote(_return_path(request), safe='')}")
+    except LevelTooLow as error:
+        return await _failed(request, error.code, error.status, required_level=error.required)
+    except InvalidRequest as error:
+        return await _failed(request, error.code, error.status, field=error.field)
+    except CitizenError as error:
+        return await _failed(request, error.code, error.status)
+    except TooManyAttempts as error:
+        answer = await _failed(request, "too_many_attempts", 429)
+        answer.headers["Retry-After"] = str(error.retry_after_seconds)
+        return answer
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        code = "not_found" if error.status == 404 else "invalid_request"
+        answer = await _failed(request, code, error.status)
+        if "Allow" in error.headers:
+            answer.headers["Allow"] = error.headers["Allow"]
+        return answer
+    except Exception as error:  # noqa: BLE001 - becomes an opaque error with an id
+        number = str(uuid.uuid4())
+        _log.error("citizen request failed", detail=number, path=_route(request), **describe_error(error))
+        return await _failed(request, "internal_error", 500, number=number)
+
+
+def _return_path(request: web.Request) -> str:
+    """Where to go after a login that came in between: this page, or for a form the page that it stands on."""
+    if request.method == "GET":
+        return local_path(request.path_qs)
+    return local_path("/" + "/".join(request.path.split("/")[1:3])) if request.path.startswith("/services/") else "/"
+
+
+def _route(request: web.Request) -> str:
+    """The route's pattern: a path itself may hold a reference to a person's consent."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"
+
+
+async def _failed(
+    request: web.Request, code: str, status: int, *, required_level: str = "", field: str = "", number: str = ""
+) -> web.Response:
+    if request.path.startswith(API):
+        facts = {"requiredLevel": required_level, "field": field, "instance": f"urn:uuid:{number}" if number else ""}
+        return _problem(code, status, facts={name: fact for name, fact in facts.items() if fact})
+    language = language_of(request)
+    label = f"field_{field}"
+    message = text(f"error_{code}", language, field=text(label, language) if label in TEXTS else field)
+    try:
+        session: Session | None = await session_of(request)
+    except Exception:  # noqa: BLE001 - the error page itself
+        # The error page must come up even when sessions are what failed.
+        session = None
+    return render(
+        request, "error.html", session=session, status=status, message=message, number=number, step_up=required_level,
+        here=_return_path(request),
+    )  # fmt: skip
+
+
+def _problem(
+    code: str, status: int, *, facts: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Problem details, RFC 9457 section 3. `code` repeats the type's last part for easy matching."""
+    key = f"error_{code}"
+    title = text(key, "en", field=(facts or {}).get("field", "")) if key in TEXTS else "Log in first."
+    body = {"type": f"urn:datenweg:problem:{code}", "title": title, "status": status, "code": code, **(facts or {})}
+    return web.json_response(body, status=status, content_type="application/problem+json", headers=headers)

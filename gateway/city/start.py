@@ -1,0 +1,155 @@
+"""Starts the city: every node in this process, or each as a process of its own. Either way the same settings and ports."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Final
+
+import aiohttp
+
+from gateway.app import serving
+from gateway.city.institutions import build_adapter_app, build_sandbox_app
+from gateway.city.issuer import DemoIssuerSettings, build_issuer
+from gateway.city.plan import HOST, Plan
+from gateway.clock import SystemClock
+from gateway.registry.app import build_app as build_registry
+from gateway.serve import Listener, listening
+from gateway.settings import (
+    AdapterSettings,
+    GatewaySettings,
+    IssuerSettings,
+    RegistrySettings,
+    SandboxSettings,
+    Settings,
+    TestCASettings,
+)
+from trust.testca.app import build_app as build_testca
+from trust.testca.authority import CertificateAuthority
+
+_READY_SECONDS: Final = 30.0
+_STOP_SECONDS: Final = 30.0
+_COMMANDS: Final[tuple[tuple[type[Settings], str], ...]] = (
+    (TestCASettings, "testca"),
+    (RegistrySettings, "registry"),
+    (IssuerSettings, "issuer"),
+    (SandboxSettings, "sandbox"),
+    (AdapterSettings, "adapter"),
+    (GatewaySettings, "gateway"),
+)
+
+
+class NodeNotReady(Exception):
+    """A node did not come up. The text says which, and where to look."""
+
+
+@asynccontextmanager
+async def embedded(settings: Mapping[str, Settings]) -> AsyncIterator[None]:
+    """Within the block every node runs in this process."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        # Gateways need the registry and the authority from their first second on.
+        shared = [listener for node in settings.values() for listener in _listeners(node, clock)]
+        try:
+            await stack.enter_async_context(listening(shared, shutdown_seconds=5))
+            for node in settings.values():
+                if isinstance(node, GatewaySettings):
+                    await stack.enter_async_context(serving(node, clock=clock))
+        except OSError as error:
+            raise NodeNotReady(
+                f"a port is taken or can't be opened ({error.strerror}): stop what uses it, or choose --base-port"
+            ) from None
+        yield
+
+
+def _listeners(node: Settings, clock: SystemClock) -> Iterator[Listener]:
+    match node:
+        case TestCASettings():
+            authority = CertificateAuthority.load_or_create(node.data_directory, node.instance, clock=clock.now)
+            yield Listener(build_testca(authority), node.host, node.port)
+        case RegistrySettings():
+            yield Listener(build_registry(node, clock=clock), node.host, node.port)
+        case IssuerSettings():
+            issuer = build_issuer(DemoIssuerSettings.from_settings(node), clock=clock)
+            yield Listener(issuer, node.host, node.port)
+        case SandboxSettings():
+            yield Listener(build_sandbox_app(node), node.host, node.port)
+        case AdapterSettings():
+            yield Listener(build_adapter_app(node), node.host, node.port)
+        case _:
+            return
+
+
+@asynccontextmanager
+async def processes(plan: Plan, settings: Mapping[str, Settings]) -> AsyncIterator[None]:
+    """Within the block every node is a process of its own; its log is in its folder's `.log` file."""
+    running: dict[str, Process] = {}
+    try:
+        async with aiohttp.ClientSession() as http:
+            for kind, command in _COMMANDS:
+                started = [name for name, node in settings.items() if isinstance(node, kind)]
+                for name in started:
+                    running[name] = await _spawn(plan, name, command)
+                await asyncio.gather(*(_ready(http, name, running[name], settings[name]) for name in started))
+        yield
+    finally:
+        # In reverse, so that gateways finish what they accepted while registry and adapters still answer.
+        for name in reversed(running):
+            await _stop(running[name])
+
+
+async def _spawn(plan: Plan, name: str, command: str) -> Process:
+    log = plan.data_directory / f"{name}.log"
+    with log.open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway.cli",
+            command,
+            "--config",
+            str(plan.settings_file(name)),
+            stdout=output,
+            stderr=output,
+            stdin=asyncio.subprocess.DEVNULL,
+            # Ctrl-C in the terminal is for us; we stop the nodes in order.
+            start_new_session=True,
+        )
+
+
+async def _ready(http: aiohttp.ClientSession, name: str, process: Process, node: Settings) -> None:
+    url = f"http://{HOST}:{_health_port(node)}/healthz"
+    deadline = asyncio.get_running_loop().time() + _READY_SECONDS
+    while asyncio.get_running_loop().time() < deadline:
+        if process.returncode is not None:
+            raise NodeNotReady(f"{name} ended with status {process.returncode}: look into {name}.log")
+        with suppress(aiohttp.ClientError):
+            async with http.get(url) as answer:
+                if answer.status == 200:
+                    return
+        await asyncio.sleep(0.05)
+    raise NodeNotReady(f"{name} did not become ready within {_READY_SECONDS:g} s: look into {name}.log")
+
+
+def _health_port(node: Settings) -> int:
+    match node:
+        case GatewaySettings():
+            return node.operations_port
+        case TestCASettings() | RegistrySettings() | IssuerSettings() | SandboxSettings() | AdapterSettings():
+            return node.port
+        case _:
+            raise NodeNotReady("a node of unknown kind")
+
+
+async def _stop(process: Process) -> None:
+    if process.returncode is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()

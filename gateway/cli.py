@@ -1,0 +1,195 @@
+"""The command `datenweg`: starts each process of the road, and does what operators and institutions do by hand.
+
+Commands load what they run when they run it, so that `--help` stays quick. Exit codes: 0 done, 1 it did not hold,
+2 wrong use or settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+import gateway
+from audit.errors import AuditError
+from gateway.admin.commands import client_commands, register_adapter_commands
+from gateway.admin.errors import AdminError
+from gateway.logging import configure_logging
+from gateway.settings import (
+    AdapterSettings,
+    GatewaySettings,
+    InvalidSettings,
+    IssuerSettings,
+    RegistrySettings,
+    SandboxSettings,
+    Settings,
+    TestCASettings,
+)
+from trust.errors import TrustError
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+_Settings = TypeVar("_Settings", bound=Settings)
+_ListeningSettings = RegistrySettings | TestCASettings | IssuerSettings | SandboxSettings | AdapterSettings
+
+app = typer.Typer(
+    name="datenweg",
+    help="A data-exchange gateway after Estonia's X-Road: signed, authorised, consented, and provably logged.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+adapter_app = typer.Typer(
+    help="An institution's adapter: run it, or register its service at a gateway.", invoke_without_command=True
+)
+log_app = typer.Typer(help="The verifiable log of a gateway.", no_args_is_help=True)
+app.add_typer(adapter_app, name="adapter")
+app.add_typer(client_commands, name="client")
+app.add_typer(log_app, name="log")
+register_adapter_commands(adapter_app)
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", metavar="FILE", help="TOML file with the settings (docs/operations.md).")
+]
+
+
+@app.command()
+def demo(
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="Walk the journey, then stop; exit 0 if every step held.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the journey's report as JSON.")] = None,
+    data_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the city keeps its data.")] = Path("data"),
+    base_port: Annotated[int, typer.Option(min=1024, max=65000, help="First of the ports in use.")] = 8000,
+    processes: Annotated[bool, typer.Option("--processes", help="Each node in a process of its own.")] = False,
+) -> None:
+    """The embedded city Musterstadt on this machine: start it and walk a citizen's journey."""
+    from gateway.city.demo import run_demo
+
+    configure_logging("warning")
+    held = run_demo(data_directory=data_dir, base_port=base_port, once=once, report=report, processes=processes)
+    raise typer.Exit(0 if held else 1)
+
+
+@app.command("gateway")
+def run_gateway(config: ConfigOption) -> None:
+    """One gateway of the road, in its consumer and provider role."""
+    settings = _load(GatewaySettings, config)
+    from gateway.app import StartRefused
+    from gateway.app import run_gateway as main
+    from gateway.serve import run
+
+    try:
+        run(main(settings))
+    except StartRefused as error:
+        raise AdminError(str(error)) from None
+
+
+@app.command()
+def registry(config: ConfigOption) -> None:
+    """The registry: publishes the signed global configuration."""
+    settings = _load(RegistrySettings, config)
+    from gateway.registry.app import build_app
+
+    _serve(build_app(settings), settings)
+
+
+@app.command()
+def testca(config: ConfigOption) -> None:
+    """The test certification authority with OCSP responder and time-stamping. Test instances only."""
+    settings = _load(TestCASettings, config)
+    from trust.testca.app import build_app
+    from trust.testca.authority import CertificateAuthority
+
+    _serve(build_app(CertificateAuthority.load_or_create(settings.data_directory, settings.instance)), settings)
+
+
+@app.command()
+def issuer(config: ConfigOption) -> None:
+    """The demo's OpenID Connect issuer with invented citizens. Test instances only."""
+    settings = _load(IssuerSettings, config)
+    from gateway.city.issuer import DemoIssuerSettings, NotATestInstance, build_issuer
+    from gateway.clock import SystemClock
+    from trust.keystore import read_secret
+
+    secret = None if settings.client_secret_file is None else read_secret(file=settings.client_secret_file)
+    try:
+        application = build_issuer(DemoIssuerSettings.from_settings(settings, secret=secret), clock=SystemClock())
+    except NotATestInstance:
+        raise AdminError("the demo's issuer serves test instances only") from None
+    _serve(application, settings)
+
+
+@app.command()
+def sandbox(config: ConfigOption) -> None:
+    """The stand-in for an institution's backend."""
+    settings = _load(SandboxSettings, config)
+    from gateway.city.institutions import build_sandbox_app
+
+    _serve(build_sandbox_app(settings), settings)
+
+
+@adapter_app.callback()
+def run_adapter(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="TOML file with the adapter's settings.")
+    ] = None,
+) -> None:
+    """An institution's adapter: `--config FILE` runs it; the commands below register services at a gateway."""
+    if context.invoked_subcommand is not None:
+        if config is not None:
+            raise typer.BadParameter("give --config after the command", param_hint="--config")
+        return
+    if config is None:
+        print(context.get_help())
+        raise typer.Exit(2)
+    settings = _load(AdapterSettings, config)
+    from gateway.city.institutions import build_adapter_app
+
+    _serve(build_adapter_app(settings), settings)
+
+
+@log_app.command("verify")
+def verify_log(config: ConfigOption) -> None:
+    """Recompute a gateway's whole log: leaves, tree, chains, records, messages. Exit 0 if all of it holds."""
+    settings = _load(GatewaySettings, config)
+    from gateway.admin.log import print_verification
+
+    raise typer.Exit(0 if asyncio.run(print_verification(settings)) else 1)
+
+
+@app.command()
+def version() -> None:
+    """The version of this software."""
+    print(f"datenweg {gateway.__version__}")
+
+
+def main() -> None:
+    """The entry point: errors that the operator can mend become one line and exit code 2."""
+    try:
+        app(prog_name="datenweg")
+    except (InvalidSettings, AdminError, TrustError, AuditError) as error:
+        print(f"datenweg: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _load(kind: type[_Settings], config: Path) -> _Settings:
+    settings = kind.from_file(config)
+    configure_logging(settings.log_level)
+    return settings
+
+
+def _serve(application: web.Application, settings: _ListeningSettings) -> None:
+    from gateway.serve import run_app
+
+    run_app(application, settings.host, settings.port, shutdown_seconds=settings.shutdown_seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""The consumer gateway's steps: from a client's request to a verified, logged answer (DESIGN section 4, steps 1-5 and 12).
+
+Each step states what holds when it returns. Everything that can fail raises a Fault; what happens to it is `consumer_http`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from dataclasses import replace
+
+from audit.entry import Receipt, parse_receipt
+from audit.errors import MalformedInput
+from audit.message_log import MessageRecord
+from gateway.exchange.citizen_tokens import CitizenTokenRefused, IssuerUnavailable, VerifiedCitizen
+from gateway.exchange.logging_step import append, subject_keys
+from gateway.exchange.node import Node
+from gateway.exchange.origins import is_log_of
+from gateway.exchange.pseudonyms import pseudonym
+from gateway.exchange.recording import Access, Result, build_entries
+from gateway.exchange.signer import digested_parts, signed_parts
+from gateway.exchange.state import ConsumerExchange, SignedMessage, VerifiedResponse
+from gateway.exchange.trust_state import serves
+from gateway.messages import rest, transport
+from gateway.messages.faults import Fault, Hop, TrustStep, from_trust_error, parse_soap_fault
+from gateway.messages.headers import RoadFields, require_receipt
+from gateway.messages.transport import PartKind
+from gateway.store.model import ConnectionType
+from trust.errors import TrustError
+from trust.identifiers import ServiceId
+from trust.parameters import SecurityServer
+from trust.xades import verify_signature
+
+_HOP = Hop.CONSUMER_GATEWAY
+_NONCE_BYTES = 32
+
+
+async def parse_and_resolve(node: Node, exchange: ConsumerExchange) -> None:
+    """The request is well formed; client and provider exist, and gateways that serve the provider are known."""
+    incoming = exchange.incoming
+    request = rest.parse_request(incoming.method, incoming.target, incoming.headers)
+    exchange.request = request
+    exchange.directory = node.directory
+    trusted = exchange.trusted = node.trust.current(_HOP)
+    configuration = trusted.configuration
+    own = configuration.server(node.server_id)
+    # Registered here by the operator and in the configuration by the registry: both, or it isn't ours to speak for.
+    if exchange.directory.client(request.client) is None or own is None or not serves(own, request.client):
+        raise Fault("server.clientproxy.unknown_member", str(request.client))
+    servers = configuration.servers_of(request.service.provider)
+    if not servers:
+        raise Fault("server.clientproxy.unknown_member", str(request.service.provider))
+    if request.security_server is not None:
+        servers = tuple(server for server in servers if server.id == request.security_server)
+        if not servers:
+            raise Fault("server.clientproxy.invalid_security_server", str(request.security_server))
+    exchange.servers = _not_in_maintenance(servers)
+
+
+def _not_in_maintenance(servers: tuple[SecurityServer, ...]) -> tuple[SecurityServer, ...]:
+    serving = tuple(server for server in servers if server.maintenance is None)
+    if not serving:
+        raise Fault("server.clientproxy.maintenance_mode", servers[0].maintenance or "")
+    return serving
+
+
+async def authenticate_caller(node: Node, exchange: ConsumerExchange) -> None:
+    """The connection is of the kind that the client's subsystem was registered with."""
+    assert exchange.request is not None and exchange.directory is not None
+    client = exchange.directory.client(exchange.request.client)
+    assert client is not None
+    incoming = exchange.incoming
+    match client.connection_type:
+        case ConnectionType.HTTP:
+            return
+        case ConnectionType.HTTPS_NO_AUTH:
+            if incoming.over_tls:
+                return
+        case ConnectionType.HTTPS:
+            certificate = incoming.client_certificate
+            if certificate is not None and hashlib.sha256(certificate).digest() in client.certificates:
+                return
+    raise Fault(
+        "server.clientproxy.ssl_authentication_failed",
+        f"{client.identifier} must connect with {client.connection_type.value}",
+    )
+
+
+async def authenticate_citizen(node: Node, exchange: ConsumerExchange) -> None:
+    """If the client sent a citizen's token, it holds; the exchange carries the citizen's pseudonym and identity level."""
+    request = exchange.request
+    assert request is not None
+    fields = replace(request.fields, exchange_nonce=os.urandom(_NONCE_BYTES))
+    exchange.own_subjects = fields.subjects
+    if request.citizen_token is not None:
+        citizen = await _verify_token(node, request.citizen_token)
+        exchange.own_subjects, fields = _speak_for(node, citizen, request.service, fields)
+    exchange.fields = fields
+
+
+async def _verify_token(node: Node, token: str) -> VerifiedCitizen:
+    if node.citizen_tokens is None:
+        raise Fault("client.citizen_token_invalid", "this gateway accepts no citizens' tokens")
+    try:
+        return await node.citizen_tokens.verify(token)
+    except CitizenTokenRefused as refused:
+        raise Fault("client.citizen_token_invalid", refused.reason) from None
+    except IssuerUnavailable:
+        raise Fault("server.clientproxy.citizen_issuer_unavailable") from None
+
+
+def _speak_for(
+    node: Node, citizen: VerifiedCitizen, service: ServiceId, fields: RoadFields
+) -> tuple[tuple[str, ...], RoadFields]:
+    """How this gateway's log and how the provider know the citizen."""
+    key = node.pseudonym_key
+    if key is None:
+        raise Fault("server.clientproxy.malformed_server_conf", "no pseudonym key")
+    there = pseudonym(key, service.provider.member, citizen.issuer, citizen.subject)
+    if fields.subjects and fields.subjects != (there,):
+        raise Fault("client.bad_request", "the subject is not the citizen of the token")
+    here = pseudonym(key, node.settings.owner_id, citizen.issuer, citizen.subject)
+    return (here,), replace(fields, subjects=(there,), identity_level=citizen.level)
+
+
+async def sign_and_log_request(node: Node, exchange: ConsumerExchange) -> None:
+    """The request is signed for the client's member, and the signed request is durable in the message log."""
+    assert exchange.request is not None
+    request = rest.complete_request(
+        exchange.request,
+        request_id=exchange.request_id,
+        generated_message_id=f"{node.settings.instance}-{uuid.uuid4()}",
+        fields=exchange.fields,
+    )
+    exchange.request = request
+    if request.client.member != node.signer.member:
+        raise Fault("server.clientproxy.cannot_create_signature", f"no signing key for {request.client.member}")
+    message = rest.serialise_request(request)
+    body = exchange.incoming.body
+    message_digest = hashlib.sha512(message).digest()
+    body_digest = hashlib.sha512(body).digest() if body else None
+    try:
+        signature = node.signer.sign_request(digested_parts(message_digest, body_digest))
+    except TrustError as error:
+        raise from_trust_error(_HOP, error) from None
+    exchange.signed = SignedMessage(message, message_digest, body, body_digest, signature)
+    record = _message(exchange, "request", "ok", node.clock.now_ms(), message, signature, body)
+    await append(node, (), lambda _: (record,), _HOP)
+
+
+async def send_to_provider(node: Node, exchange: ConsumerExchange) -> None:
+    """A whole message came back from a gateway of the provider. Nothing in it is verified."""
+    signed = exchange.signed
+    assert signed is not None
+    boundary = transport.boundary_from(os.urandom(30))
+    try:
+        own_status = node.own_certificates.authentication_status()
+    except TrustError as error:
+        raise from_trust_error(_HOP, error, TrustStep.PEER) from None
+    content = transport.encode_message(
+        PartKind.REST_REQUEST,
+        signed.message,
+        signed.signature,
+        boundary=boundary,
+        body=signed.body or None,
+        ocsp_responses=(own_status,),
+    )
+    answer = await node.peers.send(
+        exchange.servers, transport.exchange_headers(exchange.request_id, boundary), content
+    )
+    if answer.status != 200:
+        raise Fault("server.clientproxy.http_error", f"status {answer.status}")
+    exchange.received = transport.decode_small(
+        answer.content_type, answer.body, reader=_HOP, limits=node.transport_limits
+    )
+
+
+async def verify_response(node: Node, exchange: ConsumerExchange) -> None:
+    """The answer is signed by the provider's member, answers this very request, and carries its log's receipts."""
+    received, request, signed, trusted = exchange.received, exchange.request, exchange.signed, exchange.trusted
+    assert received is not None and request is not None and signed is not None and trusted is not None
+    if received.fault is not None:
+        raise parse_soap_fault(received.fault, reader=_HOP)
+    message, document = transport.require_signed(received, PartKind.REST_RESPONSE, reader=_HOP)
+    body = received.body or b""
+    parts = signed_parts(message, body)
+    try:
+        signature = verify_signature(
+            document,
+            parts,
+            signer=request.service.provider.member,
+            certificates=trusted.certificates,
+            at=node.clock.now(),
+        )
+    except TrustError as error:
+        raise from_trust_error(_HOP, error) from None
+    response = rest.parse_response_message(message)
+    expected = rest.bind_digests(signed.message_digest, signed.body_digest)
+    rest.check_response_consistency(request, response, expected)
+    receipts = _receipts(response.receipt, exchange.servers)
+    exchange.verified = VerifiedResponse(response, body, message, parts[0].digest, receipts, signature)
+
+
+def _receipts(value: str | None, servers: tuple[SecurityServer, ...]) -> tuple[Receipt, ...]:
+    """One receipt for each of the provider's leaves, all of a log that a gateway of the provider keeps."""
+    try:
+        receipts = tuple(parse_receipt(text.strip()) for text in require_receipt(value).split(","))
+    except MalformedInput:
+        raise Fault("server.clientproxy.receipt_invalid") from None
+    if not all(is_log_of(receipt.origin, servers) for receipt in receipts):
+        raise Fault("server.clientproxy.receipt_invalid", "the receipt is of another gateway's log")
+    return receipts
+
+
+async def log_response(node: Node, exchange: ConsumerExchange) -> None:
+    """The signed response and this gateway's own access-log leaves are durable."""
+    verified = exchange.verified
+    assert verified is not None and exchange.received is not None and exchange.received.signature is not None
+    now_ms = node.clock.now_ms()
+    access = _access(exchange, Result.DELIVERED, now_ms)
+    access = replace(access, status=verified.response.status, response_digest=verified.message_digest)
+    if verified.response.status >= 400:
+        # The service declined: it was asked, so the citizen sees it, but no data were delivered.
+        access = replace(access, result=Result.FAILED)
+    record = _message(
+        exchange, "response", "ok", now_ms, verified.message, exchange.received.signature, verified.body
+    )
+    exchange.receipts = await _log_access(node, exchange, access, record)
+
+
+async def log_refusal(node: Node, exchange: ConsumerExchange, fault: Fault) -> None:
+    """A signed request that brought no data: why, and whose data were asked for, is durable in both logs."""
+    now_ms = node.clock.now_ms()
+    denied = fault.relayed and fault.code.startswith("server.serverproxy.") and ".service_failed" not in fault.code
+    access = replace(_access(exchange, Result.DENIED if denied else Result.FAILED, now_ms), reason=fault.code)
+    received = exchange.received
+    content = b"" if received is None else received.fault or received.message or b""
+    document = b"" if received is None else received.signature or b""
+    record = _message(exchange, "response", fault.code, now_ms, content, document, b"")
+    exchange.receipts = await _log_access(node, exchange, access, record)
+
+
+async def _log_access(
+    node: Node, exchange: ConsumerExchange, access: Access, record: MessageRecord
+) -> tuple[Receipt, ...]:
+    assert exchange.trusted is not None
+    keys = await subject_keys(node, exchange.own_subjects, _HOP)
+    configuration, days = exchange.trusted.configuration, node.settings.record_retention_days
+    return await append(node, build_entries(access, keys, configuration, days), lambda _: (record,), _HOP)
+
+
+def _access(exchange: ConsumerExchange, result: Result, time_ms: int) -> Access:
+    request, signed = exchange.request, exchange.signed
+    assert request is not None and signed is not None
+    return Access(
+        role="consumer",
+        client=request.client,
+        service=request.service,
+        fields=request.fields,
+        message_id=request.message_id,
+        request_id=request.request_id,
+        request_digest=signed.message_digest,
+        result=result,
+        time_ms=time_ms,
+    )
+
+
+def _message(
+    exchange: ConsumerExchange,
+    direction: str,
+    outcome: str,
+    time_ms: int,
+    message: bytes,
+    signature: bytes,
+    body: bytes,
+) -> MessageRecord:
+    request = exchange.request
+    assert request is not None
+    return MessageRecord(
+        request_id=request.request_id,
+        message_id=request.message_id,
+        role="consumer",
+        direction="request" if direction == "request" else "response",
+        client=request.client.encoded,
+        service=request.service.encoded,
+        outcome=outcome,
+        time_ms=time_ms,
+        message=message,
+        signature=signature,
+        attachments=(body,) if body else (),
+    )

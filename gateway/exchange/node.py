@@ -1,0 +1,88 @@
+"""What the way of a message runs on: one gateway's parts, put together by `gateway.app`, passed to every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from audit.sequencer import Sequencer
+from audit.subject_keys import SubjectKeys
+from audit.tag import SubjectKey
+from gateway.clock import Clock
+from gateway.exchange.citizen_tokens import CitizenTokens
+from gateway.exchange.consents import ConsentCopies
+from gateway.exchange.directory import Directory
+from gateway.exchange.peers import Peers
+from gateway.exchange.quotas import Quotas
+from gateway.exchange.rights import Policy
+from gateway.exchange.services import ServiceCaller
+from gateway.exchange.signer import MessageSigner, OwnCertificates
+from gateway.exchange.trust_state import TrustState
+from gateway.messages.faults import Vocabulary
+from gateway.messages.transport import TransportLimits
+from gateway.metrics import Metrics
+from gateway.settings import GatewaySettings
+from gateway.store.repository import Repository
+from trust.identifiers import SecurityServerId
+from trust.ocsp_client import StatusSource
+
+
+class AccessReader(Protocol):
+    """Reads this gateway's access log for one person."""
+
+    async def read(self, subject_ref: str, month: str) -> bytes:
+        """The bundle of one person's accesses in a month, as JSON."""
+        ...
+
+
+@dataclass(slots=True)
+class Node:
+    """One gateway. `directory` is replaced when the store changes; an exchange keeps the one that it began with."""
+
+    settings: GatewaySettings
+    clock: Clock
+    trust: TrustState
+    directory: Directory
+    consents: ConsentCopies
+    repository: Repository
+    sequencer: Sequencer
+    subject_keys: SubjectKeys
+    signer: MessageSigner
+    own_certificates: OwnCertificates
+    statuses: StatusSource
+    peers: Peers
+    services: ServiceCaller
+    quotas: Quotas
+    metrics: Metrics
+    log: FilteringBoundLogger
+    accesses: AccessReader
+    citizen_tokens: CitizenTokens | None = None
+    pseudonym_key: bytes | None = None
+    in_progress: int = field(default=0)
+
+    @property
+    def server_id(self) -> SecurityServerId:
+        """This gateway."""
+        return self.settings.server_id
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """How error codes are spelled to clients."""
+        return Vocabulary(self.settings.error_vocabulary)
+
+    @property
+    def transport_limits(self) -> TransportLimits:
+        """The bounds of a message between gateways."""
+        return TransportLimits(max_body=self.settings.max_body_bytes)
+
+    @property
+    def policy(self) -> Policy:
+        """What the provider role decides by, as of now."""
+        return Policy(self.directory, self.consents, self.settings.consent_authority_ids, self.quotas)
+
+    async def keys_of(self, subjects: Sequence[str]) -> list[SubjectKey]:
+        """The access-log keys of persons, by the reference that this gateway knows them under."""
+        return [await self.subject_keys.key_for(subject) for subject in subjects]

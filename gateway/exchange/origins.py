@@ -1,0 +1,22 @@
+"""The names of access logs: one per gateway and year (`INST/CLASS/MEMBER/SERVER/audit/2026`), as C2SP checkpoints want them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from trust.identifiers import SecurityServerId
+from trust.parameters import SecurityServer
+
+_LOG: Final = "/audit/"
+
+
+def origin_of(server: SecurityServerId, year: int) -> str:
+    """The origin of a gateway's log of one year: a scheme-less path without blanks or '+' (C2SP signed-note)."""
+    return f"{server.encoded}{_LOG}{year:04d}".replace("+", "%2B")
+
+
+def is_log_of(origin: str, servers: Iterable[SecurityServer]) -> bool:
+    """Whether a log of this origin is kept by one of the gateways."""
+    keeper, found, year = origin.rpartition(_LOG)
+    return bool(found) and year.isdigit() and any(server.id.encoded.replace("+", "%2B") == keeper for server in servers)

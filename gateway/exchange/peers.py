@@ -1,0 +1,192 @@
+"""Reaching the provider's gateway: the fastest healthy one, verified before a byte of the message leaves.
+
+PR-MESSTRANSP 2.1. Where several gateways serve a provider, all are dialled at once, the first to connect is used and
+remembered; one that can't be reached is passed over. Once a request has begun to travel nothing is tried again: the provider
+may have done what it asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+from gateway.bounded import TooLarge, read_bounded
+from gateway.exchange.addresses import Endpoint, UnusableAddress, parse_address
+from gateway.messages.faults import Fault
+from trust.identifiers import SecurityServerId
+from trust.parameters import SecurityServer
+
+if TYPE_CHECKING:
+    from aiohttp.client_reqrep import ClientRequest
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+# X-Road keeps its choice for an hour; a failure to connect ends it at once.
+_REMEMBER_SECONDS: Final = 3600.0
+
+VerifyPeer = Callable[[bytes, Endpoint], Awaitable[None]]
+
+
+class PeerUntrusted(aiohttp.ClientConnectionError):
+    """The gateway that answered isn't the one that the global configuration has at this address."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAnswer:
+    """What the provider's gateway sent back, undigested."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class PeerConnector(aiohttp.TCPConnector):
+    """Hands out a connection only after the peer's certificate has been verified, each time anew.
+
+    The verification itself remembers; what it costs on a warm connection is a look-up.
+    """
+
+    def __init__(self, context: ssl.SSLContext, verify: VerifyPeer, *, limit: int) -> None:
+        super().__init__(ssl=context, limit=limit, limit_per_host=0, keepalive_timeout=15)
+        self._verify_peer = verify
+        self._certificates: WeakKeyDictionary[ResponseHandler, bytes] = WeakKeyDictionary()
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        try:
+            await self._verify_peer(self._certificate_of(connection), _endpoint_of(req))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _certificate_of(self, connection: Connection) -> bytes:
+        protocol = connection.protocol
+        if protocol is None or connection.transport is None:
+            raise aiohttp.ServerDisconnectedError
+        der = self._certificates.get(protocol)
+        if der is None:
+            tls = connection.transport.get_extra_info("ssl_object")
+            der = tls.getpeercert(binary_form=True) if tls is not None else None
+            if der is None:
+                raise PeerUntrusted("no certificate")
+            self._certificates[protocol] = der
+        return der
+
+
+def _endpoint_of(request: ClientRequest) -> Endpoint:
+    port = request.url.port or 443
+    return Endpoint(request.url.host or "", port, port + 1)
+
+
+class Peers:
+    """Sends messages to provider gateways over one pool of verified connections."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, *, limit: int, timeout_seconds: float, connect_seconds: float
+    ) -> None:
+        self._session = session
+        self._limit = limit
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=connect_seconds)
+        self._connect_seconds = connect_seconds
+        self._fastest: dict[frozenset[SecurityServerId], tuple[SecurityServerId, float]] = {}
+
+    async def send(
+        self, servers: Sequence[SecurityServer], headers: Sequence[tuple[str, str]], body: bytes
+    ) -> PeerAnswer:
+        """The answer of the first gateway that can be reached.
+
+        Raises Fault: `network_error` when none can be, `ssl_authentication_failed` when none that can is who it should be,
+        `io_error` when the exchange broke off or took too long after it began.
+        """
+        refused = False
+        for server in await self._in_order(servers):
+            try:
+                return await self._post(parse_address(server.address).message_url, headers, body)
+            except PeerUntrusted:
+                refused = True
+            except (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError):
+                refused = True
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, UnusableAddress):
+                pass
+            self._forget(servers)
+        if refused:
+            raise Fault("server.clientproxy.ssl_authentication_failed", "the provider's gateway")
+        raise Fault("server.clientproxy.network_error", "no gateway of the provider can be reached")
+
+    async def _post(self, url: str, headers: Sequence[tuple[str, str]], body: bytes) -> PeerAnswer:
+        try:
+            async with self._session.post(
+                url, headers=list(headers), data=body, timeout=self._timeout, allow_redirects=False
+            ) as answer:
+                content = await read_bounded(answer.content, self._limit)
+                return PeerAnswer(answer.status, answer.headers.get("Content-Type", ""), content)
+        except TooLarge:
+            raise Fault("server.clientproxy.service_failed.body_too_large") from None
+        except (PeerUntrusted, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            raise
+        except TimeoutError:
+            raise Fault("server.clientproxy.io_error", "the provider's gateway did not answer in time") from None
+        except (aiohttp.ClientError, OSError):
+            raise Fault("server.clientproxy.network_error", "the provider's gateway broke off") from None
+
+    async def _in_order(self, servers: Sequence[SecurityServer]) -> Sequence[SecurityServer]:
+        """The servers with the fastest first. One server needs no race."""
+        if len(servers) < 2:
+            return servers
+        now = asyncio.get_running_loop().time()
+        remembered = self._fastest.get(_key(servers))
+        if remembered is not None and remembered[1] > now:
+            chosen = remembered[0]
+        else:
+            winner = await self._race(servers)
+            if winner is None:
+                return servers
+            chosen = winner.id
+            self._fastest[_key(servers)] = (chosen, now + _REMEMBER_SECONDS)
+        return sorted(servers, key=lambda server: server.id != chosen)
+
+    async def _race(self, servers: Sequence[SecurityServer]) -> SecurityServer | None:
+        """Whoever accepts a TCP connection first; None if nobody does."""
+        # The order of equals is left to chance, so that load spreads over gateways that are equally near.
+        shuffled = random.sample(servers, len(servers))
+        dialling = {asyncio.ensure_future(_dial(server)): server for server in shuffled}
+        pending = set(dialling)
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                while pending:
+                    done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        if task.exception() is None:
+                            return dialling[task]
+        except TimeoutError:
+            return None
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        return None
+
+    def _forget(self, servers: Sequence[SecurityServer]) -> None:
+        self._fastest.pop(_key(servers), None)
+
+
+def _key(servers: Sequence[SecurityServer]) -> frozenset[SecurityServerId]:
+    return frozenset(server.id for server in servers)
+
+
+async def _dial(server: SecurityServer) -> None:
+    endpoint = parse_address(server.address)
+    _, writer = await asyncio.open_connection(endpoint.host, endpoint.message_port)
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()

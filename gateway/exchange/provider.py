@@ -1,0 +1,242 @@
+"""The provider gateway's steps: from a peer's message to a signed, logged answer (DESIGN section 4, steps 6-10).
+
+Each step states what holds when it returns. A request that was verified and then refused is logged with the reason
+(`log_denial`), with leaves for the persons whose data were asked for: they see the attempt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from audit.entry import Receipt
+from audit.message_log import MessageRecord
+from audit.sequencer import Seal
+from gateway.exchange import built_in
+from gateway.exchange.logging_step import append, subject_keys
+from gateway.exchange.node import Node
+from gateway.exchange.recording import Access, Result, build_entries
+from gateway.exchange.rights import Demand, authorise
+from gateway.exchange.signer import digested_parts
+from gateway.exchange.state import ProviderExchange, SignedMessage, VerifiedRequest
+from gateway.exchange.trust_state import require_server, serves
+from gateway.messages import rest, transport
+from gateway.messages.faults import Fault, Hop, TrustStep, from_trust_error
+from gateway.messages.transport import PartKind
+from trust.errors import TrustError
+from trust.xades import verify_signature
+
+_HOP = Hop.PROVIDER_GATEWAY
+
+
+async def verify_request(node: Node, exchange: ProviderExchange) -> None:
+    """The message came from a gateway that may speak for the client, and the client's member signed all of it."""
+    trusted = exchange.trusted = node.trust.current(_HOP)
+    exchange.directory = node.directory
+    received = transport.decode_small(
+        exchange.content_type, exchange.content, reader=_HOP, limits=node.transport_limits
+    )
+    message, document = transport.require_signed(received, PartKind.REST_REQUEST, reader=_HOP)
+    request = rest.parse_request_message(message)
+    if exchange.request_id_header != request.request_id:
+        raise Fault("server.serverproxy.invalid_message", "the transport's request id is not the message's")
+    at = node.clock.now()
+    # 1. The TLS peer is a gateway that the client is registered with, and its certificate is good now.
+    server = require_server(trusted, exchange.peer_certificate, request.client)
+    try:
+        trusted.certificates.verify_authentication(
+            exchange.peer_certificate, ocsp_responses=received.ocsp_responses, at=at
+        )
+    except TrustError as error:
+        raise from_trust_error(_HOP, error, TrustStep.PEER) from None
+    # 2. The message was meant for this gateway.
+    own = trusted.configuration.server(node.server_id)
+    if own is None or not serves(own, request.service.provider):
+        raise Fault("server.serverproxy.unknown_member", str(request.service.provider))
+    if request.security_server is not None and request.security_server != node.server_id:
+        raise Fault("server.serverproxy.invalid_security_server", str(request.security_server))
+    # 3. The client's member signed the message and its body, with a certificate that is good now.
+    body = received.body or b""
+    message_digest = hashlib.sha512(message).digest()
+    body_digest = hashlib.sha512(body).digest() if body else None
+    try:
+        signature = verify_signature(
+            document,
+            digested_parts(message_digest, body_digest),
+            signer=request.client.member,
+            certificates=trusted.certificates,
+            at=at,
+        )
+    except TrustError as error:
+        raise from_trust_error(_HOP, error) from None
+    # 4. That it was not received before, the log decides: its replay keys outlive a restart and are shared by processes.
+    exchange.verified = VerifiedRequest(request, body, message, message_digest, body_digest, server, signature)
+
+
+async def authorise_request(node: Node, exchange: ProviderExchange) -> None:
+    """The client may use the service, for this person, now."""
+    verified, trusted = _verified(exchange), exchange.trusted
+    assert trusted is not None
+    request = verified.request
+    demand = Demand(
+        client=request.client,
+        client_groups=trusted.configuration.groups_of(request.client),
+        service=request.service,
+        subjects=request.fields.subjects,
+        identity_level=request.fields.identity_level,
+        consent=request.fields.consent,
+        at_ms=node.clock.now_ms(),
+    )
+    assert exchange.directory is not None
+    exchange.offer = authorise(demand, replace(node.policy, directory=exchange.directory))
+
+
+async def log_request(node: Node, exchange: ProviderExchange) -> None:
+    """The signed request is durable in the message log, for the first time."""
+    record = _request_record(node, exchange, "ok")
+    await append(node, (), lambda _: (record,), _HOP)
+
+
+async def call_service(node: Node, exchange: ProviderExchange) -> None:
+    """The institution's service, or the gateway's own, has answered."""
+    verified, offer = _verified(exchange), exchange.offer
+    assert offer is not None
+    request = verified.request
+    if offer.registered is None:
+        exchange.answer = await built_in.answer(node, verified, offer)
+        return
+    service = offer.registered
+    url = service.url + request.service_path + ("" if request.query is None else f"?{request.query}")
+    exchange.answer = await node.services.call(
+        request.method,
+        url,
+        rest.service_headers(request),
+        verified.body or None,
+        timeout_seconds=service.timeout_seconds or node.settings.service_timeout_seconds,
+    )
+
+
+async def bind_sign_and_log_response(node: Node, exchange: ProviderExchange) -> None:
+    """The answer, bound to the request and carrying the receipts of its leaves, is signed and durable with them."""
+    verified, answer = _verified(exchange), exchange.answer
+    assert answer is not None and exchange.trusted is not None
+    request = verified.request
+    try:
+        status = node.signer.status()
+    except TrustError as error:
+        raise from_trust_error(_HOP, error) from None
+    bound = rest.bind_digests(verified.message_digest, verified.body_digest)
+    body = answer.body
+    body_digest = hashlib.sha512(body).digest() if body else None
+    now_ms = node.clock.now_ms()
+
+    def seal(receipts: tuple[Receipt, ...]) -> tuple[MessageRecord, ...]:
+        # Within the log's transaction: the receipts are known, and under the signature, before anything is committed.
+        response = rest.build_response(
+            request,
+            status=answer.status,
+            reason=answer.reason,
+            headers=answer.headers,
+            request_hash=bound,
+            receipt=",".join(receipt.encode() for receipt in receipts),
+        )
+        message = rest.serialise_response(response)
+        message_digest = hashlib.sha512(message).digest()
+        try:
+            signature = node.signer.sign_response(digested_parts(message_digest, body_digest), status)
+        except TrustError as error:
+            raise from_trust_error(_HOP, error) from None
+        exchange.response = SignedMessage(message, message_digest, body, body_digest, signature)
+        return (_record(node, exchange, "response", "ok", now_ms, message, signature, body),)
+
+    delivered = Result.DELIVERED if answer.status < 400 else Result.FAILED
+    access = replace(_access(exchange, delivered, now_ms), status=answer.status)
+    exchange.receipts = await _append_access(node, exchange, access, seal)
+
+
+async def log_denial(node: Node, exchange: ProviderExchange, fault: Fault) -> None:
+    """A verified request that was refused before it was logged: durable with the reason and the persons' leaves."""
+    record = _request_record(node, exchange, fault.code)
+    access = replace(_access(exchange, Result.DENIED, node.clock.now_ms()), reason=fault.code)
+    exchange.receipts = await _append_access(node, exchange, access, lambda _: (record,))
+
+
+async def log_failure(node: Node, exchange: ProviderExchange, fault: Fault) -> None:
+    """A request that was logged and then failed: durable with the reason and the persons' leaves."""
+    now_ms = node.clock.now_ms()
+    record = _record(node, exchange, "response", fault.code, now_ms, b"", b"", b"")
+    access = replace(_access(exchange, Result.FAILED, now_ms), reason=fault.code)
+    exchange.receipts = await _append_access(node, exchange, access, lambda _: (record,))
+
+
+async def _append_access(node: Node, exchange: ProviderExchange, access: Access, seal: Seal) -> tuple[Receipt, ...]:
+    assert exchange.trusted is not None
+    keys = await subject_keys(node, access.fields.subjects, _HOP)
+    configuration, days = exchange.trusted.configuration, node.settings.record_retention_days
+    return await append(node, build_entries(access, keys, configuration, days), seal, _HOP)
+
+
+def _verified(exchange: ProviderExchange) -> VerifiedRequest:
+    assert exchange.verified is not None
+    return exchange.verified
+
+
+def _access(exchange: ProviderExchange, result: Result, time_ms: int) -> Access:
+    verified = _verified(exchange)
+    request = verified.request
+    offer = exchange.offer or (exchange.directory.offer(request.service) if exchange.directory else None)
+    return Access(
+        role="provider",
+        client=request.client,
+        service=request.service,
+        fields=request.fields,
+        message_id=request.message_id,
+        request_id=request.request_id,
+        request_digest=verified.message_digest,
+        result=result,
+        time_ms=time_ms,
+        registered=None if offer is None else offer.registered,
+    )
+
+
+def _request_record(node: Node, exchange: ProviderExchange, outcome: str) -> MessageRecord:
+    verified = _verified(exchange)
+    record = _record(
+        node,
+        exchange,
+        "request",
+        outcome,
+        node.clock.now_ms(),
+        verified.message,
+        verified.signature.document,
+        verified.body,
+    )
+    # The transport's id is new for each request of a client; whoever sends one twice is replaying.
+    key = f"{verified.request.client.encoded}\0{verified.request.request_id}".encode()
+    return replace(record, unique=hashlib.sha256(b"datenweg/replay/v1\0" + key).digest())
+
+
+def _record(
+    node: Node,
+    exchange: ProviderExchange,
+    direction: str,
+    outcome: str,
+    time_ms: int,
+    message: bytes,
+    signature: bytes,
+    body: bytes,
+) -> MessageRecord:
+    request = _verified(exchange).request
+    return MessageRecord(
+        request_id=request.request_id,
+        message_id=request.message_id,
+        role="provider",
+        direction="request" if direction == "request" else "response",
+        client=request.client.encoded,
+        service=request.service.encoded,
+        outcome=outcome,
+        time_ms=time_ms,
+        message=message,
+        signature=signature,
+        attachments=(body,) if body else (),
+    )

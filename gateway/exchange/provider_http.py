@@ -1,0 +1,146 @@
+"""The peer port: X-Road's message transport over mutual TLS (PR-MESSTRANSP 2.7). Translates; the steps decide.
+
+Whatever goes wrong is answered with status 200 and a SOAP fault, as peers expect it, and with the id that is in our log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from time import perf_counter
+from typing import Final
+
+from aiohttp import web
+
+from gateway.bounded import TooLarge, read_bounded
+from gateway.exchange import pipeline, provider
+from gateway.exchange.node import Node
+from gateway.exchange.state import ProviderExchange
+from gateway.logging import describe_error
+from gateway.messages import transport
+from gateway.messages.faults import Fault, soap_fault
+from gateway.messages.transport import PartKind
+
+_BODY_SECONDS: Final = 60.0
+_ROLE: Final = "provider"
+_FAULT_TYPE: Final = "text/xml;charset=utf-8"
+
+
+class PeerPort:
+    """Handles the messages of other gateways. One per node; used from one event loop."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer to one message: a signed multipart message, or a fault."""
+        node, started = self._node, perf_counter()
+        exchange = ProviderExchange(
+            content_type=request.headers.get("Content-Type", ""),
+            content=b"",
+            request_id_header=request.headers.get(transport.REQUEST_ID_HEADER, ""),
+            peer_certificate=_peer_certificate(request),
+            error_id=str(uuid.uuid4()),
+            started_ms=node.clock.now_ms(),
+        )
+        node.metrics.exchange_started()
+        node.in_progress += 1
+        try:
+            await self._exchange(request, exchange)
+            answer, outcome, hop = _signed(exchange), "ok", ""
+        except Fault as fault:
+            fault = fault.identify(exchange.error_id)
+            outcome, hop = fault.code, fault.hop.value
+            self._tell(exchange, fault)
+            answer = web.Response(body=soap_fault(fault), headers={"Content-Type": _FAULT_TYPE})
+        finally:
+            node.in_progress -= 1
+            node.metrics.exchange_ended()
+        service = "" if exchange.offer is None else exchange.offer.identifier.encoded
+        node.metrics.count_exchange(
+            service=service, outcome=outcome, hop=hop, role=_ROLE, seconds=perf_counter() - started
+        )
+        return answer
+
+    async def _exchange(self, request: web.BaseRequest, exchange: ProviderExchange) -> None:
+        node = self._node
+        try:
+            if request.method != "POST":
+                raise Fault("server.serverproxy.invalid_http_method")
+            if node.in_progress > node.settings.concurrency_limit:
+                raise Fault("server.serverproxy.overloaded")
+            await self._read(request, exchange)
+            await pipeline.run(pipeline.PROVIDER, node, exchange)
+        except Fault as fault:
+            await self._log_refusal(exchange, fault)
+            raise
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            node.log.error(
+                "unforeseen failure", exchange=_exchange_id(exchange), step=exchange.step, **describe_error(error)
+            )
+            unforeseen = Fault("server.serverproxy.internal_error")
+            await self._log_refusal(exchange, unforeseen)
+            raise unforeseen from None
+
+    async def _read(self, request: web.BaseRequest, exchange: ProviderExchange) -> None:
+        limit = self._node.transport_limits.multipart.max_total
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                exchange.content = await read_bounded(request.content, limit)
+        except TooLarge:
+            raise Fault("server.serverproxy.body_too_large", f"at most {limit} bytes") from None
+        except (TimeoutError, OSError, web.HTTPException, web.RequestPayloadError):
+            raise Fault("server.serverproxy.io_error", "the message broke off") from None
+
+    async def _log_refusal(self, exchange: ProviderExchange, fault: Fault) -> None:
+        """A verified request is logged however it ends. If that fails, the peer gets `logging_failed` instead."""
+        if exchange.verified is None or fault.code.endswith((".replayed_message", ".logging_failed", ".overloaded")):
+            return
+        refused = exchange.step in (provider.verify_request.__name__, provider.authorise_request.__name__)
+        log = provider.log_denial if refused else provider.log_failure
+        try:
+            await log(self._node, exchange, fault)
+        except Fault as failure:
+            self._tell(exchange, fault)
+            raise failure from None
+
+    def _tell(self, exchange: ProviderExchange, fault: Fault) -> None:
+        self._node.log.warning(
+            "exchange refused",
+            exchange=_exchange_id(exchange),
+            detail=fault.detail,
+            code=fault.code,
+            hop=fault.hop.value,
+            step=exchange.step,
+            role=_ROLE,
+        )
+
+
+def _exchange_id(exchange: ProviderExchange) -> str:
+    """The verified request's id; before that our own, for what a stranger sends is not for the log."""
+    return exchange.error_id if exchange.verified is None else exchange.verified.request.request_id
+
+
+def _signed(exchange: ProviderExchange) -> web.Response:
+    response = exchange.response
+    assert response is not None
+    boundary = transport.boundary_from(os.urandom(30))
+    body = transport.encode_message(
+        PartKind.REST_RESPONSE,
+        response.message,
+        response.signature,
+        boundary=boundary,
+        body=response.body or None,
+    )
+    headers = {"Content-Type": transport.content_type(boundary), "x-hash-algorithm": transport.HASH_ALGORITHM}
+    return web.Response(body=body, headers=headers)
+
+
+def _peer_certificate(request: web.BaseRequest) -> bytes:
+    tls = None if request.transport is None else request.transport.get_extra_info("ssl_object")
+    certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
+    # An empty certificate is nobody's: it matches no hash in the configuration.
+    return certificate or b""

@@ -1,0 +1,129 @@
+"""What a verified request must satisfy at the provider gateway, in this order (DESIGN section 4, step 7).
+
+    service exists ► type ► access right ► enabled ► identity level ► consent or legal basis ► quota
+
+Each check is one function over the same facts; it returns nothing and raises the Fault that X-Road's table or our own
+(docs/errors.md) has for it. The order is security: a client without a right doesn't learn whether a service is switched off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.exchange.consents import ConsentCopies, covers
+from gateway.exchange.directory import BuiltIn, Directory, Offer
+from gateway.exchange.quotas import Quotas
+from gateway.messages.faults import Fault
+from gateway.messages.headers import IdentityLevel
+from gateway.store.model import ConsentStatus, RequiredIdentityLevel
+from trust.identifiers import ClientId, GlobalGroupId, MemberId, ServiceId
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The facts of a verified request that decide whether it may pass."""
+
+    client: ClientId
+    client_groups: frozenset[GlobalGroupId]
+    service: ServiceId
+    subjects: Sequence[str]
+    identity_level: IdentityLevel | None
+    consent: str | None
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What this gateway decides by."""
+
+    directory: Directory
+    consents: ConsentCopies
+    consent_authorities: frozenset[MemberId]
+    quotas: Quotas
+
+
+def _service_exists(demand: Demand, offer: Offer, policy: Policy) -> None:
+    if policy.directory.client(offer.identifier.provider) is None:
+        raise Fault("server.serverproxy.unknown_member", str(offer.identifier.provider))
+
+
+def _type(demand: Demand, offer: Offer, policy: Policy) -> None:
+    if not offer.is_rest:
+        raise Fault("server.serverproxy.service_type", str(demand.service))
+
+
+def _access_right(demand: Demand, offer: Offer, policy: Policy) -> None:
+    match offer.built_in:
+        case None:
+            if demand.client in offer.granted or not offer.granted.isdisjoint(demand.client_groups):
+                return
+        case BuiltIn.SERVICES:
+            # As X-Road's metaservices: whoever is a registered member may ask what there is.
+            return
+        case BuiltIn.CONSENT | BuiltIn.ACCESSES:
+            if demand.client.member in policy.consent_authorities:
+                return
+    raise Fault("server.serverproxy.access_denied", str(demand.service))
+
+
+def _enabled(demand: Demand, offer: Offer, policy: Policy) -> None:
+    if offer.registered is not None and not offer.registered.enabled:
+        raise Fault("server.serverproxy.service_disabled", offer.registered.disabled_notice)
+
+
+def _identity_level(demand: Demand, offer: Offer, policy: Policy) -> None:
+    required = offer.identity_level
+    if required is RequiredIdentityLevel.NONE:
+        return
+    if demand.identity_level is None or not demand.identity_level.reaches(IdentityLevel.from_word(required.value)):
+        raise Fault("server.serverproxy.identity_level_too_low", f"required: {required.value}")
+
+
+def _consent_or_legal_basis(demand: Demand, offer: Offer, policy: Policy) -> None:
+    if not offer.needs_consent:
+        # The service's legal basis (law or contract) is recorded with the access; if a consent is named beside it, it is not needed.
+        return
+    if demand.consent is None:
+        raise Fault("server.serverproxy.consent_required", str(demand.service))
+    if len(demand.subjects) != 1:
+        raise Fault("server.serverproxy.subject_required", "a consent speaks for exactly one person")
+    copy = policy.consents.get(demand.consent)
+    if copy is None or not covers(copy, client=demand.client, subject=demand.subjects[0], service=demand.service):
+        # One answer for an unknown and a foreign consent: nobody learns which references exist.
+        raise Fault("server.serverproxy.consent_invalid")
+    if copy.status is ConsentStatus.WITHDRAWN:
+        raise Fault("server.serverproxy.consent_withdrawn")
+    if copy.expires_ms <= demand.at_ms:
+        raise Fault("server.serverproxy.consent_expired")
+
+
+def _quota(demand: Demand, offer: Offer, policy: Policy) -> None:
+    if not policy.quotas.take(demand.client, demand.service, demand.at_ms):
+        raise Fault("server.serverproxy.quota_exceeded", str(demand.service))
+
+
+Check = Callable[[Demand, Offer, Policy], None]
+
+RIGHTS: Final[tuple[Check, ...]] = (
+    _service_exists,
+    _type,
+    _access_right,
+    _enabled,
+    _identity_level,
+    _consent_or_legal_basis,
+    _quota,
+)
+
+
+def authorise(demand: Demand, policy: Policy) -> Offer:
+    """The offer that the request may use. Raises Fault with the code of the first check that it fails."""
+    offer = policy.directory.offer(demand.service)
+    if offer is None:
+        if policy.directory.client(demand.service.provider) is None:
+            raise Fault("server.serverproxy.unknown_member", str(demand.service.provider))
+        raise Fault("server.serverproxy.unknown_service", str(demand.service))
+    for check in RIGHTS:
+        check(demand, offer, policy)
+    return offer

@@ -1,0 +1,90 @@
+"""Calling the institution's service, the adapter: plain HTTP inside the institution, one attempt, bounded both ways.
+
+Redirects aren't followed and bodies aren't decoded (PR-REST 4.6: what the service answers is what the client gets). Whatever
+fails becomes a Fault that names the adapter's hop; a status of 4xx or 5xx is an answer, not a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from gateway.bounded import TooLarge, read_bounded
+from gateway.messages.faults import Fault
+
+Header = tuple[str, str]
+
+_CONNECT_SECONDS: Final = 30.0  # X-Road's own default towards the information system
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAnswer:
+    """What the service answered, undigested."""
+
+    status: int
+    reason: str
+    headers: tuple[Header, ...]
+    body: bytes
+
+
+def service_session(limit: int) -> aiohttp.ClientSession:
+    """The pool of connections to services: `limit` at once, kept alive, without cookies or helpful headers."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=limit, limit_per_host=0, keepalive_timeout=30),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        max_line_size=16 * 1024,
+        max_field_size=16 * 1024,
+    )
+
+
+class ServiceCaller:
+    """Calls services over one pool. `limit` bounds an answer's body in bytes."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, limit: int) -> None:
+        self._session = session
+        self._limit = limit
+
+    async def call(
+        self, verb: str, url: str, headers: Sequence[Header], body: bytes | None, *, timeout_seconds: float
+    ) -> ServiceAnswer:
+        """The service's answer. Raises Fault `server.serverproxy.service_failed.*` or `service_malformed_url`."""
+        try:
+            target = URL(url, encoded=True)
+        except ValueError:
+            raise Fault("server.serverproxy.service_malformed_url") from None
+        if target.scheme not in ("http", "https") or not target.host:
+            raise Fault("server.serverproxy.service_malformed_url")
+        timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(_CONNECT_SECONDS, timeout_seconds))
+        try:
+            async with self._session.request(
+                verb, target, headers=list(headers), data=body, timeout=timeout, allow_redirects=False
+            ) as answer:
+                content = await read_bounded(answer.content, self._limit)
+                answer_headers = tuple(
+                    (name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.raw_headers
+                )
+                return ServiceAnswer(answer.status, answer.reason or "", answer_headers, content)
+        except TooLarge:
+            raise Fault("server.serverproxy.service_failed.body_too_large") from None
+        except aiohttp.ClientConnectorDNSError:
+            raise Fault("server.serverproxy.service_failed.unknown_host") from None
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError):
+            raise Fault("server.serverproxy.service_failed.ssl_authentication_failed") from None
+        except TimeoutError:
+            raise Fault(
+                "server.serverproxy.service_failed.io_error", f"no answer within {timeout_seconds:g} s"
+            ) from None
+        except (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError):
+            raise Fault("server.serverproxy.service_failed.network_error") from None
+        except aiohttp.InvalidURL:
+            raise Fault("server.serverproxy.service_malformed_url") from None
+        except aiohttp.ClientResponseError:
+            raise Fault("server.serverproxy.service_failed.invalid_message") from None
+        except (aiohttp.ClientError, OSError):
+            raise Fault("server.serverproxy.service_failed.io_error") from None

@@ -1,0 +1,54 @@
+"""TLS between gateways: mutual, with authentication certificates, TLS 1.2 at least and 1.3 where both can (PR-MESSTRANSP 2.1).
+
+OpenSSL checks the chain up to the approved authorities during the handshake. Host names are not checked, as in X-Road: who
+the peer is follows from the certificate's hash in the global configuration, which `peers` and `provider` check before a byte
+of a message is sent or read.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from typing import Final
+
+from trust.keys import SoftwareKey
+from trust.keystore import load_into_tls
+
+# TLS 1.2 suites with forward secrecy and authenticated encryption; those of TLS 1.3 all have both.
+_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+def server_context(key: SoftwareKey, authorities: Sequence[bytes]) -> ssl.SSLContext:
+    """The message transport's listening side: demands a client certificate of an approved authority (DER)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _prepare(context, key, authorities)
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def client_context(key: SoftwareKey, authorities: Sequence[bytes]) -> ssl.SSLContext:
+    """The message transport's calling side: presents our certificate, demands one of an approved authority (DER)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    _prepare(context, key, authorities)
+    return context
+
+
+def trust_authorities(context: ssl.SSLContext, authorities: Sequence[bytes]) -> None:
+    """Adds authorities (DER) that a new configuration approves.
+
+    One that it approves no longer stays known to OpenSSL until a restart; what its certificates sign is refused all the same,
+    since each peer certificate is verified against the configuration in force.
+    """
+    for authority in authorities:
+        context.load_verify_locations(cadata=authority)
+
+
+def _prepare(context: ssl.SSLContext, key: SoftwareKey, authorities: Sequence[bytes]) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.verify_mode = ssl.CERT_REQUIRED
+    # An approved intermediate authority is a trust anchor too; its root need not be known.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    trust_authorities(context, authorities)
+    load_into_tls(context, key)

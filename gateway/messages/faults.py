@@ -1,0 +1,248 @@
+"""What goes wrong on the road, as one exception, and how it is told: SOAP fault, REST error in JSON or XML.
+
+SOAP faults as X-Road sends them (PR-MESS 2.9, and the proxy's own generator), REST errors after PR-REST 4.7 with the
+proxy's real rules for `Accept`. The codes are in `vocabulary`. A fault's message is made of the table's fixed
+sentences and of a reason that our own code words; it never holds the text of an exception.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import Enum
+from typing import Final
+from xml.sax.saxutils import escape
+
+from gateway.messages.vocabulary import (
+    ERRORS,
+    ErrorCode,
+    Hop,
+    Vocabulary,
+    canonical,
+    hop_of,
+    is_code,
+    same_code,
+    spell,
+    status_of,
+)
+from trust import xml
+from trust.errors import (
+    ConfigurationExpired,
+    ConfigurationInvalid,
+    FetchFailed,
+    KeyUnavailable,
+    MalformedInput,
+    SignatureMalformed,
+    TrustError,
+)
+
+__all__ = [
+    "ERRORS",
+    "ErrorCode",
+    "Fault",
+    "Hop",
+    "TrustStep",
+    "Vocabulary",
+    "error_header",
+    "from_trust_error",
+    "parse_soap_fault",
+    "prefix_of",
+    "rest_error_body",
+    "same_code",
+    "soap_fault",
+    "spell",
+    "status_of",
+]
+
+_MAX_REASON: Final = 600
+_MAX_RELAYED: Final = 2048
+_SOAP_ENVELOPE: Final = "http://schemas.xmlsoap.org/soap/envelope/"
+_MAX_FAULT_BYTES: Final = 64 * 1024
+
+
+class Fault(Exception):
+    """An error of the road, safe to show to whoever called.
+
+    `code` is in the 7.8 spelling. `reason` says what was wrong with this message in our own words: identifiers and
+    limits, never an exception's text, personal data or a secret. `detail` is the id that is also in the log line; the
+    shell sets it once with `identify`, because a core makes no random ids. A `relayed` fault came from another hop,
+    which worded its message.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        reason: str = "",
+        *,
+        hint: str = "",
+        hop: Hop | None = None,
+        detail: str = "",
+        actor: str | None = None,
+        relayed: bool = False,
+    ) -> None:
+        self.code = canonical(code) if is_code(code) else code
+        super().__init__(self.code)
+        self.reason = printable(reason, _MAX_RELAYED if relayed else _MAX_REASON)
+        self.hop = hop or hop_of(self.code)
+        self.detail = detail
+        self.actor = actor
+        self.relayed = relayed
+        self._hint = printable(hint, _MAX_REASON)
+
+    @property
+    def hint(self) -> str:
+        """What the reader can do about it."""
+        known = ERRORS.get(self.code)
+        return self._hint or (known.hint if known and not self.relayed else "")
+
+    @property
+    def message(self) -> str:
+        """One line for people: which hop failed, why, and what to do. A relayed fault's message is the sender's."""
+        if self.relayed:
+            return self.reason
+        known = ERRORS.get(self.code)
+        cause = known.cause if known else "the request failed"
+        text = f"{self.hop.value.capitalize()}: {cause}"
+        if self.reason:
+            text += f" ({self.reason})"
+        return f"{text}. {self.hint[:1].upper()}{self.hint[1:]}." if self.hint else f"{text}."
+
+    @property
+    def status(self) -> int:
+        """The HTTP status over REST."""
+        return status_of(self.code)
+
+    def identify(self, detail: str) -> Fault:
+        """This fault with an id. A fault that has one (a relayed fault, or one identified before) keeps it."""
+        self.detail = self.detail or detail
+        return self
+
+
+class TrustStep(Enum):
+    """What a gateway was verifying when `trust` refused."""
+
+    SIGNATURE = "signature"
+    PEER = "peer"
+    CONFIGURATION = "configuration"
+
+
+_PREFIX: Final = {Hop.CONSUMER_GATEWAY: "server.clientproxy", Hop.PROVIDER_GATEWAY: "server.serverproxy"}
+
+
+def prefix_of(hop: Hop) -> str:
+    """The code prefix of one of the two gateways; every other hop speaks through the provider gateway."""
+    return _PREFIX.get(hop, "server.serverproxy")
+
+
+def from_trust_error(hop: Hop, error: TrustError, step: TrustStep = TrustStep.SIGNATURE) -> Fault:
+    """What the gateway `hop` tells its caller when `trust` refused. The error's own text stays out of it."""
+    prefix = prefix_of(hop)
+    match error:
+        case ConfigurationExpired():
+            leaf = "global_conf_outdated"
+        case ConfigurationInvalid():
+            leaf = "malformed_global_conf"
+        case KeyUnavailable():
+            leaf = "cannot_create_signature"
+        case FetchFailed():
+            leaf = "network_error"
+        case _ if step is TrustStep.PEER:
+            leaf = "ssl_authentication_failed"
+        case MalformedInput() if not isinstance(error, SignatureMalformed) and step is TrustStep.CONFIGURATION:
+            leaf = "malformed_global_conf"
+        case _:
+            leaf = f"signature_verification.{error.code.removeprefix('signature_verification.')}"
+            if f"{prefix}.{leaf}" not in ERRORS:
+                leaf = "signature_verification.malformed_signature"
+    return Fault(f"{prefix}.{leaf}", hop=hop)
+
+
+# -- REST --
+
+_XML_TYPES: Final = {"text/xml": "text/xml", "application/xml": "application/xml", "text/*": "text/xml"}
+
+
+def rest_error_body(
+    fault: Fault, accept: str | Sequence[str] = (), vocabulary: Vocabulary = Vocabulary.SNAKE
+) -> tuple[str, bytes]:
+    """Content type and body of a REST error, JSON unless `Accept` lists an XML type.
+
+    As X-Road's proxy does it: q-values are ignored, the first XML type wins wherever it stands.
+    """
+    code = spell(fault.code, vocabulary)
+    values = (accept,) if isinstance(accept, str) else accept
+    for value in values:
+        for item in value.split(","):
+            media_type = _XML_TYPES.get(item.partition(";")[0].strip().lower())
+            if media_type:
+                text = (
+                    '<?xml version="1.0" encoding="UTF-8"?><error>'
+                    f"<type>{_xml_text(code)}</type><message>{_xml_text(fault.message)}</message>"
+                    f"<detail>{_xml_text(fault.detail)}</detail></error>"
+                )
+                return f"{media_type};charset=utf-8", text.encode()
+    body = {"type": code, "message": fault.message, "detail": fault.detail}
+    return "application/json", json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def error_header(fault: Fault, vocabulary: Vocabulary = Vocabulary.SNAKE) -> tuple[str, str]:
+    """The header by which a client tells the road's own error from a service's 4xx or 5xx."""
+    code = spell(fault.code, vocabulary)
+    # A relayed code may be a service's own (`soap:Server`); it was made printable when it was parsed.
+    return "X-Road-Error", code if code.isascii() and code.isprintable() else "server.serverproxy.internal_error"
+
+
+# -- SOAP --
+
+
+def soap_fault(fault: Fault, vocabulary: Vocabulary = Vocabulary.SNAKE) -> bytes:
+    """The SOAP 1.1 fault, byte for byte as X-Road's proxy shapes it. Sent with HTTP 200, `text/xml;charset=utf-8`."""
+    actor = f"<faultactor>{_xml_text(fault.actor)}</faultactor>" if fault.actor else ""
+    detail = f'<detail><faultDetail xmlns="">{_xml_text(fault.detail)}</faultDetail></detail>' if fault.detail else ""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        f'<SOAP-ENV:Envelope xmlns:SOAP-ENV="{_SOAP_ENVELOPE}"><SOAP-ENV:Body><SOAP-ENV:Fault>'
+        f"<faultcode>{_xml_text(spell(fault.code, vocabulary))}</faultcode>"
+        f"<faultstring>{_xml_text(fault.message)}</faultstring>{actor}{detail}"
+        "</SOAP-ENV:Fault></SOAP-ENV:Body></SOAP-ENV:Envelope>"
+    ).encode()
+
+
+def parse_soap_fault(data: bytes, *, reader: Hop = Hop.CONSUMER_GATEWAY) -> Fault:
+    """The fault that another hop sent, as an exception to raise.
+
+    Raises Fault `...service_failed.invalid_message` when the bytes are no SOAP fault (PR-MESSTRANSP 3.2).
+    """
+    refusal = f"{prefix_of(reader)}.service_failed.invalid_message"
+    try:
+        envelope = xml.parse(data, max_bytes=_MAX_FAULT_BYTES, max_depth=16, max_elements=200)
+    except TrustError:
+        raise Fault(refusal, "the answer is not a SOAP fault") from None
+    element = envelope.find(f"./{{{_SOAP_ENVELOPE}}}Body/{{{_SOAP_ENVELOPE}}}Fault")
+    if envelope.tag != f"{{{_SOAP_ENVELOPE}}}Envelope" or element is None:
+        raise Fault(refusal, "the answer is not a SOAP fault")
+    code = printable(element.findtext("faultcode") or "", 255).strip()
+    if not code:
+        raise Fault(refusal, "the SOAP fault has no code")
+    text = element.findtext("faultstring") or ""
+    detail = element.findtext("detail/faultDetail") or ""
+    actor = element.findtext("faultactor")
+    return Fault(
+        code,
+        text.strip(),
+        detail=printable(detail.strip(), 255),
+        actor=printable(actor, 255) if actor else None,
+        relayed=True,
+    )
+
+
+def printable(text: str, limit: int) -> str:
+    """The text in one line without control characters, at most `limit` characters."""
+    if len(text) > limit:
+        text = text[: limit - 1] + "…"
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
+
+
+def _xml_text(text: str) -> str:
+    # isprintable() leaves out every character that XML 1.0 forbids, surrogates among them.
+    return escape(printable(text, _MAX_RELAYED * 2))

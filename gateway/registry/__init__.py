@@ -1,0 +1,1 @@
+"""The registry: knows members, gateways and approved authorities, and publishes that, signed, each minute."""

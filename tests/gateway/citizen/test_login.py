@@ -1,0 +1,216 @@
+"""Login against the real issuer on loopback sockets: the flow, the sessions, and what must not get through."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from sqlalchemy import select
+
+from gateway.citizen import tables
+from gateway.citizen.errors import NotLoggedIn
+from gateway.citizen.web import local_path
+from tests.gateway.citizen.city import City, run_city
+
+ERIKA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e01"
+
+
+async def test_a_citizen_logs_in_and_out(city: City) -> None:
+    async with city.browser() as browser:
+        welcome = await browser.get("/")
+        assert "Your data, your decision" in welcome.text
+        home = await browser.log_in()
+        assert home.status == 200
+        assert "Hello, Erika Beispiel" in home.text
+        assert "high" in home.text
+        gone = await browser.submit("/", "/logout")
+        assert "Your data, your decision" in gone.text
+        # The issuer has forgotten them too: it asks again.
+        again = await browser.get("/login")
+        assert urlsplit(str(again.url)).path == "/authorize"
+
+
+async def test_a_confidential_client_proves_itself_with_its_secret(sqlite_url: str, tmp_path: Path) -> None:
+    async with run_city(sqlite_url, tmp_path, secret="s:ecret &+ü") as city, city.browser() as browser:
+        assert "Hello, Erika" in (await browser.log_in()).text
+
+
+async def test_a_protected_page_leads_through_the_login_and_back(city: City) -> None:
+    async with city.browser() as browser:
+        page = await browser.log_in(start="/consents?x=1")
+        assert page.url.path_qs == "/consents?x=1"
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["//evil.example/", "https://evil.example/", "/\\evil.example", "/a b", "javascript:alert(1)", "", "/\r\nX: 1"],
+)
+async def test_a_login_never_leads_elsewhere(city: City, target: str) -> None:
+    assert local_path(target) == "/"
+    async with city.browser() as browser:
+        form = await browser.get("/login")
+        assert form.status == 200
+        page = await browser.enter(form, "erika.beispiel", "musterstadt")
+        assert str(page.url).startswith(city.url)
+
+
+async def test_the_issuer_refuses_foreign_redirects_plain_challenges_and_missing_nonces(city: City) -> None:
+    async with city.browser() as browser:
+        begun = await browser.get("/login", follow=False)
+        good = {name: values[0] for name, values in parse_qs(urlsplit(begun.headers["Location"]).query).items()}
+        authorize = f"{city.issuer_url}/authorize?"
+        foreign = await browser.get(
+            authorize + urlencode(good | {"redirect_uri": "https://evil.example/"}), follow=False
+        )
+        assert foreign.status == 400
+        assert "Location" not in foreign.headers
+        for change in ({"code_challenge_method": "plain"}, {"code_challenge": ""}, {"nonce": ""}, {"state": ""}):
+            refused = await browser.get(authorize + urlencode(good | change), follow=False)
+            assert refused.status == 303
+            assert "error=invalid_request" in refused.headers["Location"]
+
+
+async def test_a_code_works_once_and_only_with_its_verifier(city: City) -> None:
+    async with city.browser() as browser:
+        await browser.log_in()
+        begun = await browser.get("/login", follow=False)
+        issued = await browser.get(begun.headers["Location"], follow=False)
+        code = parse_qs(urlsplit(issued.headers["Location"]).query)["code"][0]
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "client_id": "datenweg-citizen",
+            "redirect_uri": f"{city.url}/login/callback",
+            "code_verifier": "x" * 43,
+        }
+        wrong = await browser.post(f"{city.issuer_url}/token", form)
+        assert (wrong.status, json.loads(wrong.text)) == (400, {"error": "invalid_grant"})
+        # Tried once, spent: our own callback can't use it any more either.
+        late = await browser.get(issued.headers["Location"])
+        assert late.status == 400
+        assert "could not be confirmed" in late.text
+
+
+async def test_an_answer_in_another_browser_or_twice_is_refused(city: City) -> None:
+    async with city.browser() as mine, city.browser() as other:
+        begun = await mine.get("/login", follow=False)
+        form = await mine.get(begun.headers["Location"])
+        assert form.status == 200
+        await other.log_in()
+        theirs = await other.get("/login", follow=False)
+        answer = await other.get(theirs.headers["Location"], follow=False)
+        # Login CSRF: an attacker's own answer, followed by the victim's browser.
+        assert (await mine.get(answer.headers["Location"])).status == 400
+        assert (await other.get(answer.headers["Location"])).status == 200
+        assert (await other.get(answer.headers["Location"])).status == 400
+
+
+async def test_an_answer_of_another_issuer_is_refused(city: City) -> None:
+    async with city.browser() as browser:
+        await browser.log_in()
+        begun = await browser.get("/login", follow=False)
+        answer = await browser.get(begun.headers["Location"], follow=False)
+        mixed = answer.headers["Location"].replace("iss=http", "iss=https")
+        assert (await browser.get(mixed)).status == 400
+
+
+async def test_wrong_passwords_are_counted_and_say_nothing_about_names(city: City) -> None:
+    async with city.browser() as browser:
+        form = await browser.get("/login")
+        known = await browser.enter(form, "max.beispiel", "wrong")
+        unknown = await browser.enter(form, "nobody", "wrong")
+        assert known.status == unknown.status == 401
+        assert "is not right" in known.text
+        for _ in range(4):
+            await browser.enter(form, "max.beispiel", "wrong")
+        limited = await browser.enter(form, "max.beispiel", "musterstadt")
+        assert limited.status == 429
+        assert int(limited.headers["Retry-After"]) >= 1
+        city.clock.advance(seconds=60)
+        assert "Hello, Max" in (await browser.enter(form, "max.beispiel", "musterstadt")).text
+
+
+async def test_a_form_without_the_browsers_own_token_is_not_a_login(city: City) -> None:
+    async with city.browser() as browser, city.browser() as attacker:
+        form = await attacker.get("/login")
+        page = await browser.enter(form, "erika.beispiel", "musterstadt")
+        assert "Please send the form again" in page.text
+
+
+async def test_sessions_end_when_idle_and_absolutely(city: City) -> None:
+    async with city.browser() as browser:
+        await browser.log_in()
+        for _ in range(3):
+            city.clock.advance(minutes=25)
+            assert "Hello, Erika" in (await browser.get("/")).text
+        city.clock.advance(minutes=31)
+        assert "Your data, your decision" in (await browser.get("/")).text
+        await browser.log_in()
+        for _ in range(19):
+            city.clock.advance(minutes=25)
+            await browser.get("/")
+        city.clock.advance(minutes=10)
+        assert "Your data, your decision" in (await browser.get("/")).text
+
+
+async def test_the_session_cookie_is_signed_and_a_new_one_at_each_login(city: City) -> None:
+    async with city.browser() as browser:
+        await browser.log_in()
+        answer = await browser.get("/login", follow=False)
+        code = await browser.get(answer.headers["Location"], follow=False)
+        first = browser.session.cookie_jar.filter_cookies(browser_url := code.url.with_path("/"))[
+            "datenweg_session"
+        ].value
+        back = await browser.get(code.headers["Location"], follow=False)
+        cookie = back.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie or "Max-Age=0" in cookie
+        second = browser.session.cookie_jar.filter_cookies(browser_url)["datenweg_session"].value
+        assert first != second
+        with pytest.raises(NotLoggedIn):
+            await city.citizen.sessions.find(first)
+        session = await city.citizen.sessions.find(second)
+        assert session.name == "Erika Beispiel"
+        secret, tag = second.split(".")
+        for forged in ("", ".", secret, f"{secret}.{tag[:-2]}AA", f"{secret[:-2]}AA.{tag}", "é.é", f"{second}.x"):
+            with pytest.raises(NotLoggedIn):
+                await city.citizen.sessions.find(forged)
+
+
+async def test_the_database_alone_opens_no_session(city: City) -> None:
+    async with city.browser() as browser:
+        await browser.log_in()
+    async with city.engine.connect() as connection:
+        row = (await connection.execute(select(tables.session))).one()
+    stored = b"".join(value if isinstance(value, bytes) else str(value).encode() for value in row)
+    for secret in (b"Erika", ERIKA.encode(), b"eyJ"):
+        assert secret not in stored
+
+
+async def test_levels_are_as_the_issuer_says_and_can_be_raised(city: City) -> None:
+    async with city.browser() as browser:
+        await browser.log_in("max.beispiel")
+        service = await browser.get("/services/kontostand")
+        assert "needs a login with the identity level" in service.text
+        # Max can't prove more: the issuer says so, and he stays out.
+        refused = await browser.get("/login?level=high&return_to=/services/kontostand")
+        assert refused.status == 400
+        assert (await browser.get("/login?level=godlike")).status == 400
+
+
+async def test_keys_rotate_without_anybody_noticing(city: City) -> None:
+    async with city.browser() as browser:
+        await browser.log_in()
+        city.issuer.keys.rotate()
+        city.clock.advance(minutes=2)
+        page = await browser.get("/login")
+        assert "Hello, Erika" in page.text
+
+
+async def test_the_issuers_keys_are_private_files(city: City, tmp_path: Path) -> None:
+    file = tmp_path / "issuer" / "issuer-keys.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    public = city.issuer.keys.public()
+    assert all("d" not in key and key["alg"] == "ES256" for key in public["keys"])

@@ -1,0 +1,214 @@
+"""The pages: headers, forms, languages, hostile texts, the journeys without JavaScript."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import gateway.citizen
+from gateway.citizen.journeys import actions_of
+from gateway.citizen.purposes import Journey
+from gateway.citizen.texts import TEXTS, text
+from tests.gateway.citizen.city import City
+
+PAGES: Final = (
+    "/",
+    "/services",
+    "/services/kontostand",
+    "/consents",
+    "/consents/new?service=kontostand",
+    "/accesses",
+    "/verify",
+)
+TEMPLATES: Final = Path(gateway.citizen.__file__).with_name("templates")
+PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+
+
+def test_both_languages_say_the_same_things() -> None:
+    for key, both in TEXTS.items():
+        assert both.de and both.en, key
+        assert sorted(PLACEHOLDER.findall(both.de)) == sorted(PLACEHOLDER.findall(both.en)), key
+
+
+def test_templates_and_journeys_use_texts_that_exist() -> None:
+    used = set()
+    for template in TEMPLATES.glob("*.html"):
+        used |= set(re.findall(r't\("(\w+)"[),]', template.read_text("utf-8")))
+    for journey in Journey:
+        for action in actions_of(journey):
+            used |= {action.label} | {field.label for field in action.fields}
+    assert used <= set(TEXTS), used - set(TEXTS)
+
+
+def test_texts_are_filled_in_the_language_asked_for() -> None:
+    assert text("days", "de", count=3) == "3 Tage ab heute"
+    assert text("days", "en", count=3) == "3 days from today"
+
+
+class Outline(HTMLParser):
+    """What assistive technology needs, collected from a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+async def test_every_page_is_labelled_safe_and_self_contained(city: City, language: str) -> None:
+    async with city.browser(language=language) as browser:
+        await browser.log_in()
+        for path in PAGES:
+            page = await browser.get(path)
+            assert page.status == 200, path
+            outline = Outline()
+            outline.feed(page.text)
+            assert outline.all("html")[0]["lang"] == language
+            assert [len(outline.all(tag)) for tag in ("h1", "main", "header", "footer", "title")] == [1] * 5, path
+            assert outline.all("a")[0]["href"] == "#content"
+            labelled = {label["for"] for label in outline.all("label")}
+            visible = [i for i in outline.all("input") if i.get("type") != "hidden"] + outline.all("select")
+            assert {field["id"] for field in visible} == labelled, path
+            identifiers = [attributes["id"] for _, attributes in outline.tags if "id" in attributes]
+            assert len(identifiers) == len(set(identifiers)), path
+            # No script, no inline style, nothing from elsewhere.
+            assert not outline.all("script")
+            assert not outline.all("style")
+            assert not [1 for _, attributes in outline.tags if "style" in attributes or "onclick" in attributes]
+            sources = [tag.get("src") or tag.get("href") for name in ("link", "img") for tag in outline.all(name)]
+            assert all(source is not None and source.startswith("/static/") for source in sources)
+            policy = page.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert "frame-ancestors 'none'" in policy
+            assert page.headers["X-Content-Type-Options"] == "nosniff"
+            assert page.headers["Cache-Control"] == "no-store"
+
+
+async def test_texts_of_institutions_are_escaped(city: City) -> None:
+    async with city.browser(language="de") as browser:
+        await browser.log_in()
+        page = await browser.get("/services")
+        assert "Kontostand &lt;b&gt;fett&lt;/b&gt;" in page.text
+        assert "<script>" not in page.text
+        city.road.answers["GET", "balance"] = (200, {"<img src=x>": {"name": "<svg onload=alert(1)>"}})
+        answer = await browser.submit("/services/kontostand", "/services/kontostand/balance")
+        assert "<svg" not in answer.text
+        assert "<img" not in answer.text
+        assert "&lt;svg onload=alert(1)&gt;" in answer.text
+
+
+async def test_the_bank_is_linked_step_by_step(city: City) -> None:
+    method = {"authenticationMethodId": "901", "authenticationType": "CHIP_OTP", "name": "chipTAN <x>"}
+    started = {"linkId": "l-1", "state": "started", "scaMethods": [method]}
+    city.road.answers |= {
+        ("POST", "link"): (201, started),
+        ("PUT", "link/l-1"): (200, {"linkId": "l-1", "state": "methodSelected", "challenge": {"otpFormat": "integer"}}),
+    }
+    async with city.browser() as browser:
+        await browser.log_in()
+        first = await browser.submit(
+            "/services/kontostand", "/services/kontostand/bank_link", psuId="erika", password=" geheim "
+        )
+        assert city.road.of("/konto/link")[-1].body == b'{"psuId": "erika", "password": " geheim "}'
+        assert "geheim" not in first.text
+        assert "chipTAN &lt;x&gt;" in first.text
+        form = {"linkId": first.field("linkId"), "authenticationMethodId": "901", "csrf": first.field("csrf")}
+        second = await browser.post("/services/kontostand/bank_method", form)
+        assert "Send the TAN" in second.text
+        city.road.answers["PUT", "link/l-1"] = (200, {"linkId": "l-1", "state": "linked"})
+        form = {"linkId": "l-1", "scaAuthenticationData": "123456", "csrf": first.field("csrf")}
+        third = await browser.post("/services/kontostand/bank_tan", form)
+        assert city.road.of("/konto/link/")[-1].body == b'{"scaAuthenticationData": "123456"}'
+        assert "Ask for the account balance" in third.text
+
+
+async def test_a_value_cannot_climb_out_of_its_place_in_the_path(city: City) -> None:
+    async with city.browser() as browser:
+        await browser.log_in()
+        token = (await browser.get("/services/strom")).field("csrf")
+        await browser.post("/services/strom/bill", {"csrf": token, "invoiceNumber": "../../x?y=1#z"})
+        paths = [request.path for request in city.road.requests]
+        assert paths[-1].endswith("/rechnungen/bills/..%2F..%2Fx%3Fy%3D1%23z")
+
+
+async def test_a_services_refusal_is_told_in_the_citizens_language(city: City) -> None:
+    texts = {
+        "de": {"title": "Nicht verknüpft.", "hint": "Erst verknüpfen."},
+        "en": {"title": "Not linked.", "hint": "Link."},
+    }
+    city.road.answers["GET", "balance"] = (404, {"code": "not_linked", "title": "x", "texts": texts})
+    async with city.browser(language="de") as browser:
+        await browser.log_in()
+        page = await browser.submit("/services/kontostand", "/services/kontostand/balance")
+        assert "Nicht verknüpft." in page.text
+        assert "Erst verknüpfen." in page.text
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/logout", {}),
+        ("/consents", {"service": "kontostand", "decision": "give"}),
+        ("/consents/x/withdraw", {}),
+        ("/services/kontostand/balance", {}),
+    ],
+)
+async def test_no_form_works_without_its_token(city: City, path: str, form: dict[str, str]) -> None:
+    async with city.browser() as browser, city.browser() as other:
+        await browser.log_in()
+        await other.log_in("anna.probe")
+        theirs = (await other.get("/services")).field("csrf")
+        before = len(city.road.requests)
+        for token in ("", "x", theirs):
+            assert (await browser.post(path, {**form, "csrf": token})).status == 403
+        own = (await browser.get("/consents")).field("csrf")
+        assert (await browser.post(path, {**form, "csrf": own}, Sec_Fetch_Site="cross-site")).status == 403
+        assert len(city.road.requests) == before
+        assert "Hello, Erika" in (await browser.get("/")).text
+
+
+async def test_pages_ask_for_a_login_first(city: City) -> None:
+    async with city.browser() as browser:
+        for path in PAGES[1:]:
+            page = await browser.get(path, follow=False)
+            assert page.status == 303
+            assert page.headers["Location"].startswith("/login?return_to=%2F")
+        assert (await browser.get("/nothing")).status == 404
+        assert (await browser.get("/static/..%2Fapp.py")).status == 404
+
+
+async def test_an_expired_token_leads_back_through_the_login(city: City) -> None:
+    city.road.answers["GET", "balance"] = (200, {"state": "there"})
+    async with city.browser() as browser:
+        await browser.log_in()
+        city.clock.advance(minutes=11)
+        # The issuer still knows the citizen: they land on the service's page, logged in anew, without typing.
+        page = await browser.submit("/services/kontostand", "/services/kontostand/balance")
+        assert page.url.path == "/services/kontostand"
+        assert "there" in (await browser.submit("/services/kontostand", "/services/kontostand/balance")).text
+
+
+async def test_the_language_can_be_chosen(city: City) -> None:
+    async with city.browser(language="en") as browser:
+        assert "Ihre Daten, Ihre Entscheidung" in (await browser.get("/language/de?return_to=/")).text
+        assert (await browser.get("/language/xx")).status == 404
+        assert str((await browser.get("/language/de?return_to=//evil.example/")).url).startswith(city.url)
+
+
+async def test_a_dead_provider_is_named_and_the_rest_works(city: City) -> None:
+    city.road.dead.add("SPARKASSE")
+    async with city.browser() as browser:
+        await browser.log_in()
+        page = await browser.get("/services")
+        assert "This institution does not answer at the moment: Sparkasse Musterstadt" in page.text
+        assert "Electricity bill" in page.text

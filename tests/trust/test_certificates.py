@@ -1,0 +1,407 @@
+"""Certificates: paths, usages, profiles, and what is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.trust.factory import (
+    DAY,
+    FRESHNESS,
+    INSTANCE,
+    MEMBER,
+    NOW,
+    OTHER_MEMBER,
+    Authority,
+    Holder,
+    approve,
+    common_name,
+    key_usage,
+    make_authority,
+    parameters,
+    rsa_key,
+    subject_of,
+    world,
+)
+from trust.certificates import CertificateUsage, CertificateVerifier, VerifiedCertificate
+from trust.certification_path import load_certificate
+from trust.errors import CertificateUntrusted, MalformedInput, StatusNotGood, TrustError
+from trust.identifiers import MemberId
+from trust.parameters import PROFILE_BASIC, PROFILE_EJBCA
+from trust.profiles import member_of
+
+ROOT = make_authority()
+
+
+def verifier(**options: object) -> CertificateVerifier:
+    return CertificateVerifier(parameters(approve(ROOT, **options)))
+
+
+def verify(
+    holder: Holder,
+    authority: Authority = ROOT,
+    *,
+    using: CertificateVerifier | None = None,
+    intermediates: Sequence[bytes] = (),
+    more: Sequence[bytes] = (),
+    at: datetime = NOW,
+) -> VerifiedCertificate:
+    response = authority.status(holder.certificate, at=at)
+    return (using or verifier()).verify_signing(
+        holder.der, intermediates=intermediates, ocsp_response=response, more_ocsp_responses=more, at=at
+    )
+
+
+def code_of(call: Callable[[], object]) -> str:
+    with pytest.raises(TrustError) as caught:
+        call()
+    return caught.value.code
+
+
+def test_signing_certificate_names_its_member() -> None:
+    holder = ROOT.signer()
+    result = verify(holder)
+    assert result.member == MEMBER
+    assert result.usage is CertificateUsage.SIGNING
+    assert result.issuer == ROOT.certificate
+    assert result.valid_until == holder.certificate.not_valid_after_utc
+    assert "CN=MUSTERSTADT" in result.subject
+
+
+def test_authentication_certificate_names_no_member() -> None:
+    holder = ROOT.authentication()
+    status = ROOT.status(holder.certificate)
+    result = verifier().verify_authentication(holder.der, ocsp_responses=[status], at=NOW)
+    assert result.member is None
+    assert result.usage is CertificateUsage.AUTHENTICATION
+
+
+@pytest.mark.parametrize(
+    ("usages", "extended", "signing", "authentication"),
+    [
+        (("content_commitment",), (), True, False),
+        (("content_commitment", "digital_signature"), (), True, False),
+        (("digital_signature",), (), False, True),
+        (("key_encipherment",), (), False, True),
+        (("data_encipherment",), (), False, True),
+        (("key_agreement",), (), False, False),
+        (("digital_signature",), (ExtendedKeyUsageOID.CLIENT_AUTH,), False, True),
+        (("key_agreement",), (ExtendedKeyUsageOID.CLIENT_AUTH,), False, True),
+        (("key_agreement",), (ExtendedKeyUsageOID.SERVER_AUTH,), False, False),
+        ((), (ExtendedKeyUsageOID.CLIENT_AUTH,), False, True),
+        ((), (), False, False),
+    ],
+)
+def test_usage_decides(
+    usages: tuple[str, ...], extended: tuple[x509.ObjectIdentifier, ...], signing: bool, authentication: bool
+) -> None:
+    holder = ROOT.issue(subject_of(MEMBER), key_usage(*usages) if usages else None, extended=extended)
+    status = ROOT.status(holder.certificate)
+
+    def as_signing() -> object:
+        return verifier().verify_signing(holder.der, ocsp_response=status, at=NOW)
+
+    def as_authentication() -> object:
+        return verifier().verify_authentication(holder.der, ocsp_responses=[status], at=NOW)
+
+    for wanted, call in ((signing, as_signing), (authentication, as_authentication)):
+        if wanted:
+            call()
+        else:
+            assert code_of(call) == "wrong_cert_usage"
+
+
+def test_an_authority_does_not_sign_messages() -> None:
+    usage = key_usage("content_commitment", "key_cert_sign")
+    holder = ROOT.issue(subject_of(MEMBER), usage, is_authority=True)
+    assert code_of(lambda: verify(holder)) == "wrong_cert_usage"
+
+
+def test_authority_for_authentication_only_signs_no_signer() -> None:
+    limited = verifier(authentication_only=True)
+    assert code_of(lambda: verify(ROOT.signer(), using=limited)) == "cannot_create_cert_path"
+    assert code_of(lambda: limited.read_signer(ROOT.signer().der)) == "cannot_create_cert_path"
+    holder = ROOT.authentication()
+    limited.verify_authentication(holder.der, ocsp_responses=[ROOT.status(holder.certificate)], at=NOW)
+
+
+@pytest.mark.parametrize("at", [NOW - 2 * DAY, NOW + 366 * DAY])
+def test_outside_of_its_validity(at: datetime) -> None:
+    assert code_of(lambda: verify(ROOT.signer(), at=at)) == "cert_validity_time"
+
+
+def test_path_with_an_expired_authority() -> None:
+    middle = ROOT.intermediate()
+    holder = middle.signer(until=NOW + 9000 * DAY)
+    at = NOW + 5000 * DAY
+    assert code_of(lambda: verify(holder, middle, intermediates=[middle.der], at=at)) == "cannot_create_cert_path"
+
+
+def test_authority_of_the_same_name_with_another_key() -> None:
+    impostor = make_authority()
+    assert impostor.certificate.subject == ROOT.certificate.subject
+    assert code_of(lambda: verify(impostor.signer(), impostor)) == "cannot_create_cert_path"
+
+
+def test_self_signed() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    own = Authority(key, make_authority("x", key).certificate)
+    own = Authority(key, own.issue(subject_of(MEMBER), key_usage("content_commitment"), key=key).certificate)
+    assert code_of(lambda: verify(Holder(key, own.certificate), own)) == "cannot_create_cert_path"
+
+
+def test_weakly_signed() -> None:
+    holder = ROOT.signer(algorithm=hashes.SHA224())
+    assert code_of(lambda: verify(holder)) == "cannot_create_cert_path"
+
+
+def test_unknown_critical_extension() -> None:
+    extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+    assert verify(ROOT.signer(extensions=[(extension, False)])).member == MEMBER
+    assert code_of(lambda: verify(ROOT.signer(extensions=[(extension, True)]))) == "cannot_create_cert_path"
+
+
+def test_intermediate_of_the_configuration_needs_no_status() -> None:
+    middle = ROOT.intermediate()
+    using = verifier(intermediates=(middle.der,))
+    assert verify(middle.signer(), middle, using=using).issuer == middle.certificate
+
+
+def test_intermediate_of_the_sender_needs_its_status() -> None:
+    middle = ROOT.intermediate()
+    holder = middle.signer()
+    assert code_of(lambda: verify(holder, middle)) == "cannot_create_cert_path"
+    assert code_of(lambda: verify(holder, middle, intermediates=[middle.der])) == "cert_validation"
+    good, revoked = (
+        ROOT.status(middle.certificate, status=status)
+        for status in (ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED)
+    )
+    assert verify(holder, middle, intermediates=[middle.der], more=[good]).member == MEMBER
+    assert code_of(lambda: verify(holder, middle, intermediates=[middle.der], more=[revoked])) == "cert_validation"
+    assert (
+        code_of(lambda: verify(holder, middle, intermediates=[middle.der], more=[good, revoked])) == "cert_validation"
+    )
+
+
+def test_a_status_lapses_with_the_oldest_of_the_path() -> None:
+    middle = ROOT.intermediate()
+    holder = middle.signer()
+    older = ROOT.status(middle.certificate, at=NOW - timedelta(minutes=50))
+    using = verifier()
+    result = verify(holder, middle, using=using, intermediates=[middle.der], more=[older])
+    assert result.status.good_until == NOW + timedelta(seconds=FRESHNESS, minutes=-50)
+
+
+def test_path_length_counts() -> None:
+    first = ROOT.intermediate("first", path_length=0)
+    second = first.intermediate("second", path_length=None)
+    offered = [first.der, second.der]
+    assert code_of(lambda: verify(second.signer(), second, intermediates=offered)) == "cannot_create_cert_path"
+
+
+def test_a_signer_issues_nothing() -> None:
+    leaf = ROOT.signer()
+    below = Authority(leaf.key, leaf.certificate)
+    assert code_of(lambda: verify(below.signer(), below, intermediates=[leaf.der])) == "cannot_create_cert_path"
+
+
+def test_an_intermediate_that_may_not_sign_certificates() -> None:
+    holder = ROOT.issue(common_name("x"), key_usage("digital_signature"), is_authority=True)
+    middle = Authority(holder.key, holder.certificate)
+    assert code_of(lambda: verify(middle.signer(), middle, intermediates=[middle.der])) == "cannot_create_cert_path"
+
+
+def test_too_much_to_look_at() -> None:
+    holder = ROOT.signer()
+    assert code_of(lambda: verify(holder, intermediates=[ROOT.der] * 17)) == "incorrect_validation_info"
+    status = ROOT.status(holder.certificate)
+    assert code_of(lambda: verify(holder, more=[status] * 16)) == "incorrect_validation_info"
+
+
+def test_no_status_and_foreign_status() -> None:
+    holder, other = ROOT.authentication(), ROOT.authentication()
+    using = verifier()
+
+    def with_responses(*responses: bytes) -> Callable[[], object]:
+        return lambda: using.verify_authentication(holder.der, ocsp_responses=responses, at=NOW)
+
+    assert code_of(with_responses()) == "cert_validation"
+    assert code_of(with_responses(ROOT.status(other.certificate))) == "cert_validation"
+    # One answer too many does no harm, if it is about another certificate.
+    with_responses(ROOT.status(other.certificate), ROOT.status(holder.certificate))()
+
+
+def test_revocation_is_seen_although_the_certificate_was_good() -> None:
+    holder = ROOT.signer()
+    using = verifier()
+    verify(holder, using=using)
+    revoked = ROOT.status(holder.certificate, status=ocsp.OCSPCertStatus.REVOKED)
+    with pytest.raises(StatusNotGood):
+        using.verify_signing(holder.der, ocsp_response=revoked, at=NOW)
+
+
+def test_remembered_certificate_is_the_same_until_it_lapses() -> None:
+    holder = ROOT.signer(until=NOW + timedelta(minutes=30))
+    status = ROOT.status(holder.certificate)
+    using = verifier()
+    first = using.verify_signing(holder.der, ocsp_response=status, at=NOW)
+    assert using.verify_signing(holder.der, ocsp_response=status, at=NOW + timedelta(minutes=30)) is first
+    late = NOW + timedelta(minutes=30, seconds=1)
+    assert code_of(lambda: using.verify_signing(holder.der, ocsp_response=status, at=late)) == "cert_validity_time"
+
+
+def test_signing_result_is_no_authentication_result() -> None:
+    holder = ROOT.signer()
+    status = ROOT.status(holder.certificate)
+    using = verifier()
+    using.verify_signing(holder.der, ocsp_response=status, at=NOW)
+    assert (
+        code_of(lambda: using.verify_authentication(holder.der, ocsp_responses=[status], at=NOW)) == "wrong_cert_usage"
+    )
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    using = verifier()
+    monkeypatch.setattr(using._claims, "_limit", 3)
+    ders = [ROOT.signer().der for _ in range(5)]
+    for der in ders:
+        using.read_signer(der)
+    assert list(using._claims._entries) == ders[2:]
+
+
+def test_two_authorities_each_with_its_profile() -> None:
+    second = make_authority("Zweite Test CA")
+    using = CertificateVerifier(parameters(approve(ROOT), approve(second, profile=PROFILE_BASIC)))
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.BUSINESS_CATEGORY, "COM"),
+            x509.NameAttribute(NameOID.SERIAL_NUMBER, "STADTWERKE"),
+        ]
+    )
+    holder = second.issue(name, key_usage("content_commitment"))
+    assert verify(holder, second, using=using).member == OTHER_MEMBER
+    assert using.read_signer(holder.der).members == {OTHER_MEMBER}
+
+
+def test_an_authority_reads_subjects_by_its_own_profile_only() -> None:
+    """A subject that names one member in one profile and another in the other: the issuer's profile counts."""
+    second = make_authority("Zweite Test CA")
+    using = CertificateVerifier(parameters(approve(ROOT), approve(second, profile=PROFILE_BASIC)))
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.BUSINESS_CATEGORY, "COM"),
+            x509.NameAttribute(NameOID.SERIAL_NUMBER, f"{INSTANCE}/x/GOV"),
+            x509.NameAttribute(NameOID.COMMON_NAME, "MUSTERSTADT"),
+        ]
+    )
+    usage = key_usage("content_commitment")
+    assert verify(ROOT.issue(name, usage), using=using).member == MEMBER
+    foreign = MemberId(INSTANCE, "COM", f"{INSTANCE}/x/GOV")
+    assert verify(second.issue(name, usage), second, using=using).member == foreign
+
+
+def test_status_query_says_where_to_ask() -> None:
+    responder = ROOT.responder()
+    using = verifier(ocsp_urls=("http://127.0.0.1:9/ocsp",), ocsp_responders=(responder.der,))
+    for holder in (ROOT.signer(), ROOT.authentication()):
+        query = using.status_query(holder.der, at=NOW)
+        assert (query.certificate, query.issuer) == (holder.certificate, ROOT.certificate)
+        assert query.urls == ("http://127.0.0.1:9/ocsp",)
+        assert query.authorised_responders == (responder.certificate,)
+        assert query.freshness == timedelta(seconds=FRESHNESS)
+
+
+def test_rsa_certificates_hold_too() -> None:
+    root = make_authority("RSA", rsa_key())
+    using = CertificateVerifier(parameters(approve(root)))
+    assert verify(root.signer(key=rsa_key()), root, using=using).member == MEMBER
+
+
+def test_configuration_with_an_unreadable_authority() -> None:
+    from trust.parameters import ApprovedCA
+
+    with pytest.raises(MalformedInput):
+        CertificateVerifier(parameters(ApprovedCA(name="x", certificate=b"x")))
+
+
+def name_of(**values: str | tuple[str, ...]) -> x509.Name:
+    oids = {
+        "c": NameOID.COUNTRY_NAME,
+        "o": NameOID.ORGANIZATION_NAME,
+        "cn": NameOID.COMMON_NAME,
+        "serial": NameOID.SERIAL_NUMBER,
+        "category": NameOID.BUSINESS_CATEGORY,
+    }
+    pairs = [
+        (oids[key], text) for key, value in values.items() for text in ((value,) if isinstance(value, str) else value)
+    ]
+    return x509.Name([x509.NameAttribute(oid, text, _validate=False) for oid, text in pairs])
+
+
+FI, EJBCA, BASIC = parameters(approve(ROOT)).approved_cas[0].profile, PROFILE_EJBCA, PROFILE_BASIC
+
+
+@pytest.mark.parametrize(
+    ("profile", "values", "expected"),
+    [
+        (FI, dict(serial="DE-TEST/ss1/GOV", cn="1"), MemberId("DE-TEST", "GOV", "1")),
+        (FI, dict(c="FI", o="x", serial="DE-TEST/a b/GOV", cn="\u00e4"), MemberId("DE-TEST", "GOV", "\u00e4")),
+        (FI, dict(serial="DE-TEST/GOV", cn="1"), None),
+        (FI, dict(serial="DE-TEST/a/b/GOV", cn="1"), None),
+        (FI, dict(serial="//", cn="1"), None),
+        (FI, dict(serial="DE-TEST//", cn="1"), None),
+        (FI, dict(serial="EE/ss1/GOV", cn="1"), None),
+        (FI, dict(serial="DE-TEST/ss1/GOV"), None),
+        (FI, dict(cn="1"), None),
+        (FI, dict(serial="DE-TEST/ss1/GOV", cn=("1", "2")), None),
+        (FI, dict(serial=("DE-TEST/ss1/GOV", "DE-TEST/ss1/COM"), cn="1"), None),
+        (FI, dict(serial="DE-TEST/ss1/GOV", cn="x" * 256), None),
+        (EJBCA, dict(c="DE-TEST", o="GOV", cn="1"), MemberId("DE-TEST", "GOV", "1")),
+        (EJBCA, dict(c="DE", o="GOV", cn="1"), None),
+        (EJBCA, dict(o="GOV", cn="1"), None),
+        (EJBCA, dict(c="DE-TEST", o=("GOV", "COM"), cn="1"), None),
+        (BASIC, dict(category="GOV", serial="1"), MemberId("DE-TEST", "GOV", "1")),
+        (BASIC, dict(category="GOV"), None),
+        ("ee.ria.xroad.common.certificateprofile.impl.Unknown", dict(serial="DE-TEST/ss1/GOV", cn="1"), None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Attribute's length must be")
+def test_profiles(profile: str, values: dict[str, str | tuple[str, ...]], expected: MemberId | None) -> None:
+    name = name_of(**values)
+    if expected is not None:
+        assert member_of(name, profile=profile, instance=INSTANCE) == expected
+        return
+    with pytest.raises(CertificateUntrusted) as caught:
+        member_of(name, profile=profile, instance=INSTANCE)
+    assert caught.value.code == "incorrect_certificate"
+
+
+def test_certificate_must_be_der_to_the_last_byte() -> None:
+    der = world().holder.der
+    assert load_certificate(der) == world().holder.certificate
+    for other in (b"", der[:-1], der + b"\0", b"-----BEGIN CERTIFICATE-----", bytes(20_000)):
+        with pytest.raises(MalformedInput):
+            load_certificate(other)
+
+
+@settings(max_examples=300, deadline=None)
+@given(position=st.integers(0, 10_000), byte=st.integers(0, 255))
+def test_no_foreign_error_for_a_damaged_certificate(position: int, byte: int) -> None:
+    der = bytearray(world().holder.der)
+    der[position % len(der)] = byte
+    using = world().verifier()
+    try:
+        using.read_signer(bytes(der))
+        using.verify_signing(bytes(der), ocsp_response=world().ocsp_response, at=NOW)
+    except TrustError:
+        return
+    assert bytes(der) == world().holder.der

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from tests.trust.configurations import (
+    INSTANCE,
+    NOW,
+    VALIDITY,
+    Signed,
+    anchor,
+    key,
+    key_pair,
+    parameters,
+    signed,
+)
+from trust.configuration_client import ConfigurationClient
+from trust.configuration_store import ConfigurationStore
+from trust.errors import ConfigurationExpired, ConfigurationInvalid, ConfigurationRolledBack, FetchFailed, TrustError
+from trust.globalconf import Anchor, AnchorSource, VerifiedConfiguration, verify_configuration
+from trust.parameters import ConfigurationSource
+
+
+@dataclass
+class Source:
+    """A configuration source that can be told what to serve."""
+
+    serves: Signed = field(default_factory=signed)
+    version: int = 6
+    requests: list[str] = field(default_factory=list)
+    override: dict[str, web.Response] = field(default_factory=dict)
+    url: str = ""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(str(request.rel_url))
+        if request.path in self.override:
+            answer = self.override[request.path]
+            return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
+        if request.path == "/internalconf":
+            if request.query["version"] != str(self.version):
+                raise web.HTTPNotFound
+            return web.Response(body=self.serves.directory)
+        if request.path in self.serves.files:
+            return web.Response(body=self.serves.files[request.path])
+        raise web.HTTPNotFound
+
+
+class Time:
+    """A clock that tests move."""
+
+    now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+async def source() -> AsyncIterator[Source]:
+    source = Source()
+    app = web.Application()
+    app.router.add_get("/{path:.*}", source.handle)
+    async with TestServer(app) as server:
+        source.url = str(server.make_url("/internalconf"))
+        yield source
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+async def test_it_downloads_and_keeps(
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
+) -> None:
+    client = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
+    assert await client.load() is None
+    accepted = await client.refresh()
+    assert accepted.parameters == parameters()
+    assert client.current is accepted
+    # After a restart without any source it is still there.
+    again = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
+    loaded = await again.load()
+    assert loaded is not None
+    assert loaded.parameters == parameters()
+    assert loaded.expires == accepted.expires
+
+
+async def test_it_probes_versions_downwards_and_remembers(
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
+) -> None:
+    source.version, source.serves = 4, signed(version=4)
+    client = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
+    assert (await client.refresh()).version == 4
+    assert [r for r in source.requests if "version" in r] == [f"/internalconf?version={n}" for n in (6, 5, 4)]
+    source.requests.clear()
+    await client.refresh()
+    assert source.requests == ["/internalconf?version=4"], "nothing has changed: no file is fetched again"
+    # The source is renewed: the known version is gone, the next refresh looks again.
+    source.version, source.serves = 6, signed(number=2)
+    with pytest.raises(FetchFailed):
+        await client.refresh()
+    assert (await client.refresh()).version == 6
+
+
+async def test_unchanged_files_are_not_fetched_again(
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
+) -> None:
+    client = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
+    await client.refresh()
+    source.requests.clear()
+    source.serves = signed(number=2)
+    accepted = await client.refresh()
+    assert accepted.sequence == 20261122100000000000002 * 10**6
+    assert source.requests == ["/internalconf?version=6"]
+    source.serves = signed(number=3, values=replace(parameters(), ocsp_freshness_seconds=60))
+    assert (await client.refresh()).parameters.ocsp_freshness_seconds == 60
+    assert source.requests[-1] == "/V6/20261122100000000000003/shared-params.xml"
+
+
+async def test_a_refused_configuration_leaves_the_accepted_one(
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
+) -> None:
+    client = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
+    source.serves = signed(number=5)
+    accepted = await client.refresh()
+    for wrong, error in (
+        (signed(number=4), ConfigurationRolledBack),
+        (signed(number=6, signer=key_pair()), ConfigurationInvalid),
+        (signed(number=6, at=NOW - VALIDITY), ConfigurationExpired),
+        (replace(signed(number=6, shared=b"<x/>")), ConfigurationInvalid),
+    ):
+        source.serves = wrong
+        with pytest.raises(error):
+            await client.refresh()
+        assert client.current is accepted
+    # Also over a restart.
+    again = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
+    source.serves = signed(number=4)
+    with pytest.raises(ConfigurationRolledBack):
+        await again.refresh()
+
+
+async def test_an_unchanged_configuration_expires(
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
+) -> None:
+    client = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
+    await client.refresh()
+    time.now = NOW + VALIDITY
+    with pytest.raises(ConfigurationExpired):
+        await client.refresh()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        web.Response(status=500),
+        web.Response(status=302, headers={"Location": "/elsewhere"}),
+        web.Response(body=b"x" * (1 << 20)),
+    ],
+)
+async def test_a_source_that_misbehaves_is_not_reached(
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time, answer: web.Response
+) -> None:
+    source.override["/internalconf"] = answer
+    with pytest.raises(FetchFailed):
+        await ConfigurationClient(session, anchor(url=source.url), tmp_path, time).refresh()
+
+
+async def test_files_come_from_where_their_directory_came_from(
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
+) -> None:
+    source.serves = signed(location="http://127.0.0.1:1/shared-params.xml")
+    with pytest.raises(ConfigurationInvalid) as refused:
+        await ConfigurationClient(session, anchor(url=source.url), tmp_path, time).refresh()
+    assert refused.value.code == "global_conf_part_download_failure"
+
+
+async def test_a_file_that_is_gone(source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time) -> None:
+    source.serves = Signed(source.serves.directory, {})
+    with pytest.raises(FetchFailed) as refused:
+        await ConfigurationClient(session, anchor(url=source.url), tmp_path, time).refresh()
+    assert refused.value.code == "global_conf_part_download_failure"
+
+
+async def test_the_next_source_is_asked(
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
+) -> None:
+    dead = AnchorSource("https://127.0.0.1:1/internalconf", (key().certificate_der,))
+    both = Anchor(INSTANCE, (dead, AnchorSource(source.url, (key().certificate_der,))))
+    client = ConfigurationClient(session, both, tmp_path, time)
+    assert (await client.refresh()).parameters == parameters()
+    with pytest.raises(FetchFailed):
+        await ConfigurationClient(session, Anchor(INSTANCE, (dead,)), tmp_path / "x", time).refresh()
+
+
+async def test_an_announced_source_with_an_announced_key_is_followed(
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
+) -> None:
+    """The registry moves and changes its key; nobody hands out a new anchor."""
+    new = key_pair()
+    announced = ConfigurationSource(source.url.split("/")[2], (new.certificate_der,))
+    values = replace(parameters(), sources=(announced,))
+    old_anchor = anchor(url="http://127.0.0.1:1/internalconf")
+    first = signed(values=values)
+    store = ConfigurationStore(tmp_path, old_anchor)
+    store.save(
+        verify_configuration(first.directory, first.files, anchor=old_anchor, at=NOW, previous=None), first.files, None
+    )
+    source.serves = signed(values=values, signer=new, number=2)
+    accepted = await ConfigurationClient(session, old_anchor, tmp_path, time).refresh()
+    assert accepted.directory.document == source.serves.directory
+    again = await ConfigurationClient(session, old_anchor, tmp_path, time).load()
+    assert again is not None
+    assert again.directory.document == source.serves.directory
+
+
+async def test_following_tells_of_each_generation_and_each_failure(
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
+) -> None:
+    told: asyncio.Queue[VerifiedConfiguration | TrustError] = asyncio.Queue()
+
+    async def on_change(configuration: VerifiedConfiguration) -> None:
+        await told.put(configuration)
+
+    client = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
+    task = asyncio.create_task(client.follow(0.01, on_change, told.put_nowait))
+    try:
+        async with asyncio.timeout(10):
+            first = await told.get()
+            assert isinstance(first, VerifiedConfiguration)
+            source.serves = signed(number=2)
+            second = await told.get()
+            assert isinstance(second, VerifiedConfiguration)
+            assert second.sequence != first.sequence
+            source.serves = signed(number=1)
+            assert isinstance(await told.get(), ConfigurationRolledBack)
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+# The store
+
+
+def stored(
+    directory: Path, configuration: Signed, previous: VerifiedConfiguration | None = None
+) -> VerifiedConfiguration:
+    accepted = verify_configuration(
+        configuration.directory, configuration.files, anchor=anchor(), at=NOW, previous=previous
+    )
+    ConfigurationStore(directory, anchor()).save(accepted, configuration.files, previous)
+    return accepted
+
+
+def test_the_store_keeps_the_last_two_generations(tmp_path: Path) -> None:
+    previous = None
+    for number in range(1, 5):
+        previous = stored(tmp_path, signed(number=number), previous)
+    kept = [entry for entry in (tmp_path / INSTANCE).iterdir() if not entry.is_symlink()]
+    assert len(kept) == 2
+    loaded = ConfigurationStore(tmp_path, anchor()).load()
+    assert loaded is not None
+    assert previous is not None
+    assert loaded.configuration.sequence == previous.sequence
+
+
+def test_an_interrupted_save_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = stored(tmp_path, signed(number=1))
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", fail)
+        with pytest.raises(OSError, match="disk full"):
+            stored(tmp_path, signed(number=2), first)
+    loaded = ConfigurationStore(tmp_path, anchor()).load()
+    assert loaded is not None
+    assert loaded.configuration.sequence == first.sequence
+    stored(tmp_path, signed(number=3), first)
+
+
+def test_an_altered_store_is_refused(tmp_path: Path) -> None:
+    stored(tmp_path, signed())
+    current = tmp_path / INSTANCE / "current"
+    for name in ("directory", "part-0", "part-1", "state.json"):
+        original = (current / name).read_bytes()
+        for altered in (original[:-20], b"", None):
+            if altered is None:
+                (current / name).unlink()
+            else:
+                (current / name).write_bytes(altered)
+            if name == "state.json" and altered is None:
+                assert ConfigurationStore(tmp_path, anchor()).load() is None
+            else:
+                with pytest.raises(ConfigurationInvalid):
+                    ConfigurationStore(tmp_path, anchor()).load()
+        (current / name).write_bytes(original)
+    for state in ("[]", "{}", json.dumps({**json.loads(original), "announced": ["*"]})):
+        (current / "state.json").write_text(state)
+        with pytest.raises(ConfigurationInvalid):
+            ConfigurationStore(tmp_path, anchor()).load()
+
+
+def test_a_new_anchor_begins_anew(tmp_path: Path) -> None:
+    stored(tmp_path, signed())
+    assert ConfigurationStore(tmp_path, anchor(key_pair())).load() is None
+    regenerated = replace(anchor(), generated_at=NOW + timedelta(days=1))
+    assert ConfigurationStore(tmp_path, regenerated).load() is not None
+
+
+def test_instances_cannot_leave_the_folder(tmp_path: Path) -> None:
+    for instance in ("../x", "a/b"):
+        store = ConfigurationStore(tmp_path / "in", Anchor(instance, anchor().sources))
+        assert store.load() is None
+        assert os.sep not in store._directory.name
+        assert store._directory.parent == tmp_path / "in"

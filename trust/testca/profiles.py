@@ -1,0 +1,192 @@
+"""The certificates that the test authority issues: subjects and extensions for each use.
+
+Signing and authentication certificates follow the FI-VRK profile of X-Road (UG-SYSPAR, certificate profiles): subject
+`C, O=member name, serialNumber=INSTANCE/SERVERCODE/CLASS, CN=member code`; signing keys have nonRepudiation alone.
+OCSP: RFC 6960 section 4.2.2.2; time-stamping: RFC 3161 section 2.3.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
+
+from trust.errors import TrustError
+from trust.identifiers import MemberId
+
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+_COUNTRY: Final = "DE"
+_MAX_NAME: Final = 64
+_PRINTABLE: Final = re.compile(r"[A-Za-z0-9 '()+,./:=?-]{1,64}")
+
+
+class CertificateRefused(TrustError):
+    """The test authority can't certify what it was asked to."""
+
+    default_code = "invalid_distinguished_name"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What a certificate says besides key, issuer, serial number and validity. Extensions: (value, critical)."""
+
+    subject: x509.Name
+    extensions: tuple[tuple[x509.ExtensionType, bool], ...]
+
+
+def root_template(name: str) -> Template:
+    """The authority itself: certifies end entities only."""
+    return Template(
+        _name((NameOID.ORGANIZATION_NAME, "Datenweg Test"), (NameOID.COMMON_NAME, name)),
+        ((x509.BasicConstraints(ca=True, path_length=0), True), (_key_usage("key_cert_sign", "crl_sign"), True)),
+    )
+
+
+def signing_template(member: MemberId, member_name: str, server_code: str) -> Template:
+    """A member's signing certificate."""
+    return Template(
+        member_subject(member, member_name, server_code, member.member_code),
+        (_END_ENTITY, (_key_usage("content_commitment"), True)),
+    )
+
+
+def authentication_template(
+    member: MemberId, member_name: str, server_code: str, common_name: str, names: Sequence[str]
+) -> Template:
+    """A gateway's authentication certificate, for both sides of TLS."""
+    usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
+    return Template(
+        member_subject(member, member_name, server_code, common_name),
+        (
+            _END_ENTITY,
+            (_key_usage("digital_signature", "key_encipherment"), True),
+            (usages, False),
+            (_alternative_names(names), False),
+        ),
+    )
+
+
+def tls_server_template(names: Sequence[str]) -> Template:
+    """A plain TLS server's certificate, e.g. for an information system."""
+    return Template(
+        _name((NameOID.COMMON_NAME, names[0])),
+        (
+            _END_ENTITY,
+            (_key_usage("digital_signature", "key_encipherment"), True),
+            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+            (_alternative_names(names), False),
+        ),
+    )
+
+
+def ocsp_responder_template(name: str) -> Template:
+    """The OCSP responder. `nocheck`: its own status is not asked for, or the question would have no end."""
+    return Template(
+        _name((NameOID.ORGANIZATION_NAME, "Datenweg Test"), (NameOID.COMMON_NAME, name)),
+        (
+            _END_ENTITY,
+            (_key_usage("digital_signature"), True),
+            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), False),
+            (x509.OCSPNoCheck(), False),
+        ),
+    )
+
+
+def time_stamping_template(name: str) -> Template:
+    """The time-stamping authority. RFC 3161 2.3: time-stamping is its key's only use, and that is critical."""
+    return Template(
+        _name((NameOID.ORGANIZATION_NAME, "Datenweg Test"), (NameOID.COMMON_NAME, name)),
+        (
+            _END_ENTITY,
+            (_key_usage("digital_signature"), True),
+            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), True),
+        ),
+    )
+
+
+def member_subject(member: MemberId, member_name: str, server_code: str, common_name: str) -> x509.Name:
+    """The FI-VRK profile's subject. Raises CertificateRefused when the codes can't stand in one."""
+    serial_number = f"{member.instance}/{server_code}/{member.member_class}"
+    # X.520 6.2.9: serialNumber is a PrintableString; the upper bounds are those of RFC 5280 appendix A.1.
+    if not _PRINTABLE.fullmatch(serial_number) or not 0 < len(common_name) <= _MAX_NAME:
+        raise CertificateRefused("the codes do not fit into a certificate's subject")
+    return _name(
+        (NameOID.ORGANIZATION_NAME, member_name[:_MAX_NAME]),
+        (NameOID.SERIAL_NUMBER, serial_number),
+        (NameOID.COMMON_NAME, common_name),
+    )
+
+
+def build_certificate(
+    template: Template,
+    *,
+    public_key: PublicKey,
+    issuer: x509.Name,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    serial_number: int,
+    validity: tuple[datetime, datetime],
+    ocsp_urls: Iterable[str] = (),
+) -> x509.Certificate:
+    """The signed certificate; `validity` is its first and last moment."""
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(template.subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(serial_number)
+        .not_valid_before(validity[0])
+        .not_valid_after(validity[1])
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+    )
+    for extension, critical in template.extensions:
+        builder = builder.add_extension(extension, critical=critical)
+    access = [
+        x509.AccessDescription(AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(url))
+        for url in ocsp_urls
+    ]
+    if access:
+        builder = builder.add_extension(x509.AuthorityInformationAccess(access), critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+def _name(*attributes: tuple[x509.ObjectIdentifier, str]) -> x509.Name:
+    return x509.Name([x509.NameAttribute(oid, text) for oid, text in ((NameOID.COUNTRY_NAME, _COUNTRY), *attributes)])
+
+
+def _alternative_names(names: Sequence[str]) -> x509.SubjectAlternativeName:
+    return x509.SubjectAlternativeName([_general_name(name) for name in dict.fromkeys(names)])
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _key_usage(*uses: str) -> x509.KeyUsage:
+    names = (
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+        "encipher_only",
+        "decipher_only",
+    )
+    return x509.KeyUsage(**{name: name in uses for name in names})
+
+
+_END_ENTITY: Final = (x509.BasicConstraints(ca=False, path_length=None), True)
