@@ -1,8 +1,8 @@
 """The assembly of a gateway: opens its parts in order, and closes them in the reverse order.
 
-Start: databases, keys, configuration, log, ports. Stop: ports first, so that what was accepted is finished, then the rest.
-A gateway doesn't listen before it has a current global configuration and its log has shown that it is not behind what was
-signed.
+Start: databases, keys, configuration, log, ports. Stop: ports first, so that what was accepted is finished, then the
+rest. A gateway doesn't listen before it has a current global configuration and its log has shown that it is not behind
+what was signed.
 """
 
 from __future__ import annotations
@@ -122,16 +122,14 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
         stack.push_async_callback(statuses.close)
         own = OwnCertificates(statuses, trust, clock, keys.signing, keys.authentication)
         repository = Repository(engine)
-        sequencer, publisher = await _open_log(stack, settings, engine, keys, clock, metrics)
+        sequencer, publisher = await _open_log(stack, settings, engine, keys=keys, clock=clock, metrics=metrics)
         subject_engine = await _database(stack, settings.subject_key_database_url)
         subject_keys = SubjectKeys(subject_engine, keys.record, keys.subject_index)
         await subject_keys.create_schema()
         accesses = OwnAccesses(engine, subject_keys, publisher)
         tokens = None
         if settings.token_issuer is not None and settings.token_audience is not None:
-            tokens = CitizenTokens(
-                http, issuer=settings.token_issuer, audience=settings.token_audience, clock=clock
-            )
+            tokens = CitizenTokens(http, issuer=settings.token_issuer, audience=settings.token_audience, clock=clock)
         node = Node(
             settings=settings,
             clock=clock,
@@ -144,7 +142,7 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
             signer=MessageSigner(keys.signing, settings.owner_id, own, clock),
             own_certificates=own,
             statuses=statuses,
-            peers=await _peers(stack, settings, trust, clock, keys, statuses, http),
+            peers=await _peers(stack, settings, trust, clock=clock, keys=keys, statuses=statuses, http=http),
             services=await _services(stack, settings),
             quotas=Quotas(settings.requests_per_minute),
             metrics=metrics,
@@ -153,7 +151,7 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
             citizen_tokens=tokens,
             pseudonym_key=keys.pseudonym,
         )
-        listeners = await _listeners(stack, node, keys, engine, publisher, accesses)
+        listeners = await _listeners(stack, node, keys, engine=engine, publisher=publisher, accesses=accesses)
         await own.refresh()
         for name, work in (
             ("configuration", _follow_configuration(client, node, listeners)),
@@ -171,7 +169,10 @@ async def _database(stack: AsyncExitStack, url: str) -> AsyncEngine:
 
 
 async def _first_configuration(client: ConfigurationClient, clock: Clock) -> VerifiedConfiguration:
-    """A current configuration: from a source, or the one kept from before if no source answers and it is still valid."""
+    """A current configuration.
+
+    From a source, or the one kept from before if no source answers and it is still valid.
+    """
     deadline = asyncio.get_running_loop().time() + _CONFIGURATION_WAIT_SECONDS
     while True:
         try:
@@ -182,7 +183,7 @@ async def _first_configuration(client: ConfigurationClient, clock: Clock) -> Ver
                 return kept
             if asyncio.get_running_loop().time() > deadline:
                 raise StartRefused(
-                    "no source of the anchor gives the global configuration: check the registry's address and the network"
+                    "no source of the anchor gives the global configuration: check the registry's address"
                 ) from None
         await asyncio.sleep(0.2)
 
@@ -191,6 +192,7 @@ async def _open_log(
     stack: AsyncExitStack,
     settings: GatewaySettings,
     engine: AsyncEngine,
+    *,
     keys: NodeKeys,
     clock: Clock,
     metrics: Metrics,
@@ -229,6 +231,7 @@ async def _peers(
     stack: AsyncExitStack,
     settings: GatewaySettings,
     trust: TrustState,
+    *,
     clock: Clock,
     keys: NodeKeys,
     statuses: StatusSource,
@@ -268,6 +271,7 @@ async def _listeners(
     stack: AsyncExitStack,
     node: Node,
     keys: NodeKeys,
+    *,
     engine: AsyncEngine,
     publisher: Publisher,
     accesses: OwnAccesses,
@@ -313,7 +317,9 @@ def _citizen_context(node: Node, keys: NodeKeys, engine: AsyncEngine, accesses: 
         or settings.token_audience is None
         or keys.pseudonym is None
     ):
-        raise StartRefused("citizen_port needs citizen_client (a subsystem), citizen_purposes_file, citizen_url and a token issuer")
+        raise StartRefused(
+            "citizen_port needs citizen_client (a subsystem), citizen_purposes_file, citizen_url and a token issuer"
+        )
     secret_file = settings.citizen_client_secret_file
     return CitizenContext(
         settings=CitizenSettings(
@@ -347,7 +353,7 @@ def _consent_key(keys: NodeKeys) -> ConsentKey:
     return ConsentKey(private, (keys.signing.certificate_der, *keys.signing.intermediates))
 
 
-# -- in the background --------------------------------------------------------------------------------------------------
+# -- in the background -----------------------------------------------------------------------------------------------
 
 
 async def _background(stack: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> None:
@@ -381,7 +387,9 @@ async def _refresh_statuses(node: Node) -> None:
         await asyncio.sleep(_STATUS_SECONDS)
         current = await node.own_certificates.refresh()
         if len(current) < 2:
-            node.log.error("an OCSP answer of our own certificates is missing", hint="look at the authority's responder")
+            node.log.error(
+                "an OCSP answer of our own certificates is missing", hint="look at the authority's responder"
+            )
 
 
 async def _follow_store(node: Node) -> None:

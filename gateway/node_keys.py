@@ -1,8 +1,10 @@
-"""A gateway's own keys and secrets on disk: what exists is read, what is this gateway's alone to make is made at first start.
+"""A gateway's own keys and secrets on disk.
 
-Signing and authentication keys come from an authority and must be there. The log's key, the keys that lock records and index
-persons, the city's pseudonym key and the cookie key are random; losing one of them is final, so they belong in the backup
-that `docs/operations.md` describes, apart from the databases.
+What exists is read, what is this gateway's alone to make is made at first start.
+
+Signing and authentication keys come from an authority and must be there. The log's key, the keys that lock records and
+index persons, the city's pseudonym key and the cookie key are random; losing one of them is final, so they belong in
+the backup that `docs/operations.md` describes, apart from the databases.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Who is who: X-Road identifiers as values.
 
-Follows PR-MESS 4.0 section 2.1 (identifier types) and PR-REST 1.0 section 4.2 (encoded form). An identifier is a tuple of
-non-empty text segments; each type has its own class, so that a member is never taken for a subsystem. Leaves XML forms to
-the message formats.
+Follows PR-MESS 4.0 section 2.1 (identifier types) and PR-REST 1.0 section 4.2 (encoded form). An identifier is a tuple
+of non-empty text segments; each type has its own class, so that a member is never taken for a subsystem. Leaves XML
+forms to the message formats.
 """
 
 from __future__ import annotations

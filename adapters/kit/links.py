@@ -16,7 +16,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from sqlalchemy import BigInteger, Column, MetaData, String, Table, Text, delete, event, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    event,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -77,7 +90,7 @@ class LinkStore:
     async def add(self, subject: str, name: str, payload: Mapping[str, object]) -> Link:
         """Stores a new link. Raises LinkExists."""
         created_ms = int(self._clock().timestamp() * 1000)
-        row = {"subject": subject, "name": name, "payload": json.dumps(dict(payload)), "created_ms": created_ms}
+        row = {"subject": subject, "name": name, "payload": _text_of(payload), "created_ms": created_ms}
         try:
             async with self._engine.begin() as connection:
                 await connection.execute(insert(_link), row)
@@ -85,20 +98,17 @@ class LinkStore:
             raise LinkExists from None
         return Link(subject, name, payload, created_ms)
 
-    async def replace(self, subject: str, name: str, payload: Mapping[str, object]) -> bool:
-        """Changes an existing link's payload; False if the link has gone meanwhile."""
+    async def replace(self, link: Link, payload: Mapping[str, object]) -> Link | None:
+        """Changes a link's payload; None if it is no longer as `link` has it, because another call was faster."""
         async with self._engine.begin() as connection:
-            result = await connection.execute(
-                update(_link)
-                .where(_link.c.subject == subject, _link.c.name == name)
-                .values(payload=json.dumps(dict(payload)))
-            )
-        return result.rowcount == 1
+            changed = update(_link).where(*_is_still(link)).values(payload=_text_of(payload))
+            result = await connection.execute(changed)
+        return Link(link.subject, link.name, payload, link.created_ms) if result.rowcount == 1 else None
 
-    async def remove(self, subject: str, name: str) -> None:
-        """Forgets a link; no error if there is none."""
+    async def remove(self, link: Link) -> None:
+        """Forgets a link; nothing happens if it is no longer as `link` has it."""
         async with self._engine.begin() as connection:
-            await connection.execute(delete(_link).where(_link.c.subject == subject, _link.c.name == name))
+            await connection.execute(delete(_link).where(*_is_still(link)))
 
     async def find(self, subject: str, name: str) -> Link | None:
         """The person's link of that name."""
@@ -122,6 +132,14 @@ class LinkStore:
         if self._open_engine is None:
             raise RuntimeError("the link store is not open")
         return self._open_engine
+
+
+def _text_of(payload: Mapping[str, object]) -> str:
+    return json.dumps(dict(payload), sort_keys=True)
+
+
+def _is_still(link: Link) -> tuple[ColumnElement[bool], ...]:
+    return (_link.c.subject == link.subject, _link.c.name == link.name, _link.c.payload == _text_of(link.payload))
 
 
 def _make_durable(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

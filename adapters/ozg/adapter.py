@@ -77,7 +77,7 @@ class OZGAdapter:
             telephone=body.optional_text("telephone", maximum=16, pattern=_TELEPHONE),
         )
         key, _ = await self._system.reserve(office_id, service_id, timestamp)
-        await self._links.add(subject, str(key.process_id), {"authKey": key.auth_key})
+        link = await self._links.add(subject, str(key.process_id), {"authKey": key.auth_key})
         try:
             await self._system.update(key, booker)
             await self._system.preconfirm(key)
@@ -85,7 +85,7 @@ class OZGAdapter:
             if appointment.status != "confirmed":
                 raise BackendError(RESERVATION_EXPIRED)
         except AdapterError:
-            await self._undo(subject, key)
+            await self._undo(link, key)
             raise
         return Answer(appointment.as_json(), status=201)
 
@@ -118,16 +118,16 @@ class OZGAdapter:
                 raise CallerError(APPOINTMENT_UNKNOWN) from None
             if error.kind is not CANNOT_CANCEL or await self._current(link) is not None:
                 raise
-        await self._links.remove(link.subject, link.name)
+        await self._links.remove(link)
         return Answer(None, status=204)
 
-    async def _undo(self, subject: str, key: ProcessKey) -> None:
+    async def _undo(self, link: Link, key: ProcessKey) -> None:
         try:
             await self._system.cancel(key)
         except AdapterError as error:
             _log.warning("unfinished booking not cancelled yet code=%s", error.kind.code)
             return
-        await self._links.remove(subject, str(key.process_id))
+        await self._links.remove(link)
 
     async def _current(self, link: Link) -> Appointment | None:
         """The appointment behind a link; a link to one that is gone is removed, and None returned."""
@@ -139,7 +139,7 @@ class OZGAdapter:
         else:
             if appointment.status not in _GONE:
                 return appointment
-        await self._links.remove(link.subject, link.name)
+        await self._links.remove(link)
         return None
 
     async def _link(self, request: OperationRequest) -> Link:

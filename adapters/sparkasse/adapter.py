@@ -23,7 +23,7 @@ from adapters.kit.backend import BackendClient
 from adapters.kit.context import RequestContext
 from adapters.kit.errors import AdapterError, BackendError, CallerError, InternalError
 from adapters.kit.fields import Fields
-from adapters.kit.links import LinkExists, LinkStore
+from adapters.kit.links import Link, LinkExists, LinkStore
 from adapters.kit.problems import ALREADY_LINKED, INTERNAL, NOT_LINKED
 from adapters.kit.settings import AdapterSettings, Clock, utc_now
 from adapters.sparkasse.backend import BankClient
@@ -100,8 +100,8 @@ class SparkasseAdapter:
 
     async def continue_link(self, request: OperationRequest) -> Answer:
         """PUT /link/{linkId} with either {authenticationMethodId} or {scaAuthenticationData}."""
-        subject = request.context.subject
-        link = await self._link(subject)
+        stored = await self._stored(request.context.subject)
+        link = _parse_link(stored.payload)
         if request.path.text("linkId") != link.link_id:
             raise CallerError(LINK_UNKNOWN)
         if link.state == "linked":
@@ -112,12 +112,12 @@ class SparkasseAdapter:
             authorisation = await self._bank.select_method(
                 link.consent_id, link.authorisation_id, method_id, address=address
             )
-            link = await self._store(subject, replace(link, state=_state_after(authorisation)))
+            link = await self._store(stored, replace(link, state=_state_after(authorisation)))
             return Answer(_link_json(link, authorisation))
         tan = body.only("scaAuthenticationData").text("scaAuthenticationData", pattern=_TAN)
         if link.state != "methodSelected":
             raise CallerError(LINK_STATE)
-        return await self._finish(subject, link, tan, address)
+        return await self._finish(stored, tan, address)
 
     async def link_state(self, request: OperationRequest) -> Answer:
         """GET /link: a linked account's state as the bank has it now."""
@@ -129,10 +129,9 @@ class SparkasseAdapter:
 
     async def remove_link(self, request: OperationRequest) -> Answer:
         """DELETE /link: ends the consent at the bank, then forgets it."""
-        subject = request.context.subject
-        link = await self._link(subject)
-        await self._bank.terminate_consent(link.consent_id)
-        await self._links.remove(subject, _NAME)
+        stored = await self._stored(request.context.subject)
+        await self._bank.terminate_consent(_parse_link(stored.payload).consent_id)
+        await self._links.remove(stored)
         return Answer(None, status=204)
 
     async def accounts(self, request: OperationRequest) -> Answer:
@@ -151,8 +150,9 @@ class SparkasseAdapter:
             accounts.append(account.as_json() | {"balances": [balance.as_json() for balance in balances]})
         return Answer({"accounts": accounts})
 
-    async def _finish(self, subject: str, link: _BankLink, tan: str, address: str) -> Answer:
+    async def _finish(self, stored: Link, tan: str, address: str) -> Answer:
         """Sends the TAN. Linked only once the bank itself says that the consent is valid."""
+        link = _parse_link(stored.payload)
         try:
             authorisation = await self._bank.authorise(link.consent_id, link.authorisation_id, tan, address=address)
             status = authorisation.status
@@ -165,9 +165,9 @@ class SparkasseAdapter:
                 raise
         if status not in ("finalised", "exempted") or await self._bank.consent_status(link.consent_id) != "valid":
             await self._give_up(link.consent_id)
-            await self._links.remove(subject, _NAME)
+            await self._links.remove(stored)
             raise BackendError(AUTHORISATION_FAILED)
-        link = await self._store(subject, replace(link, state="linked"))
+        link = await self._store(stored, replace(link, state="linked"))
         return Answer(_link_json(link, None))
 
     async def _make_room(self, subject: str) -> None:
@@ -179,7 +179,7 @@ class SparkasseAdapter:
         if link.state == "linked":
             raise CallerError(ALREADY_LINKED)
         await self._bank.terminate_consent(link.consent_id)
-        await self._links.remove(subject, _NAME)
+        await self._links.remove(stored)
 
     async def _give_up(self, consent_id: str) -> None:
         """Ends a consent that leads nowhere. If the bank can't be reached now, it lapses there, never authorised."""
@@ -188,19 +188,22 @@ class SparkasseAdapter:
         except AdapterError as error:
             _log.warning("unfinished consent not terminated code=%s", error.kind.code)
 
-    async def _store(self, subject: str, link: _BankLink) -> _BankLink:
-        if not await self._links.replace(subject, _NAME, asdict(link)):
-            # Removed while the bank was working: the removal wins, also at the bank.
+    async def _store(self, stored: Link, link: _BankLink) -> _BankLink:
+        if await self._links.replace(stored, asdict(link)) is None:
+            # Removed or replaced while the bank was working: that wins, also at the bank.
             with suppress(AdapterError):
                 await self._bank.terminate_consent(link.consent_id)
             raise CallerError(LINK_UNKNOWN)
         return link
 
-    async def _link(self, subject: str) -> _BankLink:
+    async def _stored(self, subject: str) -> Link:
         stored = await self._links.find(subject, _NAME)
         if stored is None:
             raise CallerError(NOT_LINKED)
-        return _parse_link(stored.payload)
+        return stored
+
+    async def _link(self, subject: str) -> _BankLink:
+        return _parse_link((await self._stored(subject)).payload)
 
     async def _linked(self, subject: str) -> _BankLink:
         link = await self._link(subject)

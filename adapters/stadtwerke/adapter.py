@@ -12,7 +12,7 @@ from adapters.kit.attempts import FailedAttempts
 from adapters.kit.backend import BackendClient
 from adapters.kit.errors import BackendError, CallerError, InternalError
 from adapters.kit.fields import Fields
-from adapters.kit.links import LinkExists, LinkStore
+from adapters.kit.links import Link, LinkExists, LinkStore
 from adapters.kit.problems import ALREADY_LINKED, INTERNAL, NOT_LINKED
 from adapters.kit.settings import AdapterSettings, Clock, utc_now
 from adapters.stadtwerke.backend import CustomerService
@@ -62,9 +62,7 @@ class StadtwerkeAdapter:
 
     async def remove_link(self, request: OperationRequest) -> Answer:
         """DELETE /link."""
-        subject = request.context.subject
-        await self._customer_number(subject)
-        await self._links.remove(subject, _NAME)
+        await self._links.remove(await self._link(request.context.subject))
         return Answer(None, status=204)
 
     async def bills(self, request: OperationRequest) -> Answer:
@@ -78,10 +76,14 @@ class StadtwerkeAdapter:
         customer_number = await self._customer_number(request.context.subject)
         return Answer(await self._service.bill(customer_number, invoice_number))
 
-    async def _customer_number(self, subject: str) -> str:
+    async def _link(self, subject: str) -> Link:
         link = await self._links.find(subject, _NAME)
         if link is None:
             raise CallerError(NOT_LINKED)
+        return link
+
+    async def _customer_number(self, subject: str) -> str:
+        link = await self._link(subject)
         return Fields(link.payload, lambda _: InternalError(INTERNAL)).text("customerNumber")
 
 

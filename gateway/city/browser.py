@@ -1,4 +1,7 @@
-"""A citizen's browser, as far as the journey needs one: cookies, redirects, forms, and the citizen API with its CSRF token."""
+"""A citizen's browser, as far as the journey needs one.
+
+Cookies, redirects, forms, and the citizen API with its CSRF token.
+"""
 
 from __future__ import annotations
 

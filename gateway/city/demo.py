@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from time import perf_counter
@@ -27,8 +26,10 @@ def run_demo(*, data_directory: Path, base_port: int, once: bool, report: Path |
     """
     held: list[bool] = []
 
+    plan = Plan(data_directory.resolve(), base_port)
+
     async def main() -> None:
-        held.append(await _demo(Plan(data_directory.resolve(), base_port), once, report, processes))
+        held.append(await _demo(plan, once, report, processes))
 
     try:
         run(main())

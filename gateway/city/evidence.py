@@ -1,6 +1,7 @@
 """Checks an exchange anew, from what the gateways kept: the signatures in both message logs, each once.
 
-Reads the databases as an auditor would, with the global configuration of the day; trusts nothing that the journey was told.
+Reads the databases as an auditor would, with the global configuration of the day; trusts nothing that the journey was
+told.
 """
 
 from __future__ import annotations

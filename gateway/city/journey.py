@@ -1,7 +1,7 @@
 """A citizen's journey through Musterstadt: log in, consent, three institutions, withdrawal, the log and its proofs.
 
-Walked through the public doors alone: the issuer's login form, the citizen API, the road. Every step checks what it got; the first
-that doesn't hold ends the journey.
+Walked through the public doors alone: the issuer's login form, the citizen API, the road. Every step checks what it
+got; the first that doesn't hold ends the journey.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Journey:
 
     async def _bank(self, browser: Browser) -> None:
         await self._link_bank(browser)
-        answer = await self._call(browser, BANK, "balance", "GET", ["balance"])
+        answer = await self._call(browser, BANK, "balance", "GET", "balance")
         accounts = answer["accounts"]
         _require(bool(accounts), "no account")
         for account in accounts:
@@ -95,34 +95,36 @@ class Journey:
     async def _link_bank(self, browser: Browser) -> None:
         """The bank's own strong authentication, passed through: password, method, TAN (embedded SCA)."""
         await self._unlink(browser, BANK)
-        started = await self._call(browser, BANK, "link", "POST", ["link"], _PSU)
+        started = await self._call(browser, BANK, "link", "POST", "link", body=_PSU)
         link = started["linkId"]
         method = started["scaMethods"][0]["authenticationMethodId"]
-        await self._call(browser, BANK, "choose TAN method", "PUT", ["link", link], {"authenticationMethodId": method})
-        linked = await self._call(browser, BANK, "enter TAN", "PUT", ["link", link], {"scaAuthenticationData": _TAN})
+        await self._call(
+            browser, BANK, "choose TAN method", "PUT", "link", link, body={"authenticationMethodId": method}
+        )
+        linked = await self._call(browser, BANK, "enter TAN", "PUT", "link", link, body={"scaAuthenticationData": _TAN})
         _require(linked["state"] == "linked", f"the account link is {linked['state']}")
         self._tell(f"account linked at {BANK.name} with password and TAN")
 
     async def _unlink(self, browser: Browser, organisation: Organisation) -> None:
         """An earlier walk has left its link, of which the sandboxes, which keep nothing, no longer know."""
-        ended, _ = await self._exchange(browser, organisation, "unlink", "DELETE", ["link"])
+        ended, _ = await self._exchange(browser, organisation, "unlink", "DELETE", "link")
         _require(ended.http_status in (204, 404), f"the earlier link at {organisation.name} can't be ended")
 
     async def _utility(self, browser: Browser) -> None:
         await self._unlink(browser, UTILITY)
-        await self._call(browser, UTILITY, "link", "POST", ["link"], _CUSTOMER)
-        bills = (await self._call(browser, UTILITY, "bills", "GET", ["bills"]))["bills"]
+        await self._call(browser, UTILITY, "link", "POST", "link", body=_CUSTOMER)
+        bills = (await self._call(browser, UTILITY, "bills", "GET", "bills"))["bills"]
         electricity = [bill for bill in bills if bill["sparte"] == "STROM"]
         _require(bool(electricity), "no electricity bill")
         number = electricity[0]["rechnungsnummer"]
-        bill = await self._call(browser, UTILITY, "bill", "GET", ["bills", number])
+        bill = await self._call(browser, UTILITY, "bill", "GET", "bills", number)
         _require(bill["rechnungsnummer"] == number, "another bill")
         due = bill["zuZahlen"]
         self._tell(f"{UTILITY.name}: bill {number}, to pay {due['wert']} {due['waehrung']}")
 
     async def _authority(self, browser: Browser) -> None:
-        offices = (await self._call(browser, AUTHORITY, "offices", "GET", ["offices"]))["offices"]
-        services = (await self._call(browser, AUTHORITY, "services", "GET", ["services"]))["services"]
+        offices = (await self._call(browser, AUTHORITY, "offices", "GET", "offices"))["offices"]
+        services = (await self._call(browser, AUTHORITY, "services", "GET", "services"))["services"]
         office = offices[0]
         service = next(s for s in services if office["id"] in s["officeIds"])
         today = self._clock.now().date()
@@ -132,7 +134,7 @@ class Journey:
             "from": today.isoformat(),
             "to": (today + timedelta(days=14)).isoformat(),
         }
-        slots = (await self._call(browser, AUTHORITY, "slots", "GET", ["slots"], query=query))["slots"]
+        slots = (await self._call(browser, AUTHORITY, "slots", "GET", "slots", query=query))["slots"]
         _require(bool(slots), "no free slot within two weeks")
         wish = {
             "officeId": office["id"],
@@ -141,19 +143,19 @@ class Journey:
             "familyName": _CITIZEN.family_name,
             "email": "erika@musterstadt.example",
         }
-        booked = await self._call(browser, AUTHORITY, "book", "POST", ["appointments"], wish)
+        booked = await self._call(browser, AUTHORITY, "book", "POST", "appointments", body=wish)
         _require(booked["status"] == "confirmed", f"the appointment is {booked['status']}")
         self._tell(f"{AUTHORITY.name}: appointment booked at {office['name']}")
         process_id = booked["processId"]
-        await self._call(browser, AUTHORITY, "cancel", "DELETE", ["appointments", str(process_id)])
-        left = (await self._call(browser, AUTHORITY, "appointments", "GET", ["appointments"]))["appointments"]
+        await self._call(browser, AUTHORITY, "cancel", "DELETE", "appointments", str(process_id))
+        left = (await self._call(browser, AUTHORITY, "appointments", "GET", "appointments"))["appointments"]
         _require(process_id not in {appointment["processId"] for appointment in left}, "the appointment is still there")
         self._tell(f"{AUTHORITY.name}: appointment cancelled")
 
     async def _withdraw(self, browser: Browser) -> None:
         withdrawn = await browser.api("POST", f"consents/{self._reference}/withdrawal")
         _require(withdrawn["acknowledged"], "the bank has not acknowledged the withdrawal")
-        exchange, _ = await self._exchange(browser, BANK, "balance after withdrawal", "GET", ["balance"])
+        exchange, _ = await self._exchange(browser, BANK, "balance after withdrawal", "GET", "balance")
         _require(exchange.error is not None, "the balance was given after the withdrawal")
         self.report.refused = exchange
         self._tell(f"consent withdrawn; the next request is refused: {exchange.error}")
@@ -201,13 +203,14 @@ class Journey:
         organisation: Organisation,
         operation: str,
         method: str,
-        path: list[str],
+        *path: str,
         body: Mapping[str, Any] | None = None,
-        *,
         query: Mapping[str, str] | None = None,
     ) -> Any:
         """An exchange that must succeed: its answer's body."""
-        exchange, content = await self._exchange(browser, organisation, operation, method, path, body, query)
+        exchange, content = await self._exchange(
+            browser, organisation, operation, method, *path, body=body, query=query
+        )
         if exchange.error is not None or exchange.http_status >= 300:
             raise StepFailed(f"{operation} at {organisation.name}: {exchange.http_status} {exchange.error or content}")
         self.report.exchanges.append(exchange)
@@ -222,11 +225,11 @@ class Journey:
         organisation: Organisation,
         operation: str,
         method: str,
-        path: list[str],
+        *path: str,
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> tuple[ExchangeReport, Any]:
-        call: dict[str, Any] = {"service": _key(organisation), "method": method, "path": path}
+        call: dict[str, Any] = {"service": _key(organisation), "method": method, "path": list(path)}
         call |= {} if body is None else {"body": body}
         call |= {} if query is None else {"query": query}
         started = perf_counter()

@@ -15,7 +15,7 @@ from trust.identifiers import MemberId, SecurityServerId, SubsystemId
 
 INSTANCE: Final = "DE-TEST"
 HOST: Final = "127.0.0.1"
-TOKEN_AUDIENCE: Final = "https://datenweg.example/musterstadt"
+TOKEN_AUDIENCE: Final = "https://datenweg.example/musterstadt"  # noqa: S105 - a name, no secret
 MEMBER_CLASSES: Final = (("GOV", "Verwaltung"), ("COM", "Unternehmen"))
 
 

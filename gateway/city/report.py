@@ -10,7 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ExchangeReport:
-    """One exchange over the road. `signatures_verified` counts the distinct signatures that were checked anew in both logs."""
+    """One exchange over the road.
+
+    `signatures_verified` counts the distinct signatures that were checked anew in both logs.
+    """
 
     service: str
     operation: str

@@ -1,5 +1,7 @@
-"""Sets the city up in its folder: authority, keys, certificates, registrations, settings. Doing it again changes nothing
-that matters, so a second start finds keys, logs and links as they were; addresses follow the base port.
+"""Sets the city up in its folder: authority, keys, certificates, registrations, settings.
+
+Doing it again changes nothing that matters, so a second start finds keys, logs and links as they were; addresses
+follow the base port.
 """
 
 from __future__ import annotations
@@ -56,9 +58,7 @@ ISSUER: Final = "issuer"
 def all_settings(plan: Plan) -> dict[str, Settings]:
     """The settings of every node by its name."""
     settings: dict[str, Settings] = {
-        TESTCA: TestCASettings(
-            instance=INSTANCE, data_directory=plan.folder(TESTCA), host=HOST, port=plan.testca_port
-        ),
+        TESTCA: TestCASettings(instance=INSTANCE, data_directory=plan.folder(TESTCA), host=HOST, port=plan.testca_port),
         REGISTRY: RegistrySettings(
             instance=INSTANCE, data_directory=plan.folder(REGISTRY), host=HOST, port=plan.registry_port
         ),
@@ -249,5 +249,6 @@ def to_toml(settings: Settings) -> str:
 
 
 def _literal(value: object) -> str:
-    # A JSON string, number, boolean or list of strings is a TOML one, but for DEL and surrogates, which no setting holds.
+    # A JSON string, number, boolean or list of strings is a TOML one, but for DEL and surrogates, which no setting
+    # holds.
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,7 @@
-"""Starts the city: every node in this process, or each as a process of its own. Either way the same settings and ports."""
+"""Starts the city: every node in this process, or each as a process of its own.
+
+Either way the same settings and ports.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Where a gateway listens: `host` with X-Road's ports, or `host:port`, our extension for several gateways on one machine."""
+"""Where a gateway listens.
+
+`host` with X-Road's ports, or `host:port`, our extension for several gateways on one machine.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The gateway's own services, answered in place of an adapter. They go the whole way of a message, like any other.
 
-    PUT datenwegConsent/<reference>      a signed consent copy, taken before it is acknowledged
-    GET datenwegAccesses?month=2026-11   one person's accesses in this gateway's log, with proofs
-    GET datenwegServices                 what the calling client may use here, and on what basis
+PUT datenwegConsent/<reference>      a signed consent copy, taken before it is acknowledged
+GET datenwegAccesses?month=2026-11   one person's accesses in this gateway's log, with proofs
+GET datenwegServices                 what the calling client may use here, and on what basis
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _invalid(reason: str) -> Fault:
     return Fault("server.serverproxy.invalid_request", reason)
 
 
-# -- consent copies -----------------------------------------------------------------------------------------------------
+# -- consent copies --------------------------------------------------------------------------------------------------
 
 
 async def _take_consent(node: Node, verified: VerifiedRequest) -> ServiceAnswer:
@@ -91,7 +91,7 @@ async def _verified_consent(node: Node, verified: VerifiedRequest) -> ConsentCop
     return verify_consent(unverified, signer.certificate)
 
 
-# -- accesses -----------------------------------------------------------------------------------------------------------
+# -- accesses --------------------------------------------------------------------------------------------------------
 
 
 async def _accesses(node: Node, verified: VerifiedRequest) -> ServiceAnswer:
@@ -111,7 +111,7 @@ async def _accesses(node: Node, verified: VerifiedRequest) -> ServiceAnswer:
     return ServiceAnswer(200, "OK", (_JSON, ("Cache-Control", "no-store")), bundle)
 
 
-# -- services -----------------------------------------------------------------------------------------------------------
+# -- services --------------------------------------------------------------------------------------------------------
 
 
 def _services(node: Node, verified: VerifiedRequest) -> ServiceAnswer:

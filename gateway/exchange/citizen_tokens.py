@@ -1,8 +1,8 @@
 """The citizen's token on the road: an OpenID Connect access token (JWT, RFC 9068), verified at the consumer gateway.
 
-The client sends it as `X-Datenweg-Citizen`; it never travels further. What is carried onward, signed, is the pseudonym and
-the identity level. Keys come from the issuer's discovery document and are fetched again when a token names one that is not
-known, at most once a minute. Verified tokens are remembered by their SHA-256 until they expire.
+The client sends it as `X-Datenweg-Citizen`; it never travels further. What is carried onward, signed, is the pseudonym
+and the identity level. Keys come from the issuer's discovery document and are fetched again when a token names one
+that is not known, at most once a minute. Verified tokens are remembered by their SHA-256 until they expire.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _REFETCH_AFTER: Final = timedelta(seconds=60)
 
 
 class CitizenTokenRefused(Exception):
-    """The token doesn't hold: forged, expired, foreign, for somebody else. The client's fault; `reason` is a fixed word."""
+    """The token doesn't hold: forged, expired, foreign, for somebody else.
+
+    The client's fault; `reason` is a fixed word.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

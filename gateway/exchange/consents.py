@@ -1,9 +1,9 @@
 """The provider's own signed copies of citizens' consents (DESIGN section 7).
 
-A copy is a JWS (RFC 7515, compact, ES256) by the city's signing certificate, which its header carries (`x5c`). It counts
-when that certificate is a valid signing certificate of a member that this gateway was told to accept consents from, and it
-replaces an earlier copy of the same consent only with a higher sequence number: a replayed old copy can't undo a
-withdrawal. The check on each exchange is against the copies in memory, which the store backs.
+A copy is a JWS (RFC 7515, compact, ES256) by the city's signing certificate, which its header carries (`x5c`). It
+counts when that certificate is a valid signing certificate of a member that this gateway was told to accept consents
+from, and it replaces an earlier copy of the same consent only with a higher sequence number: a replayed old copy can't
+undo a withdrawal. The check on each exchange is against the copies in memory, which the store backs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""The consumer gateway's steps: from a client's request to a verified, logged answer (DESIGN section 4, steps 1-5 and 12).
+"""The consumer gateway's steps.
 
-Each step states what holds when it returns. Everything that can fail raises a Fault; what happens to it is `consumer_http`'s.
+From a client's request to a verified, logged answer (DESIGN section 4, steps 1-5 and 12).
+
+Each step states what holds when it returns. Everything that can fail raises a Fault; what happens to it is
+`consumer_http`'s.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ import hashlib
 import os
 import uuid
 from dataclasses import replace
+from typing import Final, Literal
 
 from audit.entry import Receipt, parse_receipt
 from audit.errors import MalformedInput
@@ -32,8 +36,8 @@ from trust.identifiers import ServiceId
 from trust.parameters import SecurityServer
 from trust.xades import verify_signature
 
-_HOP = Hop.CONSUMER_GATEWAY
-_NONCE_BYTES = 32
+_HOP: Final = Hop.CONSUMER_GATEWAY
+_NONCE_BYTES: Final = 32
 
 
 async def parse_and_resolve(node: Node, exchange: ConsumerExchange) -> None:
@@ -65,9 +69,10 @@ def _not_in_maintenance(servers: tuple[SecurityServer, ...]) -> tuple[SecuritySe
     return serving
 
 
-async def authenticate_caller(node: Node, exchange: ConsumerExchange) -> None:
+async def authenticate_caller(_node: Node, exchange: ConsumerExchange) -> None:
     """The connection is of the kind that the client's subsystem was registered with."""
-    assert exchange.request is not None and exchange.directory is not None
+    assert exchange.request is not None
+    assert exchange.directory is not None
     client = exchange.directory.client(exchange.request.client)
     assert client is not None
     incoming = exchange.incoming
@@ -88,7 +93,10 @@ async def authenticate_caller(node: Node, exchange: ConsumerExchange) -> None:
 
 
 async def authenticate_citizen(node: Node, exchange: ConsumerExchange) -> None:
-    """If the client sent a citizen's token, it holds; the exchange carries the citizen's pseudonym and identity level."""
+    """If the client sent a citizen's token, it holds.
+
+    The exchange carries the citizen's pseudonym and identity level.
+    """
     request = exchange.request
     assert request is not None
     fields = replace(request.fields, exchange_nonce=os.urandom(_NONCE_BYTES))
@@ -145,7 +153,9 @@ async def sign_and_log_request(node: Node, exchange: ConsumerExchange) -> None:
     except TrustError as error:
         raise from_trust_error(_HOP, error) from None
     exchange.signed = SignedMessage(message, message_digest, body, body_digest, signature)
-    record = _message(exchange, "request", "ok", node.clock.now_ms(), message, signature, body)
+    record = _message(
+        exchange, "request", "ok", time_ms=node.clock.now_ms(), message=message, signature=signature, body=body
+    )
     await append(node, (), lambda _: (record,), _HOP)
 
 
@@ -166,9 +176,7 @@ async def send_to_provider(node: Node, exchange: ConsumerExchange) -> None:
         body=signed.body or None,
         ocsp_responses=(own_status,),
     )
-    answer = await node.peers.send(
-        exchange.servers, transport.exchange_headers(exchange.request_id, boundary), content
-    )
+    answer = await node.peers.send(exchange.servers, transport.exchange_headers(exchange.request_id, boundary), content)
     if answer.status != 200:
         raise Fault("server.clientproxy.http_error", f"status {answer.status}")
     exchange.received = transport.decode_small(
@@ -179,7 +187,10 @@ async def send_to_provider(node: Node, exchange: ConsumerExchange) -> None:
 async def verify_response(node: Node, exchange: ConsumerExchange) -> None:
     """The answer is signed by the provider's member, answers this very request, and carries its log's receipts."""
     received, request, signed, trusted = exchange.received, exchange.request, exchange.signed, exchange.trusted
-    assert received is not None and request is not None and signed is not None and trusted is not None
+    assert received is not None
+    assert request is not None
+    assert signed is not None
+    assert trusted is not None
     if received.fault is not None:
         raise parse_soap_fault(received.fault, reader=_HOP)
     message, document = transport.require_signed(received, PartKind.REST_RESPONSE, reader=_HOP)
@@ -216,7 +227,9 @@ def _receipts(value: str | None, servers: tuple[SecurityServer, ...]) -> tuple[R
 async def log_response(node: Node, exchange: ConsumerExchange) -> None:
     """The signed response and this gateway's own access-log leaves are durable."""
     verified = exchange.verified
-    assert verified is not None and exchange.received is not None and exchange.received.signature is not None
+    assert verified is not None
+    assert exchange.received is not None
+    assert exchange.received.signature is not None
     now_ms = node.clock.now_ms()
     access = _access(exchange, Result.DELIVERED, now_ms)
     access = replace(access, status=verified.response.status, response_digest=verified.message_digest)
@@ -224,7 +237,13 @@ async def log_response(node: Node, exchange: ConsumerExchange) -> None:
         # The service declined: it was asked, so the citizen sees it, but no data were delivered.
         access = replace(access, result=Result.FAILED)
     record = _message(
-        exchange, "response", "ok", now_ms, verified.message, exchange.received.signature, verified.body
+        exchange,
+        "response",
+        "ok",
+        time_ms=now_ms,
+        message=verified.message,
+        signature=exchange.received.signature,
+        body=verified.body,
     )
     exchange.receipts = await _log_access(node, exchange, access, record)
 
@@ -237,7 +256,7 @@ async def log_refusal(node: Node, exchange: ConsumerExchange, fault: Fault) -> N
     received = exchange.received
     content = b"" if received is None else received.fault or received.message or b""
     document = b"" if received is None else received.signature or b""
-    record = _message(exchange, "response", fault.code, now_ms, content, document, b"")
+    record = _message(exchange, "response", fault.code, time_ms=now_ms, message=content, signature=document, body=b"")
     exchange.receipts = await _log_access(node, exchange, access, record)
 
 
@@ -252,7 +271,8 @@ async def _log_access(
 
 def _access(exchange: ConsumerExchange, result: Result, time_ms: int) -> Access:
     request, signed = exchange.request, exchange.signed
-    assert request is not None and signed is not None
+    assert request is not None
+    assert signed is not None
     return Access(
         role="consumer",
         client=request.client,
@@ -268,8 +288,9 @@ def _access(exchange: ConsumerExchange, result: Result, time_ms: int) -> Access:
 
 def _message(
     exchange: ConsumerExchange,
-    direction: str,
+    direction: Literal["request", "response"],
     outcome: str,
+    *,
     time_ms: int,
     message: bytes,
     signature: bytes,
@@ -281,7 +302,7 @@ def _message(
         request_id=request.request_id,
         message_id=request.message_id,
         role="consumer",
-        direction="request" if direction == "request" else "response",
+        direction=direction,
         client=request.client.encoded,
         service=request.service.encoded,
         outcome=outcome,

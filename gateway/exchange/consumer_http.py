@@ -1,7 +1,7 @@
 """The client port: X-Road's REST interface over HTTP (PR-REST 1.0). Translates; the steps decide.
 
-Every request gets an answer and a log line with the same id. A Fault becomes X-Road's error body; whatever we did not foresee
-becomes `internal_error` with nothing of the exception in it.
+Every request gets an answer and a log line with the same id. A Fault becomes X-Road's error body; whatever we did not
+foresee becomes `internal_error` with nothing of the exception in it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ClientPort:
             raise
         except asyncio.CancelledError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the last net: logged by type and place, answered as internal_error
             node.log.error(
                 "unforeseen failure", exchange=exchange.request_id, step=exchange.step, **describe_error(error)
             )
@@ -102,7 +102,10 @@ class ClientPort:
         )
 
     async def _log_refusal(self, exchange: ConsumerExchange, fault: Fault) -> None:
-        """A signed request is in the log; so is how it ended. If even that fails, the client learns no more than it would."""
+        """A signed request is in the log; so is how it ended.
+
+        If even that fails, the client learns no more than it would.
+        """
         if exchange.signed is None or exchange.receipts:
             return
         try:
@@ -155,7 +158,10 @@ def _headers(request: web.BaseRequest) -> tuple[Header, ...]:
 
 
 def _text(raw: bytes) -> str:
-    """A header's bytes as text: UTF-8 if they are, else ISO 8859-1, which RFC 9110 section 5.5 leaves to old senders."""
+    """A header's bytes as text.
+
+    UTF-8 if they are, else ISO 8859-1, which RFC 9110 section 5.5 leaves to old senders.
+    """
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

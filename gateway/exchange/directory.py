@@ -1,7 +1,8 @@
 """What this gateway serves, as one immutable snapshot: its clients, its services, who may use them.
 
-Built from the store at start and again whenever the store's revision grows; an exchange keeps the snapshot that it began
-with. Built-in services, which the gateway answers itself, stand beside the registered ones for every subsystem it serves.
+Built from the store at start and again whenever the store's revision grows; an exchange keeps the snapshot that it
+began with. Built-in services, which the gateway answers itself, stand beside the registered ones for every subsystem
+it serves.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ RESERVED_CODES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A service as the pipeline meets it: the registered one, or a built-in, and the subjects that have a right to it."""
+    """A service as the pipeline meets it.
+
+    The registered one, or a built-in, and the subjects that have a right to it.
+    """
 
     identifier: ServiceId
     registered: Service | None

@@ -1,4 +1,7 @@
-"""The names of access logs: one per gateway and year (`INST/CLASS/MEMBER/SERVER/audit/2026`), as C2SP checkpoints want them."""
+"""The names of access logs.
+
+One per gateway and year (`INST/CLASS/MEMBER/SERVER/audit/2026`), as C2SP checkpoints want them.
+"""
 
 from __future__ import annotations
 

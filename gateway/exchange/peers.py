@@ -1,8 +1,8 @@
 """Reaching the provider's gateway: the fastest healthy one, verified before a byte of the message leaves.
 
 PR-MESSTRANSP 2.1. Where several gateways serve a provider, all are dialled at once, the first to connect is used and
-remembered; one that can't be reached is passed over. Once a request has begun to travel nothing is tried again: the provider
-may have done what it asks for.
+remembered; one that can't be reached is passed over. Once a request has begun to travel nothing is tried again: the
+provider may have done what it asks for.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class PeerConnector(aiohttp.TCPConnector):
         self._verify_peer = verify
         self._certificates: WeakKeyDictionary[ResponseHandler, bytes] = WeakKeyDictionary()
 
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 - the overridden method's
         connection = await super().connect(req, traces, timeout)
         try:
             await self._verify_peer(self._certificate_of(connection), _endpoint_of(req))
@@ -105,8 +105,8 @@ class Peers:
     ) -> PeerAnswer:
         """The answer of the first gateway that can be reached.
 
-        Raises Fault: `network_error` when none can be, `ssl_authentication_failed` when none that can is who it should be,
-        `io_error` when the exchange broke off or took too long after it began.
+        Raises Fault: `network_error` when none can be, `ssl_authentication_failed` when none that can is who it should
+        be, `io_error` when the exchange broke off or took too long after it began.
         """
         refused = False
         for server in await self._in_order(servers):

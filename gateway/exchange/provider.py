@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Final, Literal
 
 from audit.entry import Receipt
 from audit.message_log import MessageRecord
@@ -26,7 +27,7 @@ from gateway.messages.transport import PartKind
 from trust.errors import TrustError
 from trust.xades import verify_signature
 
-_HOP = Hop.PROVIDER_GATEWAY
+_HOP: Final = Hop.PROVIDER_GATEWAY
 
 
 async def verify_request(node: Node, exchange: ProviderExchange) -> None:
@@ -69,7 +70,8 @@ async def verify_request(node: Node, exchange: ProviderExchange) -> None:
         )
     except TrustError as error:
         raise from_trust_error(_HOP, error) from None
-    # 4. That it was not received before, the log decides: its replay keys outlive a restart and are shared by processes.
+    # 4. That it was not received before, the log decides: its replay keys outlive a restart and are shared by
+    # processes.
     exchange.verified = VerifiedRequest(request, body, message, message_digest, body_digest, server, signature)
 
 
@@ -119,7 +121,8 @@ async def call_service(node: Node, exchange: ProviderExchange) -> None:
 async def bind_sign_and_log_response(node: Node, exchange: ProviderExchange) -> None:
     """The answer, bound to the request and carrying the receipts of its leaves, is signed and durable with them."""
     verified, answer = _verified(exchange), exchange.answer
-    assert answer is not None and exchange.trusted is not None
+    assert answer is not None
+    assert exchange.trusted is not None
     request = verified.request
     try:
         status = node.signer.status()
@@ -147,7 +150,8 @@ async def bind_sign_and_log_response(node: Node, exchange: ProviderExchange) -> 
         except TrustError as error:
             raise from_trust_error(_HOP, error) from None
         exchange.response = SignedMessage(message, message_digest, body, body_digest, signature)
-        return (_record(node, exchange, "response", "ok", now_ms, message, signature, body),)
+        record = _record(exchange, "response", "ok", time_ms=now_ms, message=message, signature=signature, body=body)
+        return (record,)
 
     delivered = Result.DELIVERED if answer.status < 400 else Result.FAILED
     access = replace(_access(exchange, delivered, now_ms), status=answer.status)
@@ -164,7 +168,7 @@ async def log_denial(node: Node, exchange: ProviderExchange, fault: Fault) -> No
 async def log_failure(node: Node, exchange: ProviderExchange, fault: Fault) -> None:
     """A request that was logged and then failed: durable with the reason and the persons' leaves."""
     now_ms = node.clock.now_ms()
-    record = _record(node, exchange, "response", fault.code, now_ms, b"", b"", b"")
+    record = _record(exchange, "response", fault.code, time_ms=now_ms, message=b"", signature=b"", body=b"")
     access = replace(_access(exchange, Result.FAILED, now_ms), reason=fault.code)
     exchange.receipts = await _append_access(node, exchange, access, lambda _: (record,))
 
@@ -202,14 +206,13 @@ def _access(exchange: ProviderExchange, result: Result, time_ms: int) -> Access:
 def _request_record(node: Node, exchange: ProviderExchange, outcome: str) -> MessageRecord:
     verified = _verified(exchange)
     record = _record(
-        node,
         exchange,
         "request",
         outcome,
-        node.clock.now_ms(),
-        verified.message,
-        verified.signature.document,
-        verified.body,
+        time_ms=node.clock.now_ms(),
+        message=verified.message,
+        signature=verified.signature.document,
+        body=verified.body,
     )
     # The transport's id is new for each request of a client; whoever sends one twice is replaying.
     key = f"{verified.request.client.encoded}\0{verified.request.request_id}".encode()
@@ -217,10 +220,10 @@ def _request_record(node: Node, exchange: ProviderExchange, outcome: str) -> Mes
 
 
 def _record(
-    node: Node,
     exchange: ProviderExchange,
-    direction: str,
+    direction: Literal["request", "response"],
     outcome: str,
+    *,
     time_ms: int,
     message: bytes,
     signature: bytes,
@@ -231,7 +234,7 @@ def _record(
         request_id=request.request_id,
         message_id=request.message_id,
         role="provider",
-        direction="request" if direction == "request" else "response",
+        direction=direction,
         client=request.client.encoded,
         service=request.service.encoded,
         outcome=outcome,

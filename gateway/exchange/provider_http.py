@@ -1,6 +1,7 @@
 """The peer port: X-Road's message transport over mutual TLS (PR-MESSTRANSP 2.7). Translates; the steps decide.
 
-Whatever goes wrong is answered with status 200 and a SOAP fault, as peers expect it, and with the id that is in our log.
+Whatever goes wrong is answered with status 200 and a SOAP fault, as peers expect it, and with the id that is in our
+log.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class PeerPort:
             raise
         except asyncio.CancelledError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the last net: logged by type and place, answered as internal_error
             node.log.error(
                 "unforeseen failure", exchange=_exchange_id(exchange), step=exchange.step, **describe_error(error)
             )

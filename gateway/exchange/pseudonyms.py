@@ -1,7 +1,8 @@
 """Per-provider pseudonyms: what the road carries instead of a person's name or number (DESIGN section 7).
 
-HMAC-SHA-256 under a key of the city, over the provider's member identifier and the identity provider's issuer and subject.
-Two providers that compare what they hold can't join their records; without the key nobody can go back to the person.
+HMAC-SHA-256 under a key of the city, over the provider's member identifier and the identity provider's issuer and
+subject. Two providers that compare what they hold can't join their records; without the key nobody can go back to the
+person.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ MINIMUM_KEY_BYTES: Final = 32
 def pseudonym(key: bytes, provider: MemberId, issuer: str, subject: str) -> str:
     """The person's pseudonym at `provider`: 43 characters of unpadded base64url.
 
-    `key` is the city's pseudonym key (32 bytes or more); `issuer` and `subject` are the identity token's `iss` and `sub`.
+    `key` is the city's pseudonym key (32 bytes or more); `issuer` and `subject` are the identity token's `iss` and
+    `sub`.
     """
     if len(key) < MINIMUM_KEY_BYTES:
         raise ShortPseudonymKey

@@ -1,7 +1,8 @@
 """What an exchange leaves behind: the record that a citizen will read, and the entries of the access log.
 
-A record is JSON with sorted keys. It names organisations, systems and purposes, never staff; the person is not in it, since
-it lies under their own key. `result` is `delivered`, `denied` or `failed`; only `delivered` means that data moved.
+A record is JSON with sorted keys. It names organisations, systems and purposes, never staff; the person is not in it,
+since it lies under their own key. `result` is `delivered`, `denied` or `failed`; only `delivered` means that data
+moved.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ class Access:
 
 
 def exchange_of(access: Access) -> bytes:
-    """`m`, the same in both gateways' logs. A peer that sent no nonce gives an id that others could compute: noted there."""
+    """`m`, the same in both gateways' logs.
+
+    A peer that sent no nonce gives an id that others could compute: noted there.
+    """
     return exchange_id(access.fields.exchange_nonce or bytes(32), access.message_id, access.request_digest)
 
 

@@ -3,7 +3,8 @@
     service exists ► type ► access right ► enabled ► identity level ► consent or legal basis ► quota
 
 Each check is one function over the same facts; it returns nothing and raises the Fault that X-Road's table or our own
-(docs/errors.md) has for it. The order is security: a client without a right doesn't learn whether a service is switched off.
+(docs/errors.md) has for it. The order is security: a client without a right doesn't learn whether a service is
+switched off.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ def _identity_level(demand: Demand, offer: Offer, policy: Policy) -> None:
 
 def _consent_or_legal_basis(demand: Demand, offer: Offer, policy: Policy) -> None:
     if not offer.needs_consent:
-        # The service's legal basis (law or contract) is recorded with the access; if a consent is named beside it, it is not needed.
+        # The service's legal basis (law or contract) is recorded with the access; if a consent is named beside it, it
+        # is not needed.
         return
     if demand.consent is None:
         raise Fault("server.serverproxy.consent_required", str(demand.service))

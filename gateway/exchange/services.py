@@ -1,7 +1,7 @@
 """Calling the institution's service, the adapter: plain HTTP inside the institution, one attempt, bounded both ways.
 
-Redirects aren't followed and bodies aren't decoded (PR-REST 4.6: what the service answers is what the client gets). Whatever
-fails becomes a Fault that names the adapter's hop; a status of 4xx or 5xx is an answer, not a failure.
+Redirects aren't followed and bodies aren't decoded (PR-REST 4.6: what the service answers is what the client gets).
+Whatever fails becomes a Fault that names the adapter's hop; a status of 4xx or 5xx is an answer, not a failure.
 """
 
 from __future__ import annotations

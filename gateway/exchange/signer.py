@@ -49,7 +49,9 @@ class OwnCertificates:
         self._current: dict[bytes, bytes] = {}
 
     async def refresh(self) -> Mapping[bytes, bytes]:
-        """The current answers. Called every few seconds: the source remembers, and asks again when half the time is over.
+        """The current answers.
+
+        Called every few seconds: the source remembers, and asks again when half the time is over.
 
         It gives what it has as long as that is fresh, so a failure here means that there is no fresh answer.
         """
@@ -77,8 +79,8 @@ class OwnCertificates:
 class MessageSigner:
     """Signs messages for the gateway's member.
 
-    Two builders, since requests are signed on the event loop and responses within the log's transaction, which may run in
-    another thread; each builder has one caller at a time.
+    Two builders, since requests are signed on the event loop and responses within the log's transaction, which may run
+    in another thread; each builder has one caller at a time.
     """
 
     def __init__(self, key: SoftwareKey, member: MemberId, certificates: OwnCertificates, clock: Clock) -> None:
@@ -98,5 +100,8 @@ class MessageSigner:
         return self._requests.build(parts, signing_time=self._clock.now(), ocsp_response=self.status())
 
     def sign_response(self, parts: Sequence[SignedPart], status: bytes) -> bytes:
-        """The signature document of a response, with an OCSP answer fetched by `status` before. Raises KeyUnavailable."""
+        """The signature document of a response, with an OCSP answer fetched by `status` before.
+
+        Raises KeyUnavailable.
+        """
         return self._responses.build(parts, signing_time=self._clock.now(), ocsp_response=status)

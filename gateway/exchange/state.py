@@ -1,7 +1,7 @@
 """What is known of an exchange, as it goes its way. Each step sets its own fields; a later one relies on them.
 
-What came from outside and what was verified have different types: `VerifiedRequest` and `VerifiedResponse` are made by the
-verifying steps alone, and whatever acts on a message takes one of these.
+What came from outside and what was verified have different types: `VerifiedRequest` and `VerifiedResponse` are made by
+the verifying steps alone, and whatever acts on a message takes one of these.
 """
 
 from __future__ import annotations

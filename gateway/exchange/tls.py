@@ -1,8 +1,10 @@
-"""TLS between gateways: mutual, with authentication certificates, TLS 1.2 at least and 1.3 where both can (PR-MESSTRANSP 2.1).
+"""TLS between gateways.
 
-OpenSSL checks the chain up to the approved authorities during the handshake. Host names are not checked, as in X-Road: who
-the peer is follows from the certificate's hash in the global configuration, which `peers` and `provider` check before a byte
-of a message is sent or read.
+Mutual, with authentication certificates, TLS 1.2 at least and 1.3 where both can (PR-MESSTRANSP 2.1).
+
+OpenSSL checks the chain up to the approved authorities during the handshake. Host names are not checked, as in X-Road:
+who the peer is follows from the certificate's hash in the global configuration, which `peers` and `provider` check
+before a byte of a message is sent or read.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ def client_context(key: SoftwareKey, authorities: Sequence[bytes]) -> ssl.SSLCon
 def trust_authorities(context: ssl.SSLContext, authorities: Sequence[bytes]) -> None:
     """Adds authorities (DER) that a new configuration approves.
 
-    One that it approves no longer stays known to OpenSSL until a restart; what its certificates sign is refused all the same,
-    since each peer certificate is verified against the configuration in force.
+    One that it approves no longer stays known to OpenSSL until a restart; what its certificates sign is refused all
+    the same, since each peer certificate is verified against the configuration in force.
     """
     for authority in authorities:
         context.load_verify_locations(cadata=authority)

@@ -1,7 +1,7 @@
 """The trust that an exchange rests on: the global configuration in force and what was verified under it.
 
-Both change together: a new configuration brings a new certificate verifier, so that nothing verified under an old list of
-authorities outlives it.
+Both change together: a new configuration brings a new certificate verifier, so that nothing verified under an old list
+of authorities outlives it.
 """
 
 from __future__ import annotations
