@@ -189,12 +189,16 @@ class SparkasseAdapter:
             _log.warning("unfinished consent not terminated code=%s", error.kind.code)
 
     async def _store(self, stored: Link, link: _BankLink) -> _BankLink:
-        if await self._links.replace(stored, asdict(link)) is None:
-            # Removed or replaced while the bank was working: that wins, also at the bank.
-            with suppress(AdapterError):
-                await self._bank.terminate_consent(link.consent_id)
-            raise CallerError(LINK_UNKNOWN)
-        return link
+        if await self._links.replace(stored, asdict(link)) is not None:
+            return link
+        current = await self._links.find(stored.subject, stored.name)
+        if current is not None and _parse_link(current.payload).link_id == link.link_id:
+            # The same link, carried on by another call: that one's outcome stands.
+            raise CallerError(LINK_STATE)
+        # Removed or replaced while the bank was working: that wins, also at the bank.
+        with suppress(AdapterError):
+            await self._bank.terminate_consent(link.consent_id)
+        raise CallerError(LINK_UNKNOWN)
 
     async def _stored(self, subject: str) -> Link:
         stored = await self._links.find(subject, _NAME)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from gateway.city.browser import Browser, PageUnexpected
 from gateway.city.citizens import CITIZENS, DEMO_PASSWORD
 from gateway.city.evidence import SignaturesDiffer, count_verified_signatures
-from gateway.city.plan import AUTHORITY, BANK, UTILITY, Organisation, Plan
+from gateway.city.plan import AUTHORITY, BANK, PROVIDERS, UTILITY, Organisation, Plan
 from gateway.city.report import AccessLogReport, ExchangeReport, Report
 from gateway.clock import Clock
 from trust.errors import TrustError
@@ -27,7 +27,9 @@ _CITIZEN: Final = CITIZENS[0]
 _PSU: Final = {"psuId": "chipTAN", "password": "okok1"}
 _TAN: Final = "111111"
 _CUSTOMER: Final = {"customerNumber": "4711001", "meterNumber": "1MUS0047110011"}
-_SEALED_SECONDS: Final = 10.0
+_SEALED_SECONDS: Final = 15.0
+# A little more than a log's checkpoint interval.
+_PUBLISHED_SECONDS: Final = 1.3
 
 
 class StepFailed(Exception):
@@ -185,17 +187,20 @@ class Journey:
         )
 
     async def _sealed_view(self, browser: Browser) -> Mapping[str, Any]:
-        """The month's accesses, once every log has published a checkpoint over the newest (a second, usually)."""
+        """The month's accesses, once every log has published a checkpoint over those of the journey.
+
+        Looking is an access too, so there is a pause before each look in which a checkpoint can cover what came before;
+        what one look itself adds, an entry for each provider's log at most, may still be unsealed.
+        """
         deadline = asyncio.get_running_loop().time() + _SEALED_SECONDS
         month = self._clock.now().strftime("%Y-%m")
         while True:
+            await asyncio.sleep(_PUBLISHED_SECONDS)
             view: Mapping[str, Any] = await browser.api("GET", "accesses", month=month)
-            # Reading a provider's log is an access itself and the newest leaf: one may be unsealed at any time.
-            if all(source["entriesNotYetSealed"] <= 1 for source in view["sources"]):
+            if all(source["entriesNotYetSealed"] <= len(PROVIDERS) for source in view["sources"]):
                 return view
             if asyncio.get_running_loop().time() > deadline:
                 raise StepFailed("the log is not sealed")
-            await asyncio.sleep(0.2)
 
     async def _call(
         self,

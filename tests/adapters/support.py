@@ -210,18 +210,16 @@ class Misbehaviour:
 
 @asynccontextmanager
 async def interposed(
-    origin_of: Callable[[web.Request], str], rules: dict[str, Callable[[], web.Response | None]]
+    origin_of: Callable[[web.Request], str], rules: Mapping[str, Callable[[], web.Response]]
 ) -> AsyncIterator[str]:
-    """A proxy before a sandbox: a request whose path ends as a rule says is answered by the rule, if the rule answers."""
+    """A proxy before a sandbox: what ends as a rule says (`METHOD path`) is answered by the rule."""
 
     async with aiohttp.ClientSession() as session:
 
         async def forward(request: web.Request) -> web.Response:
             for ending, rule in rules.items():
                 if f"{request.method} {request.path}".endswith(ending):
-                    answer = rule()
-                    if answer is not None:
-                        return answer
+                    return rule()
             headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
             url = origin_of(request) + str(request.rel_url)
             async with session.request(request.method, url, data=await request.read(), headers=headers) as response:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 from openapi_schema_validator import OAS30Validator
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from adapters.kit.entries import Kind
@@ -21,7 +21,7 @@ from tests.adapters.support import Exchange, world
 CONTRACTS = Path(__file__).resolve().parents[3] / "shared" / "contracts"
 BASE = "/fixs2a-env/xs2a-api/99945500"
 
-# The published file joins request schemas with `oneOf: [{}, ...]`, where {} fits everything, so that nothing fits just one.
+# The published file joins request schemas with `oneOf: [{}, ...]`; {} fits everything, so nothing fits just one.
 BANK_REQUESTS = {
     "psuData": "updatePsuAuthentication",
     "authenticationMethodId": "selectPsuAuthenticationMethod",
@@ -131,7 +131,7 @@ def zms() -> Registry[Any]:
     for path in root.rglob("*.json"):
         schema = json.loads(path.read_text())
         # The published schemas name no dialect and no id; relative references need one.
-        resources.append((f"http://zms.example/{path.relative_to(root)}", Resource(contents=schema, specification=DRAFT202012)))
+        resources.append((f"http://zms.example/{path.relative_to(root)}", DRAFT202012.create_resource(schema)))
     return Registry().with_resources(resources)
 
 
@@ -196,3 +196,13 @@ async def test_bookings_are_sent_in_the_forms_of_the_service_classes(tmp_path: P
         "preconfirm-appointment": key,
         "confirm-appointment": key,
     }
+
+
+def test_the_bank_contract_check_can_fail(psd2: Any) -> None:
+    for schema, value in (
+        ("consents", {"access": {}}),
+        ("accountList", {"accounts": [{"iban": "DE1", "currency": "EUR"}]}),
+        ("consentStatusResponse-200", {"consentStatus": "fine"}),
+    ):
+        with pytest.raises(ValidationError):
+            _validate(psd2, {"$ref": f"#/components/schemas/{schema}"}, value)

@@ -128,7 +128,10 @@ def envelope(body: str, prolog: str = "") -> bytes:
     ).encode()
 
 
-GOOD = "<k:PruefeKundeResponse><k:kundennummer>4711001</k:kundennummer><k:sparten>STROM</k:sparten></k:PruefeKundeResponse>"
+GOOD = (
+    "<k:PruefeKundeResponse><k:kundennummer>4711001</k:kundennummer>"
+    "<k:sparten>STROM</k:sparten></k:PruefeKundeResponse>"
+)
 
 
 def fault(detail: str) -> str:

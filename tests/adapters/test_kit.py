@@ -176,17 +176,19 @@ def test_xml_that_is_refused(data: bytes) -> None:
 async def test_links_are_private_durable_and_unique(tmp_path: Path) -> None:
     clock = SettableClock()
     async with LinkStore(tmp_path / "data", clock=clock) as links:
-        await links.add(ERIKA, "a", {"n": 1})
+        first = await links.add(ERIKA, "a", {"n": 1})
         with pytest.raises(LinkExists):
             await links.add(ERIKA, "a", {"n": 2})
         await links.add(MAX, "a", {"n": 3})
-        assert await links.replace(ERIKA, "a", {"n": 4})
-        assert not await links.replace(ERIKA, "b", {})
+        assert await links.replace(first, {"n": 4}) is not None
+        # What another call has changed meanwhile is neither overwritten nor removed.
+        assert await links.replace(first, {"n": 5}) is None
+        await links.remove(first)
         assert stat.S_IMODE((tmp_path / "data" / "links.sqlite").stat().st_mode) == 0o600
     async with LinkStore(tmp_path / "data", clock=clock) as links:
         (link,) = await links.all_of(ERIKA)
         assert (link.payload, link.created_ms) == ({"n": 4}, int(clock().timestamp() * 1000))
-        await links.remove(ERIKA, "a")
+        await links.remove(link)
         assert await links.find(ERIKA, "a") is None
         assert await links.find(MAX, "a") is not None
 

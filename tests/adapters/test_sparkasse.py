@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
-from adapters.kit.entries import Kind
+from adapters.kit.entries import Entry, Kind
+from adapters.kit.serve import serving
+from adapters.kit.settings import SandboxSettings
+from adapters.sparkasse import sandbox
 from adapters.sparkasse.model import iban_holds, normalise_amount
-from tests.adapters.support import ERIKA, MAX, World, world
+from tests.adapters.support import ERIKA, MAX, SettableClock, World, adapter_at, interposed, world
 
 CREDENTIALS = {"psuId": "chipTAN", "password": "okok1"}
 
@@ -130,6 +135,32 @@ async def test_an_expired_consent_is_told_and_can_be_replaced(bank: World) -> No
     assert (await bank.call("GET", "/link")).body["state"] == "expired"
     assert (await bank.call("DELETE", "/link")).status == 204
     await link(bank)
+
+
+async def test_a_tan_whose_answer_was_lost_still_links(tmp_path: Path) -> None:
+    clock = SettableClock()
+    rules = {"/status": lambda: web.Response(status=500)}
+    async with (
+        serving(sandbox.build_app(SandboxSettings(), clock=clock)) as origin,
+        interposed(lambda _: origin, rules) as proxy,
+        adapter_at(Kind.SPARKASSE, tmp_path, Entry(Kind.SPARKASSE).backend_url(proxy), clock=clock) as bank,
+    ):
+        started = await bank.call("POST", "/link", {"psuId": "pushTAN", "password": "okok1"})
+        path = f"/link/{started.body['linkId']}"
+        assert (await bank.call("PUT", path, {"scaAuthenticationData": "111111"})).status == 502
+        assert (await bank.call("GET", "/balance")).body["code"] == "not_linked"
+        rules.clear()
+        assert (await bank.call("PUT", path, {"scaAuthenticationData": "111111"})).body["state"] == "linked"
+
+
+async def test_two_links_at_once_leave_one(bank: World) -> None:
+    replies = await asyncio.gather(*(bank.call("POST", "/link", CREDENTIALS) for _ in range(3)))
+    assert {reply.status for reply in replies} <= {201, 409}
+    state = await bank.call("GET", "/link")
+    assert state.body["linkId"] in [reply.body["linkId"] for reply in replies if reply.status == 201]
+    created = sum(1 for exchange in bank.recorded if (exchange.method, exchange.path[-9:]) == ("POST", "/consents"))
+    ended = sum(1 for exchange in bank.recorded if exchange.method == "DELETE")
+    assert created - ended == 1
 
 
 async def test_removing_the_link_ends_the_consent_at_the_bank(bank: World) -> None:
