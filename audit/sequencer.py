@@ -88,10 +88,12 @@ class Sequencer:
         """Finish what was accepted, then stop. Safe to call twice."""
         self._closing = True
         self._wake.set()
-        if self._task is not None:
-            await self._task
-            self._task = None
-        await self._disconnect()
+        task, self._task = self._task, None
+        try:
+            if task is not None:
+                await task
+        finally:
+            await self._disconnect()
 
     async def append(self, entries: Sequence[Entry], seal: Seal) -> tuple[Receipt, ...]:
         """Append the entries, and the messages that `seal` makes of their receipts, in one transaction.

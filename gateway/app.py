@@ -156,7 +156,7 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
         for name, work in (
             ("configuration", _follow_configuration(client, node, listeners)),
             ("certificate status", _refresh_statuses(node)),
-            ("store", _follow_store(node)),
+            ("store", _follow_store(node, listeners)),
         ):
             await _background(stack, name, work)
         yield Gateway(node, tuple(listeners), engine, publisher)
@@ -287,6 +287,10 @@ async def _listeners(
         Listener(status_app, settings.peer_host, settings.ocsp_port),
         Listener(operations, settings.operations_host, settings.operations_port),
     ]
+    if keys.client_tls is not None and settings.client_tls_port is not None:
+        pins = tls.client_port_context(keys.client_tls, node.directory.client_certificates)
+        client_server = _server(ClientPort(node).handle)
+        listeners.append(Listener(client_server, settings.client_tls_host, settings.client_tls_port, pins))
     if settings.citizen_port is not None:
         http = await stack.enter_async_context(citizen_http_session())
         context_of_citizen = _citizen_context(node, keys, engine, accesses)
@@ -372,7 +376,7 @@ async def _follow_configuration(client: ConfigurationClient, node: Node, listene
         node.trust.replace(configuration)
         node.metrics.configuration_accepted(expires=configuration.expires)
         for listener in listeners:
-            if listener.ssl is not None:
+            if listener.port == node.settings.peer_port and listener.ssl is not None:
                 tls.trust_authorities(listener.ssl, _authorities(configuration))
 
     def failed(error: TrustError) -> None:
@@ -392,7 +396,7 @@ async def _refresh_statuses(node: Node) -> None:
             )
 
 
-async def _follow_store(node: Node) -> None:
+async def _follow_store(node: Node, listeners: list[Listener]) -> None:
     """Takes what this process, a command or another process of the node has changed."""
     consents = -1
     while True:
@@ -401,6 +405,9 @@ async def _follow_store(node: Node) -> None:
             revision = await node.repository.revision()
             if revision.configuration != node.directory.configuration_revision:
                 node.directory = build_directory(await node.repository.load())
+                for listener in listeners:
+                    if listener.port == node.settings.client_tls_port and listener.ssl is not None:
+                        tls.trust_authorities(listener.ssl, node.directory.client_certificates)
             if revision.consents != consents:
                 node.consents.replace_all(await node.repository.consent_copies())
                 consents = revision.consents

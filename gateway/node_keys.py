@@ -11,18 +11,25 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import NameOID
 
 from gateway.settings import GatewaySettings
 from trust.errors import KeyUnavailable
 from trust.keys import SoftwareKey
-from trust.keystore import load_pkcs12, read_secret, write_private
+from trust.keystore import load_pkcs12, read_secret, save_pkcs12, write_private
 
 _KEY_BYTES: Final = 32
 _PIN_VARIABLE: Final = "DATENWEG_PIN"
+_CLIENT_TLS_VALIDITY: Final = timedelta(days=3650)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -36,6 +43,7 @@ class NodeKeys:
     subject_index: bytes
     cookie: bytes
     pseudonym: bytes | None
+    client_tls: SoftwareKey | None
 
 
 def load_keys(settings: GatewaySettings) -> NodeKeys:
@@ -50,6 +58,7 @@ def load_keys(settings: GatewaySettings) -> NodeKeys:
         record=_random_key(settings.record_key_file),
         subject_index=_random_key(settings.subject_index_key_file),
         cookie=_random_key(settings.citizen_cookie_key_file),
+        client_tls=None if settings.client_tls_port is None else _client_tls_key(settings, pin),
         pseudonym=None if pseudonym_file is None else _random_key(pseudonym_file),
     )
 
@@ -71,3 +80,26 @@ def read_random_key(path: Path) -> bytes:
     if len(key) != _KEY_BYTES:
         raise KeyUnavailable(f"{path} holds no key of {_KEY_BYTES} bytes", hint="restore it from the backup")
     return key
+
+
+def _client_tls_key(settings: GatewaySettings, pin: str) -> SoftwareKey:
+    """The key of the clients' TLS port with a certificate that signs itself: clients pin it, no authority is asked."""
+    path = settings.client_tls_key_file
+    if not path.exists():
+        key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, settings.server_code[:64])])
+        names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + _CLIENT_TLS_VALIDITY)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        save_pkcs12(path, key, certificate, (), pin)
+    return load_pkcs12(path, pin)

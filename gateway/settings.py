@@ -99,6 +99,9 @@ class GatewaySettings(Settings):
 
     client_host: str = "127.0.0.1"
     client_port: Port = 8080
+    client_tls_host: str = "0.0.0.0"  # noqa: S104 - other machines of the organisation; it speaks TLS only
+    client_tls_port: Port | None = None
+    client_tls_key_file: Path = _in_data_directory("keys/client-tls.p12")
     peer_host: str = "0.0.0.0"  # noqa: S104 - peers of other organisations must reach it; it speaks mutual TLS only
     peer_port: Port = 5500
     ocsp_port: Port = 5577

@@ -7,12 +7,13 @@ rules are in `gateway.admin.registration`; a running gateway follows within `sto
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certificate
 
 from gateway.admin.errors import AdminError
 from gateway.admin.registration import Declaration, check_declaration, parse_grants, register
@@ -29,7 +30,6 @@ from gateway.store.repository import Repository, UnknownService
 from trust.identifiers import InvalidIdentifier, ServiceId, parse_client_id, parse_subsystem_id
 
 _Result = TypeVar("_Result")
-_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 GatewayConfig = Annotated[Path, typer.Option("--config", metavar="FILE", help="TOML file with the gateway's settings.")]
 Provider = Annotated[str, typer.Option(help="The providing subsystem: INSTANCE/CLASS/MEMBER/SUBSYSTEM.")]
@@ -153,8 +153,9 @@ def add_client(
     connection_type: Annotated[
         ConnectionType, typer.Option(help="How its systems connect; HTTPS pins certificates.")
     ] = ConnectionType.HTTP,
-    certificate_sha256: Annotated[
-        list[str] | None, typer.Option(metavar="HEX", help="SHA-256 of a client certificate (DER). Repeatable.")
+    certificate: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Certificate of a client system, PEM or DER. Repeatable."),
     ] = None,
 ) -> None:
     """Serve a member or subsystem at this gateway, or change how it connects."""
@@ -165,12 +166,10 @@ def add_client(
         raise AdminError(f"--identifier: {error}") from None
     if client_id.instance != settings.instance:
         raise AdminError(f"--identifier belongs to another instance than this gateway ({settings.instance})")
-    pins = [text.replace(":", "").lower() for text in certificate_sha256 or ()]
-    if not all(map(_FINGERPRINT.fullmatch, pins)):
-        raise AdminError("--certificate-sha256 is a SHA-256 value of 64 hexadecimal digits")
-    if (connection_type is ConnectionType.HTTPS) != bool(pins):
-        raise AdminError("--connection-type HTTPS and --certificate-sha256 go together")
-    client = Client(client_id, connection_type, certificates=frozenset(map(bytes.fromhex, pins)))
+    certificates = frozenset(map(_read_certificate, certificate or ()))
+    if (connection_type is ConnectionType.HTTPS) != bool(certificates):
+        raise AdminError("--connection-type HTTPS and --certificate go together")
+    client = Client(client_id, connection_type, certificates=certificates)
     _with_repository(settings, lambda repository: repository.upsert_client(client))
     list_clients(config)
 
@@ -226,6 +225,15 @@ def _with_repository(settings: GatewaySettings, work: Callable[[Repository], Awa
             await engine.dispose()
 
     return asyncio.run(main())
+
+
+def _read_certificate(path: Path) -> bytes:
+    data = _read(path) or b""
+    try:
+        parse = load_pem_x509_certificate if data.startswith(b"-----") else load_der_x509_certificate
+        return parse(data).public_bytes(Encoding.DER)
+    except ValueError:
+        raise AdminError(f"--certificate: {path} holds no certificate") from None
 
 
 def _read(path: Path | None) -> bytes | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from gateway.citizen.catalogue import OfferedService
@@ -30,6 +30,7 @@ _DAY_MS: Final = 86_400_000
 _FIRST_WAIT_MS: Final = 5_000
 _LONGEST_WAIT_MS: Final = 600_000
 _BATCH: Final = 50
+_STOP_SECONDS: Final = 5
 _log = get_logger()
 
 
@@ -152,22 +153,27 @@ class Consents:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Within this block the background retries run."""
-        task = asyncio.create_task(self._retry())
+        """Within this block the background retries run. At its end the push under way gets a moment to finish."""
+        stopping = asyncio.Event()
+        task = asyncio.create_task(self._retry(stopping))
         try:
             yield
         finally:
-            task.cancel()
+            stopping.set()
+            _, unfinished = await asyncio.wait({task}, timeout=_STOP_SECONDS)
+            for late in unfinished:
+                late.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _retry(self) -> None:
-        while True:
+    async def _retry(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
             try:
                 await self.push_due()
             except Exception as error:  # noqa: BLE001 - the loop must go on
                 # The loop must outlive a database that is away for a while; what failed is due again.
                 _log.error("consent push failed", **describe_error(error))
-            await asyncio.sleep(self._context.settings.push_interval_ms / 1000)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), self._context.settings.push_interval_ms / 1000)
 
     async def _push(self, consent: Consent) -> None:
         """One attempt to have the provider acknowledge the newest state."""

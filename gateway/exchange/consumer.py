@@ -83,8 +83,7 @@ async def authenticate_caller(_node: Node, exchange: ConsumerExchange) -> None:
             if incoming.over_tls:
                 return
         case ConnectionType.HTTPS:
-            certificate = incoming.client_certificate
-            if certificate is not None and hashlib.sha256(certificate).digest() in client.certificates:
+            if incoming.client_certificate in client.certificates:
                 return
     raise Fault(
         "server.clientproxy.ssl_authentication_failed",
@@ -149,7 +148,7 @@ async def sign_and_log_request(node: Node, exchange: ConsumerExchange) -> None:
     message_digest = hashlib.sha512(message).digest()
     body_digest = hashlib.sha512(body).digest() if body else None
     try:
-        signature = node.signer.sign_request(digested_parts(message_digest, body_digest))
+        signature = node.signer.sign(digested_parts(message_digest, body_digest))
     except TrustError as error:
         raise from_trust_error(_HOP, error) from None
     exchange.signed = SignedMessage(message, message_digest, body, body_digest, signature)

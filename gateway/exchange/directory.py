@@ -77,6 +77,11 @@ class Directory:
     offers: Mapping[ServiceId, Offer]
     configuration_revision: int
 
+    @property
+    def client_certificates(self) -> frozenset[bytes]:
+        """The certificates (DER) of all clients' systems."""
+        return frozenset(der for client in self.clients.values() for der in client.certificates)
+
     def client(self, identifier: ClientId) -> Client | None:
         """The client if this gateway serves it and it is enabled."""
         client = self.clients.get(identifier)

@@ -124,10 +124,6 @@ async def bind_sign_and_log_response(node: Node, exchange: ProviderExchange) -> 
     assert answer is not None
     assert exchange.trusted is not None
     request = verified.request
-    try:
-        status = node.signer.status()
-    except TrustError as error:
-        raise from_trust_error(_HOP, error) from None
     bound = rest.bind_digests(verified.message_digest, verified.body_digest)
     body = answer.body
     body_digest = hashlib.sha512(body).digest() if body else None
@@ -146,7 +142,7 @@ async def bind_sign_and_log_response(node: Node, exchange: ProviderExchange) -> 
         message = rest.serialise_response(response)
         message_digest = hashlib.sha512(message).digest()
         try:
-            signature = node.signer.sign_response(digested_parts(message_digest, body_digest), status)
+            signature = node.signer.sign(digested_parts(message_digest, body_digest))
         except TrustError as error:
             raise from_trust_error(_HOP, error) from None
         exchange.response = SignedMessage(message, message_digest, body, body_digest, signature)

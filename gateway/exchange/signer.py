@@ -77,31 +77,19 @@ class OwnCertificates:
 
 
 class MessageSigner:
-    """Signs messages for the gateway's member.
-
-    Two builders, since requests are signed on the event loop and responses within the log's transaction, which may run
-    in another thread; each builder has one caller at a time.
-    """
+    """Signs messages for the gateway's member, on the event loop; responses within the log's transaction."""
 
     def __init__(self, key: SoftwareKey, member: MemberId, certificates: OwnCertificates, clock: Clock) -> None:
         self.key = key
         self.member = member
         self._certificates = certificates
         self._clock = clock
-        self._requests = SignatureBuilder(key)
-        self._responses = SignatureBuilder(key)
+        self._builder = SignatureBuilder(key)
 
     def status(self) -> bytes:
         """The signing certificate's current OCSP answer. Raises KeyUnavailable."""
         return self._certificates.status_of(self.key.certificate_der)
 
-    def sign_request(self, parts: Sequence[SignedPart]) -> bytes:
-        """The signature document of a request. Event loop only. Raises KeyUnavailable."""
-        return self._requests.build(parts, signing_time=self._clock.now(), ocsp_response=self.status())
-
-    def sign_response(self, parts: Sequence[SignedPart], status: bytes) -> bytes:
-        """The signature document of a response, with an OCSP answer fetched by `status` before.
-
-        Raises KeyUnavailable.
-        """
-        return self._responses.build(parts, signing_time=self._clock.now(), ocsp_response=status)
+    def sign(self, parts: Sequence[SignedPart]) -> bytes:
+        """The signature document over these parts. Raises KeyUnavailable."""
+        return self._builder.build(parts, signing_time=self._clock.now(), ocsp_response=self.status())

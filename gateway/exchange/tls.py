@@ -10,7 +10,7 @@ before a byte of a message is sent or read.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from trust.keys import SoftwareKey
@@ -36,8 +36,25 @@ def client_context(key: SoftwareKey, authorities: Sequence[bytes]) -> ssl.SSLCon
     return context
 
 
-def trust_authorities(context: ssl.SSLContext, authorities: Sequence[bytes]) -> None:
-    """Adds authorities (DER) that a new configuration approves.
+def client_port_context(key: SoftwareKey, certificates: Iterable[bytes]) -> ssl.SSLContext:
+    """The clients' side: our certificate is pinned by clients; theirs are asked for, and must be one of these (DER).
+
+    X-Road pins both ways instead of asking an authority (UG-SS: information system certificates). A client without a
+    certificate connects, and is refused later if its subsystem must show one.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    trust_authorities(context, certificates)
+    load_into_tls(context, key)
+    return context
+
+
+def trust_authorities(context: ssl.SSLContext, authorities: Iterable[bytes]) -> None:
+    """Adds authorities (DER) that a new configuration approves, or certificates that a new client pins.
 
     One that it approves no longer stays known to OpenSSL until a restart; what its certificates sign is refused all
     the same, since each peer certificate is verified against the configuration in force.

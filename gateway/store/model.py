@@ -66,7 +66,7 @@ RightSubject = SubsystemId | GlobalGroupId
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A member or subsystem that this gateway serves. `certificates`: SHA-256 pins (HTTPS only)."""
+    """A member or subsystem that this gateway serves. `certificates`: those of its systems (DER; HTTPS only)."""
 
     identifier: ClientId
     connection_type: ConnectionType = ConnectionType.HTTP

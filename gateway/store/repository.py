@@ -109,7 +109,7 @@ class Repository:
             )
             await connection.execute(delete(pins).where(pins.c.client == encoded))
             if client.certificates:
-                rows = [{"client": encoded, "sha256": pin} for pin in sorted(client.certificates)]
+                rows = [{"client": encoded, "der": pin} for pin in sorted(client.certificates)]
                 await connection.execute(pins.insert(), rows)
 
     async def remove_client(self, identifier: ClientId) -> None:

@@ -59,7 +59,7 @@ client_certificate = Table(
     "client_certificate",
     metadata,
     _text("client", primary_key=True),
-    Column("sha256", LargeBinary, primary_key=True),
+    Column("der", LargeBinary, primary_key=True),
     ForeignKeyConstraint(["client"], ["client.identifier"], ondelete="CASCADE"),
 )
 

@@ -325,4 +325,3 @@ async def test_a_callback_that_raises_leaves_nobody_waiting(sqlite_url: str) -> 
             await log.append(exchange())
         with pytest.raises(RuntimeError, match="metrics"):
             await log.sequencer.close()
-        log.sequencer._task = None

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner, Result
 
 from audit.store import open_engine
@@ -162,16 +168,22 @@ def test_plain_http_to_another_machine_has_an_insecure_name(config: Path) -> Non
 
 
 def test_clients(config: Path) -> None:
-    pin = "ab" * 32
-    https = ("--connection-type", "HTTPS", "--certificate-sha256", pin)
+    key = ec.generate_private_key(ec.SECP256R1())
+    file, now = config.parent / "client.pem", datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "app")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+    ).sign(key, hashes.SHA256())
+    file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    https = ("--connection-type", "HTTPS", "--certificate", str(file))
     result = invoke("client", "add", "--config", str(config), "--identifier", APP, *https)
     assert APP in result.output
     (client,) = stored(config).clients
-    assert client.certificates == {bytes.fromhex(pin)}
+    assert client.certificates == {certificate.public_bytes(Encoding.DER)}
     for words in (
         ("--identifier", "nonsense"),
         ("--identifier", APP, "--connection-type", "HTTPS"),
-        ("--identifier", APP, "--certificate-sha256", "xy"),
+        ("--identifier", APP, "--certificate", str(config)),
         ("--identifier", "EE/GOV/X"),
     ):
         with pytest.raises(AdminError):
