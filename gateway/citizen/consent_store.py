@@ -28,8 +28,8 @@ class ConsentStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def add(self, consent: Consent, *, person: str, now_ms: int) -> None:
-        """Keeps a new consent; it is due to be pushed at once.
+    async def add(self, consent: Consent, *, person: str, due_ms: int) -> None:
+        """Keeps a new consent; it is due to be pushed by the background at `due_ms`.
 
         Raises ConsentConflict when one is in force for the purpose.
         """
@@ -39,7 +39,7 @@ class ConsentStore:
         try:
             async with self._engine.begin() as connection:
                 await connection.execute(
-                    insert(tables.consent).values(**values, person=person, attempts=0, next_push_ms=now_ms)
+                    insert(tables.consent).values(**values, person=person, attempts=0, next_push_ms=due_ms)
                 )
                 for position, event in enumerate(consent.events):
                     await _add_event(connection, consent.reference, position, event)
@@ -65,7 +65,7 @@ class ConsentStore:
         query = select(tables.consent).where(row.status.in_(_UNTOLD), row.next_push_ms <= now_ms)
         return await self._load(query.order_by(row.next_push_ms).limit(limit))
 
-    async def withdraw(self, consent: Consent, *, jws: str, event: ConsentEvent, now_ms: int) -> None:
+    async def withdraw(self, consent: Consent, *, jws: str, event: ConsentEvent, due_ms: int) -> None:
         """Takes a consent back: from now on nothing is asked for on it.
 
         Raises ConsentConflict if it changed meanwhile.
@@ -79,7 +79,7 @@ class ConsentStore:
                 sequence=consent.sequence + 1,
                 jws=jws,
                 attempts=0,
-                next_push_ms=now_ms,
+                next_push_ms=due_ms,
             )
         )
         async with self._engine.begin() as connection:

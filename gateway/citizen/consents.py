@@ -111,7 +111,8 @@ class Consents:
             ),
         )
         person = self._person(session)
-        await self._store.add(consent, person=person, now_ms=now_ms)
+        # Due a little later: this very call tries first, and the background only if it doesn't live to see the answer.
+        await self._store.add(consent, person=person, due_ms=now_ms + _FIRST_WAIT_MS)
         await self._push(consent)
         return await self._store.get(reference, person=person)
 
@@ -138,7 +139,7 @@ class Consents:
             expires_ms=consent.expires_ms,
             events=(*consent.events, event),
         )
-        await self._store.withdraw(consent, jws=signed, event=event, now_ms=now_ms)
+        await self._store.withdraw(consent, jws=signed, event=event, due_ms=now_ms + _FIRST_WAIT_MS)
         person = self._person(session)
         await self._push(await self._store.get(reference, person=person))
         return await self._store.get(reference, person=person)

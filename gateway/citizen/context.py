@@ -5,7 +5,7 @@ The assembly (`gateway.app`) builds one `CitizenContext`; nothing here reads a f
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -84,7 +84,6 @@ class AccessLogReader(Protocol):
 
 
 PseudonymFunction = Callable[[bytes, MemberId, str, str], str]
-Verifier = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ own gateway.
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 import socket
@@ -118,6 +119,7 @@ class Road:
     answers: dict[tuple[str, str], tuple[int, Any]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     requests: list[Recorded] = field(default_factory=list)
+    acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
 
     def of(self, part: str) -> list[Recorded]:
         return [request for request in self.requests if part in request.path]
@@ -139,12 +141,17 @@ class Road:
             case "datenwegConsent":
                 if self.consent_status >= 400:
                     return _road_error("server.clientproxy.network_error", headers)
+                self.acknowledged.set()
                 return web.Response(status=self.consent_status, headers=headers)
             case "datenwegAccesses":
                 return web.json_response(self.bundles.get(member, {}), status=self.access_status, headers=headers)
+            case _:
+                return self._of_service(request.method, rest, headers)
+
+    def _of_service(self, method: str, rest: str, headers: dict[str, str]) -> web.Response:
         if code := self.failures.get(rest):
             return _road_error(code, headers)
-        status, data = self.answers.get((request.method, rest), (404, {"code": "operation_unknown", "title": "?"}))
+        status, data = self.answers.get((method, rest), (404, {"code": "operation_unknown", "title": "?"}))
         headers["X-Datenweg-Audit-Receipt"] = "log.example 7 YWJj"
         content_type = "application/json" if status < 400 else "application/problem+json"
         return web.json_response(data, status=status, headers=headers, content_type=content_type)

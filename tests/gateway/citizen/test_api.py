@@ -124,7 +124,6 @@ async def test_nobody_gets_anything_without_a_login(city: City) -> None:
 
 
 async def test_what_fails_on_our_side_is_opaque_and_has_a_number(city: City) -> None:
-    await city.engine.dispose()
     async with city.browser() as browser:
         object.__setattr__(city.citizen, "consents", None)
         status, problem = await send(browser, "GET", "/consents", bearer(city))

@@ -216,3 +216,14 @@ async def test_refusing_gives_nothing_away(city: City) -> None:
         )
         assert page.url.path == "/services/kontostand"
         assert city.road.of("datenwegConsent") == []
+
+
+async def test_the_background_tells_the_provider_by_itself(city: City) -> None:
+    city.road.consent_status = 500
+    service = (await city.citizen.catalogues.current()).find("kontostand")
+    consent = await city.citizen.consents.give(session_for(city), service, language="de")
+    city.road.consent_status = 204
+    city.clock.advance(seconds=10)
+    async with city.citizen.consents.running():
+        await asyncio.wait_for(city.road.acknowledged.wait(), 10)
+    assert (await city.citizen.consents.get(session_for(city), consent.reference)).state is ConsentState.VALID

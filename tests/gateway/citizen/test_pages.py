@@ -30,7 +30,8 @@ PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 def test_both_languages_say_the_same_things() -> None:
     for key, both in TEXTS.items():
-        assert both.de and both.en, key
+        assert both.de, key
+        assert both.en, key
         assert sorted(PLACEHOLDER.findall(both.de)) == sorted(PLACEHOLDER.findall(both.en)), key
 
 

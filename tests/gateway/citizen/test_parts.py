@@ -170,9 +170,7 @@ def test_no_answer_breaks_what_follows(data: Any) -> None:
         (Journey.APPOINTMENTS, "slots"),
         (Journey.APPOINTMENTS, "appointments"),
     ):
-        wrapped = {
-            name: data for name in ("scaMethods", "bills", "offices", "slots", "appointments", "linkId", "state")
-        }
+        wrapped = dict.fromkeys(("scaMethods", "bills", "offices", "slots", "appointments", "linkId", "state"), data)
         assert isinstance(next_forms(journey, find_action(journey, action), {}, wrapped), tuple)
 
 
