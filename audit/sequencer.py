@@ -170,7 +170,8 @@ class Sequencer:
     async def _write(self, steps: list[Step], now_ms: int) -> tuple[list[Step], Batch]:
         connection = self._connection or await self._open()
         try:
-            return await connection.run(self._writer.write, steps, now_ms)
+            prepared = await connection.run(self._writer.prepare, steps, now_ms)
+            await connection.run_commit(self._writer.commit, prepared)
         except OutcomeUnknown as unknown:
             # I8: stop, reload, compare; only then go on.
             await self._disconnect()
@@ -178,6 +179,7 @@ class Sequencer:
             if not await connection.run(self._writer.settle, unknown.batch):
                 raise LogUnavailable("the commit failed") from unknown
             return unknown.survivors, unknown.batch
+        return prepared.survivors, prepared.batch
 
     async def _open(self) -> WriterConnection:
         connection = await open_writer_connection(self._engine)

@@ -8,6 +8,7 @@ another process may have appended since, and then its entries are replayed by th
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, Select, Table, any_, bindparam, func, insert,
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.engine import Dialect, Row
+from sqlalchemy.engine import Dialect, RootTransaction, Row
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import LargeBinary
 
@@ -49,6 +50,15 @@ class OutcomeUnknown(AuditError):
         self.batch = batch
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch that is written but not committed: the steps that are in it; no transaction when none is."""
+
+    survivors: list[Step]
+    batch: Batch
+    transaction: RootTransaction | None
+
+
 class LogWriter:
     """Writes the batches of one log. One caller at a time; several processes may share a PostgreSQL database."""
 
@@ -68,21 +78,29 @@ class LogWriter:
             self._state = None
             return self._lock(connection)
 
-    def write(self, connection: Connection, steps: list[Step], now_ms: int) -> tuple[list[Step], Batch]:
-        """Append the steps; durable on return. Returns the steps that are in the log, and their batch.
+    def prepare(self, connection: Connection, steps: list[Step], now_ms: int) -> Prepared:
+        """Write the steps in a transaction that is left open for `commit`; nothing is durable yet.
 
-        A step that failed alone has its `failure` set. Raises OutcomeUnknown if the commit failed; any other exception
-        means that nothing was written.
+        A step that failed alone has its `failure` set. An exception means that nothing was written.
         """
         try:
-            return self._write(connection, steps, now_ms, careful=False)
+            return self._prepare(connection, steps, now_ms, careful=False)
         except IntegrityError:
             # Rare: a replay key that is already stored. Ask for such keys first, and leave their steps out.
-            return self._write(connection, [step for step in steps if step.failure is None], now_ms, careful=True)
+            return self._prepare(connection, [step for step in steps if step.failure is None], now_ms, careful=True)
 
-    def _write(
-        self, connection: Connection, steps: list[Step], now_ms: int, *, careful: bool
-    ) -> tuple[list[Step], Batch]:
+    def commit(self, _connection: Connection, prepared: Prepared) -> None:
+        """Make the batch durable. Raises OutcomeUnknown if that failed."""
+        if prepared.transaction is None:
+            return
+        try:
+            prepared.transaction.commit()
+        except Exception as error:
+            self._state = None
+            raise OutcomeUnknown(prepared.survivors, prepared.batch) from error
+        self._state = prepared.batch.state
+
+    def _prepare(self, connection: Connection, steps: list[Step], now_ms: int, *, careful: bool) -> Prepared:
         transaction = connection.begin()
         try:
             state = self._lock(connection)
@@ -94,18 +112,12 @@ class LogWriter:
                 survivors, batch = compute_batch(state, survivors, heads, time_ms, taken)
             if not survivors:
                 transaction.rollback()
-                return survivors, batch
+                return Prepared(survivors, batch, None)
             _insert_batch(connection, batch)
         except BaseException:
             transaction.rollback()
             raise
-        try:
-            transaction.commit()
-        except Exception as error:
-            self._state = None
-            raise OutcomeUnknown(survivors, batch) from error
-        self._state = batch.state
-        return survivors, batch
+        return Prepared(survivors, batch, transaction)
 
     def settle(self, connection: Connection, batch: Batch) -> bool:
         """After OutcomeUnknown, on a fresh connection (I8): is the batch in the log? Reloads the state either way."""

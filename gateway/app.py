@@ -8,6 +8,8 @@ what was signed.
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -84,9 +86,23 @@ async def run_gateway(settings: GatewaySettings) -> None:
     for mode in settings.insecure_modes:
         log.warning("INSECURE MODE", mode=mode)
     async with serving(settings):
+        _tune_interpreter()
         log.info("gateway ready", server=str(settings.server_id))
         await wait_for_signal()
         log.info("stopping", action="finish accepted requests")
+
+
+def _tune_interpreter() -> None:
+    """Settings of the whole process, for a process that is a gateway and nothing else.
+
+    What is alive after the start stays: the collector needn't walk it, and need look for cycles more seldom (11 % of an
+    exchange's time went there). The log's committing thread needs the interpreter lock back soon after the disk has
+    answered; with the default of 5 ms it would wait longer for the lock than for the disk.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    sys.setswitchinterval(0.0005)
 
 
 @asynccontextmanager
@@ -346,6 +362,7 @@ def _citizen_context(node: Node, keys: NodeKeys, engine: AsyncEngine, accesses: 
         cookie_key=keys.cookie,
         pseudonym=pseudonym,
         own_log=CitizenAccesses(accesses),
+        log_keys=settings.citizen_log_keys,
     )
 
 

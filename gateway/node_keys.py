@@ -54,13 +54,18 @@ def load_keys(settings: GatewaySettings) -> NodeKeys:
     return NodeKeys(
         signing=load_pkcs12(settings.signing_key_file, pin),
         authentication=load_pkcs12(settings.authentication_key_file, pin),
-        log=Ed25519PrivateKey.from_private_bytes(_random_key(settings.log_key_file)),
+        log=load_log_key(settings),
         record=_random_key(settings.record_key_file),
         subject_index=_random_key(settings.subject_index_key_file),
         cookie=_random_key(settings.citizen_cookie_key_file),
         client_tls=None if settings.client_tls_port is None else _client_tls_key(settings, pin),
         pseudonym=None if pseudonym_file is None else _random_key(pseudonym_file),
     )
+
+
+def load_log_key(settings: GatewaySettings) -> Ed25519PrivateKey:
+    """The key that signs the log's checkpoints; made if there is none yet. Raises KeyUnavailable."""
+    return Ed25519PrivateKey.from_private_bytes(_random_key(settings.log_key_file))
 
 
 def _random_key(path: Path) -> bytes:

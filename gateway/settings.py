@@ -144,6 +144,7 @@ class GatewaySettings(Settings):
     citizen_cookie_key_file: Path = _in_data_directory("keys/cookie.key")
     citizen_purposes_file: Path | None = None
     citizen_city_name: str = "Musterstadt"
+    citizen_log_keys: tuple[str, ...] = ()
 
     insecure_plain_http_clients: bool = False
 

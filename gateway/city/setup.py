@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from adapters.kit.entries import Entry, Kind
+from audit.note import NoteSigner
 from audit.store import open_engine
 from gateway.admin.registration import Declaration, check_declaration, register
 from gateway.city.plan import (
@@ -32,6 +33,8 @@ from gateway.city.plan import (
     Plan,
 )
 from gateway.clock import Clock
+from gateway.exchange.origins import origin_of
+from gateway.node_keys import load_log_key
 from gateway.registry import membership
 from gateway.registry.node import Registry
 from gateway.settings import (
@@ -125,6 +128,8 @@ async def prepare(plan: Plan, clock: Clock) -> dict[str, Settings]:
     """The city on disk, ready to start. Raises NotATestInstance, KeyUnavailable and the registry's errors."""
     plan.data_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = all_settings(plan)
+    city = gateway_settings(plan, CITY)
+    settings[CITY.folder] = city.model_copy(update={"citizen_log_keys": _log_keys(plan, clock)})
     authority = CertificateAuthority.load_or_create(plan.folder(TESTCA), INSTANCE, clock=clock.now)
     certificates = {organisation: _keys(plan, organisation, authority) for organisation in ORGANISATIONS}
     registry_settings = settings[REGISTRY]
@@ -151,6 +156,15 @@ def _keys(plan: Plan, organisation: Organisation, authority: CertificateAuthorit
         if not path.exists():
             _issue(path, issue, organisation, pin)
     return load_pkcs12(authentication, pin).certificate_der
+
+
+def _log_keys(plan: Plan, clock: Clock) -> tuple[str, ...]:
+    """The keys of all gateways' logs of this year, which the citizens' pages then hold proofs against."""
+    keys = []
+    for organisation in ORGANISATIONS:
+        origin = origin_of(organisation.server, clock.now().year)
+        keys.append(NoteSigner(origin, load_log_key(gateway_settings(plan, organisation))).verifier.text)
+    return tuple(keys)
 
 
 def _issue(path: Path, issue: Callable[..., x509.Certificate], organisation: Organisation, pin: str) -> None:

@@ -86,7 +86,7 @@ async def _verified_consent(node: Node, verified: VerifiedRequest) -> ConsentCop
         raise ConsentRefused("the consent's certificate does not hold") from None
     if signer.member is None or signer.member != verified.request.client.member:
         raise ConsentRefused("the consent is signed by another member than the one that sends it")
-    if signer.member not in node.settings.consent_authority_ids:
+    if signer.member not in node.consent_authorities:
         raise ConsentRefused("the signer may not attest consents here")
     return verify_consent(unverified, signer.certificate)
 

@@ -23,6 +23,7 @@ from gateway.exchange.node import Node
 from gateway.exchange.origins import is_log_of
 from gateway.exchange.pseudonyms import pseudonym
 from gateway.exchange.recording import Access, Result, build_entries
+from gateway.exchange.rights import DENIALS
 from gateway.exchange.signer import digested_parts, signed_parts
 from gateway.exchange.state import ConsumerExchange, SignedMessage, VerifiedResponse
 from gateway.exchange.trust_state import serves
@@ -250,7 +251,7 @@ async def log_response(node: Node, exchange: ConsumerExchange) -> None:
 async def log_refusal(node: Node, exchange: ConsumerExchange, fault: Fault) -> None:
     """A signed request that brought no data: why, and whose data were asked for, is durable in both logs."""
     now_ms = node.clock.now_ms()
-    denied = fault.relayed and fault.code.startswith("server.serverproxy.") and ".service_failed" not in fault.code
+    denied = fault.relayed and fault.code in DENIALS
     access = replace(_access(exchange, Result.DENIED if denied else Result.FAILED, now_ms), reason=fault.code)
     received = exchange.received
     content = b"" if received is None else received.fault or received.message or b""

@@ -17,7 +17,6 @@ from gateway.exchange.consents import ConsentCopies
 from gateway.exchange.directory import Directory
 from gateway.exchange.peers import Peers
 from gateway.exchange.quotas import Quotas
-from gateway.exchange.rights import Policy
 from gateway.exchange.services import ServiceCaller
 from gateway.exchange.signer import MessageSigner, OwnCertificates
 from gateway.exchange.trust_state import TrustState
@@ -26,7 +25,7 @@ from gateway.messages.transport import TransportLimits
 from gateway.metrics import Metrics
 from gateway.settings import GatewaySettings
 from gateway.store.repository import Repository
-from trust.identifiers import SecurityServerId
+from trust.identifiers import MemberId, SecurityServerId
 from trust.ocsp_client import StatusSource
 
 
@@ -61,27 +60,18 @@ class Node:
     accesses: AccessReader
     citizen_tokens: CitizenTokens | None = None
     pseudonym_key: bytes | None = None
-    in_progress: int = field(default=0)
+    in_progress: int = 0
+    server_id: SecurityServerId = field(init=False)
+    vocabulary: Vocabulary = field(init=False)
+    transport_limits: TransportLimits = field(init=False)
+    consent_authorities: frozenset[MemberId] = field(init=False)
 
-    @property
-    def server_id(self) -> SecurityServerId:
-        """This gateway."""
-        return self.settings.server_id
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """How error codes are spelled to clients."""
-        return Vocabulary(self.settings.error_vocabulary)
-
-    @property
-    def transport_limits(self) -> TransportLimits:
-        """The bounds of a message between gateways."""
-        return TransportLimits(max_body=self.settings.max_body_bytes)
-
-    @property
-    def policy(self) -> Policy:
-        """What the provider role decides by, as of now."""
-        return Policy(self.directory, self.consents, self.settings.consent_authority_ids, self.quotas)
+    def __post_init__(self) -> None:
+        # What follows from the settings, once instead of for each exchange.
+        self.server_id = self.settings.server_id
+        self.vocabulary = Vocabulary(self.settings.error_vocabulary)
+        self.transport_limits = TransportLimits(max_body=self.settings.max_body_bytes)
+        self.consent_authorities = self.settings.consent_authority_ids
 
     async def keys_of(self, subjects: Sequence[str]) -> list[SubjectKey]:
         """The access-log keys of persons, by the reference that this gateway knows them under."""

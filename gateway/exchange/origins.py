@@ -15,11 +15,18 @@ _LOG: Final = "/audit/"
 
 
 def origin_of(server: SecurityServerId, year: int) -> str:
-    """The origin of a gateway's log of one year: a scheme-less path without blanks or '+' (C2SP signed-note)."""
-    return f"{server.encoded}{_LOG}{year:04d}".replace("+", "%2B")
+    """The origin of a gateway's log of one year: a scheme-less path without blanks or '+' (C2SP signed-note).
+
+    Without commas, too: they stand between the receipts of an answer.
+    """
+    return f"{_keeper(server)}{_LOG}{year:04d}"
 
 
 def is_log_of(origin: str, servers: Iterable[SecurityServer]) -> bool:
     """Whether a log of this origin is kept by one of the gateways."""
     keeper, found, year = origin.rpartition(_LOG)
-    return bool(found) and year.isdigit() and any(server.id.encoded.replace("+", "%2B") == keeper for server in servers)
+    return bool(found) and year.isdigit() and any(_keeper(server.id) == keeper for server in servers)
+
+
+def _keeper(server: SecurityServerId) -> str:
+    return server.encoded.replace("+", "%2B").replace(",", "%2C")

@@ -17,7 +17,7 @@ from gateway.exchange import built_in
 from gateway.exchange.logging_step import append, subject_keys
 from gateway.exchange.node import Node
 from gateway.exchange.recording import Access, Result, build_entries
-from gateway.exchange.rights import Demand, authorise
+from gateway.exchange.rights import Demand, Policy, authorise
 from gateway.exchange.signer import digested_parts
 from gateway.exchange.state import ProviderExchange, SignedMessage, VerifiedRequest
 from gateway.exchange.trust_state import require_server, serves
@@ -90,7 +90,8 @@ async def authorise_request(node: Node, exchange: ProviderExchange) -> None:
         at_ms=node.clock.now_ms(),
     )
     assert exchange.directory is not None
-    exchange.offer = authorise(demand, replace(node.policy, directory=exchange.directory))
+    policy = Policy(exchange.directory, node.consents, node.consent_authorities, node.quotas)
+    exchange.offer = authorise(demand, policy)
 
 
 async def log_request(node: Node, exchange: ProviderExchange) -> None:

@@ -8,7 +8,6 @@ person.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 from typing import Final
 
@@ -27,7 +26,7 @@ def pseudonym(key: bytes, provider: MemberId, issuer: str, subject: str) -> str:
     if len(key) < MINIMUM_KEY_BYTES:
         raise ShortPseudonymKey
     message = b"\0".join((_CONTEXT[:-1], provider.encoded.encode(), issuer.encode(), subject.encode()))
-    digest = hmac.new(key, message, hashlib.sha256).digest()
+    digest = hmac.digest(key, message, "sha256")
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 

@@ -23,6 +23,8 @@ from gateway.store.model import Service
 from trust.globalconf import VerifiedConfiguration
 from trust.identifiers import ClientId, ServiceId
 
+# One encoder for all: `json.dumps` with options builds a new one each time.
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 _DAY_MS: Final = 86_400_000
 
 
@@ -102,4 +104,4 @@ def build_record(access: Access, configuration: VerifiedConfiguration) -> bytes:
         record["purpose"] = {"de": service.purpose_de, "en": service.purpose_en}
         record["legalBasis"] = {"kind": service.legal_basis_kind.value, "text": service.legal_basis}
         record["dataCategories"] = list(service.data_categories)
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODER.encode(record).encode()

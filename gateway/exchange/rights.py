@@ -106,6 +106,25 @@ def _quota(demand: Demand, offer: Offer, policy: Policy) -> None:
         raise Fault("server.serverproxy.quota_exceeded", str(demand.service))
 
 
+# The codes by which a provider gateway denies. Whatever else it answers, it failed: a citizen reads the difference.
+DENIALS: Final = frozenset(
+    f"server.serverproxy.{leaf}"
+    for leaf in (
+        "unknown_member",
+        "unknown_service",
+        "service_type",
+        "access_denied",
+        "service_disabled",
+        "identity_level_too_low",
+        "consent_required",
+        "subject_required",
+        "consent_invalid",
+        "consent_withdrawn",
+        "consent_expired",
+        "quota_exceeded",
+    )
+)
+
 Check = Callable[[Demand, Offer, Policy], None]
 
 RIGHTS: Final[tuple[Check, ...]] = (

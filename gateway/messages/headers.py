@@ -35,7 +35,8 @@ _MAX_SUBJECTS: Final = 100
 _MAX_SUBJECT: Final = 128
 _MAX_PURPOSE: Final = 256
 _MAX_CONSENT: Final = 128
-_MAX_RECEIPT: Final = 1024
+# One receipt for each subject, each with the name of its log: long, but bounded.
+_MAX_RECEIPT: Final = _MAX_SUBJECTS * 320
 _NONCE_BYTES: Final = 32
 _PSEUDONYM: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
 

@@ -98,6 +98,8 @@ _NOT_FROM_SERVICES: Final = DROPPED | {CLIENT, MESSAGE_ID, REQUEST_ID, REQUEST_H
 _CITIZEN: Final = CITIZEN.lower()
 _RECEIPT: Final = AUDIT_RECEIPT.lower()
 
+# What a client may not fill: separators, the ids and the fields that its gateway adds before it signs.
+_ROOM: Final = 1024
 _HASH_BYTES: Final = 64
 _MAX_ID: Final = 255
 
@@ -185,7 +187,7 @@ def parse_request(
             kept.append((name, value))
     except Refused as refused:
         raise Fault("client.bad_request", refused.reason) from None
-    if size > limits.max_message:
+    if size > limits.max_message - _ROOM:
         raise Fault("client.bad_request", "the headers are too large")
     citizen_token = own.pop(_CITIZEN, None)
     fields = parse_client_fields(own) if own else NO_FIELDS
