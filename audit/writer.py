@@ -7,17 +7,19 @@ another process may have appended since, and then its entries are replayed by th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, Table, any_, bindparam, func, insert, select, update
+from sqlalchemy import Connection, CursorResult, Select, Table, Update, any_, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Dialect, RootTransaction, Row
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import LargeBinary
 
 from audit.batch import Batch, Heads, LogState, Step, compute_batch, tags_of
@@ -36,7 +38,7 @@ _MOVE_HEAD: Final = (
     .values({name: bindparam(f"new_{name}") for name in ("size", "root", "last_ms", "messages", "message_link")})
 )
 _HEADS: Final = select(subject_head.c.tag, subject_head.c.n, subject_head.c.head)
-_HEADS_IN: Final = _HEADS.where(subject_head.c.tag.in_(bindparam("tags", expanding=True)))
+_HEADS_SQLITE: Final = "SELECT tag, n, head FROM subject_head WHERE tag IN ("
 # One array instead of a list: the same statement for any number of tags.
 _HEADS_ANY: Final = _HEADS.where(subject_head.c.tag == any_(bindparam("tags", type_=ARRAY(LargeBinary))))
 
@@ -134,7 +136,7 @@ class LogWriter:
 
     def _lock(self, connection: Connection) -> LogState:
         """Lock the head row; bring the state in memory up to it."""
-        head = connection.execute(_LOCK_HEAD, {"name": self._origin}).first()
+        head = _execute(connection, _LOCK_HEAD, {"name": self._origin}).first()
         if head is None:
             raise LogRolledBack("the log is gone from its database")
         state = self._state
@@ -200,11 +202,15 @@ def _partial_tiles(connection: Connection, head: Row[Any]) -> list[list[bytes]]:
 def _heads(connection: Connection, tags: list[bytes]) -> Heads:
     if not tags:
         return {}
-    query = _HEADS_ANY if connection.dialect.name == "postgresql" else _HEADS_IN
     heads: Heads = {}
     # SQLite takes 32,766 parameters; far fewer keep the statement small.
     for at in range(0, len(tags), 1000):
-        rows = connection.execute(query, {"tags": tags[at : at + 1000]})
+        some = tags[at : at + 1000]
+        if connection.dialect.name == "postgresql":
+            rows = connection.execute(_HEADS_ANY, {"tags": some})
+        else:
+            # Written out: SQLAlchemy would make the list of placeholders anew for each execution.
+            rows = connection.exec_driver_sql(_HEADS_SQLITE + ",".join("?" * len(some)) + ")", tuple(some))
         heads.update({tag: (number, head) for tag, number, head in rows})
     return heads
 
@@ -240,7 +246,20 @@ def _insert_batch(connection: Connection, batch: Batch) -> None:
         "new_messages": state.messages,
         "new_message_link": state.message_link,
     }
-    connection.execute(_MOVE_HEAD, moved)
+    _execute(connection, _MOVE_HEAD, moved)
+
+
+def _execute(connection: Connection, statement: Select[Any] | Update, values: Mapping[str, Any]) -> CursorResult[Any]:
+    """Executes one of the statements of every batch without SQLAlchemy's work for each execution (5 % of a batch)."""
+    sql, names = _driver_sql(statement, connection.dialect)
+    return connection.exec_driver_sql(sql, tuple(values[name] for name in names))
+
+
+@cache
+def _driver_sql(statement: Select[Any] | Update, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
+    compiled = statement.compile(dialect=dialect)
+    assert isinstance(compiled, SQLCompiler)
+    return str(compiled), tuple(compiled.positiontup or ())
 
 
 @cache
