@@ -38,7 +38,7 @@ from gateway.exchange.consents import ConsentCopies
 from gateway.exchange.consumer_http import ClientPort
 from gateway.exchange.directory import build_directory
 from gateway.exchange.node import Node
-from gateway.exchange.origins import origin_of
+from gateway.exchange.origins import is_log_of, origin_of
 from gateway.exchange.peers import PeerConnector, Peers
 from gateway.exchange.provider_http import PeerPort
 from gateway.exchange.pseudonyms import pseudonym
@@ -151,7 +151,7 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
             clock=clock,
             trust=trust,
             directory=build_directory(await repository.load()),
-            consents=ConsentCopies(await repository.consent_copies()),
+            consents=await _consents(engine, repository),
             repository=repository,
             sequencer=sequencer,
             subject_keys=subject_keys,
@@ -176,6 +176,11 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
         ):
             await _background(stack, name, work)
         yield Gateway(node, tuple(listeners), engine, publisher)
+
+
+async def _consents(engine: AsyncEngine, repository: Repository) -> ConsentCopies:
+    shared = engine.dialect.name == "postgresql"
+    return ConsentCopies(repository, () if shared else await repository.consent_copies(), shared=shared)
 
 
 async def _database(stack: AsyncExitStack, url: str) -> AsyncEngine:
@@ -361,6 +366,7 @@ def _citizen_context(node: Node, keys: NodeKeys, engine: AsyncEngine, accesses: 
         pseudonym_key=keys.pseudonym,
         cookie_key=keys.cookie,
         pseudonym=pseudonym,
+        keeps_log=lambda provider, origin: is_log_of(origin, node.trust.latest.configuration.servers_of(provider)),
         own_log=CitizenAccesses(accesses),
         log_keys=settings.citizen_log_keys,
     )

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from trust.identifiers import InvalidIdentifier, MemberId, SecurityServerId, parse_member_id
+from trust.identifiers import InvalidIdentifier, MemberId, SecurityServerId, parse_member_id, parse_security_server_id
 
 ENVIRONMENT_PREFIX = "DATENWEG_"
 
@@ -123,7 +123,7 @@ class GatewaySettings(Settings):
     peer_timeout_seconds: Seconds = 60
     connect_timeout_seconds: Seconds = 5
     max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
-    spool_threshold_bytes: Annotated[int, Field(gt=0)] = 256 * 1024
+    max_bodies_bytes: Annotated[int, Field(gt=0)] = 512 * 1024 * 1024
     concurrency_limit: Annotated[int, Field(gt=0)] = 1000
     requests_per_minute: Annotated[int, Field(gt=0)] | None = None
     error_vocabulary: Literal["snake", "camel"] = "snake"
@@ -147,6 +147,7 @@ class GatewaySettings(Settings):
     citizen_log_keys: tuple[str, ...] = ()
 
     insecure_plain_http_clients: bool = False
+    insecure_peers_without_receipt: tuple[str, ...] = ()
 
     @property
     def owner_id(self) -> MemberId:
@@ -159,6 +160,11 @@ class GatewaySettings(Settings):
         return SecurityServerId(self.owner_id, self.server_code)
 
     @property
+    def receiptless_server_ids(self) -> frozenset[SecurityServerId]:
+        """The gateways whose answers are delivered without an audit receipt."""
+        return frozenset(parse_security_server_id(server) for server in self.insecure_peers_without_receipt)
+
+    @property
     def consent_authority_ids(self) -> frozenset[MemberId]:
         """The members whose signed consents count here."""
         return frozenset(parse_member_id(authority) for authority in self.consent_authorities)
@@ -166,7 +172,7 @@ class GatewaySettings(Settings):
     @property
     def insecure_modes(self) -> tuple[str, ...]:
         """The insecure settings in force; each is shouted at start."""
-        return ("insecure_plain_http_clients",) if self.insecure_plain_http_clients else ()
+        return tuple(name for name in type(self).model_fields if name.startswith("insecure_") and getattr(self, name))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -177,6 +183,10 @@ class GatewaySettings(Settings):
                 raise ValueError(f"owner and consent_authorities are INSTANCE/CLASS/CODE: {error}") from None
             if member.instance != self.instance and name == self.owner:
                 raise ValueError("owner belongs to another instance")
+        try:
+            _ = self.receiptless_server_ids
+        except InvalidIdentifier as error:
+            raise ValueError(f"insecure_peers_without_receipt names INST/CLASS/MEMBER/SERVER: {error}") from None
         if not is_loopback(self.client_host) and not self.insecure_plain_http_clients:
             raise ValueError(
                 "client_host is not a loopback address and client_port speaks plain HTTP: put a TLS proxy on this "

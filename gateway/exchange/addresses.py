@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 MESSAGE_PORT: Final = 5500
@@ -52,8 +53,17 @@ def parse_address(address: str) -> Endpoint:
         host, colon, port = address.partition(":")
     if not host or any(char in host for char in "/@?#% "):
         raise UnusableAddress
+    host = _normalised(host)
     if not colon:
         return Endpoint(host, MESSAGE_PORT, OCSP_PORT)
     if not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65535:
         raise UnusableAddress
     return Endpoint(host, int(port), int(port) + 1)
+
+
+def _normalised(host: str) -> str:
+    """One spelling for one host: names in lower case, addresses in their short form."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host.lower()

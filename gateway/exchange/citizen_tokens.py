@@ -31,6 +31,10 @@ _MAX_TOKEN_BYTES: Final = 8192
 _MAX_DOCUMENT_BYTES: Final = 1 << 18
 _REMEMBERED: Final = 10_000
 _REFETCH_AFTER: Final = timedelta(seconds=60)
+_KEYS_AGE: Final = timedelta(minutes=15)
+# While the issuer is down each caller would wait for it in turn: for this long they are told at once.
+_GIVE_UP: Final = timedelta(seconds=5)
+_END_OF_TIME: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, where datetime ends
 
 
 class CitizenTokenRefused(Exception):
@@ -68,6 +72,7 @@ class CitizenTokens:
         self._clock = clock
         self._keys: KeySet | None = None
         self._fetched: datetime | None = None
+        self._failed: datetime | None = None
         self._fetching = asyncio.Lock()
         self._remembered: OrderedDict[bytes, VerifiedCitizen] = OrderedDict()
 
@@ -89,7 +94,7 @@ class CitizenTokens:
     async def _verify_anew(self, token: str, now: datetime) -> VerifiedCitizen:
         if len(token) > _MAX_TOKEN_BYTES:
             raise CitizenTokenRefused("oversize")
-        keys = self._keys or await self._fetch_keys(now)
+        keys = await self._current_keys(now)
         try:
             claims = self._decode(token, keys)
         except (JoseError, ValueError, TypeError, KeyError):
@@ -118,8 +123,11 @@ class CitizenTokens:
         if audience != self._audience and not (isinstance(audience, list) and self._audience in audience):
             raise CitizenTokenRefused("audience")
         expires, subject = claims.get("exp"), claims.get("sub")
-        if not isinstance(expires, int) or not 0 < expires < 1 << 40 or not isinstance(subject, str) or not subject:
+        if type(expires) is not int or not 0 < expires <= _END_OF_TIME or not isinstance(subject, str) or not subject:
             raise CitizenTokenRefused("claims")
+        if "cnf" in claims:
+            # RFC 7800: bound to a key that its sender must prove to hold, which this gateway can't check yet.
+            raise CitizenTokenRefused("bound to a key")
         not_before = claims.get("nbf", 0)
         if not isinstance(not_before, int) or now.timestamp() + _LEEWAY_SECONDS < not_before:
             raise CitizenTokenRefused("not yet valid")
@@ -129,7 +137,21 @@ class CitizenTokens:
             level = IdentityLevel.from_word(str(claims.get("acr", "")))
         except UnknownIdentityLevel:
             raise CitizenTokenRefused("identity level") from None
+        if level is IdentityLevel.NONE:
+            raise CitizenTokenRefused("identity level")
         return VerifiedCitizen(self._issuer, subject, level, datetime.fromtimestamp(expires, now.tzinfo))
+
+    async def _current_keys(self, now: datetime) -> KeySet:
+        """The issuer's keys, not older than a quarter of an hour unless it is down: a key that it removed ends."""
+        keys = self._keys
+        if keys is not None and self._fetched is not None and now - self._fetched < _KEYS_AGE:
+            return keys
+        try:
+            return await self._fetch_keys(now)
+        except IssuerUnavailable:
+            if keys is None:
+                raise
+            return keys
 
     def _may_refetch(self, now: datetime) -> bool:
         return self._fetched is None or now - self._fetched >= _REFETCH_AFTER
@@ -138,16 +160,25 @@ class CitizenTokens:
         async with self._fetching:
             if self._keys is not None and not self._may_refetch(now):
                 return self._keys
-            discovery = await self._document(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
-            # OpenID Connect Discovery 1.0 section 4.3: the document has to name the issuer that it was asked for.
-            if discovery.get("issuer") != self._issuer or not isinstance(discovery.get("jwks_uri"), str):
-                raise IssuerUnavailable("discovery document of another issuer")
+            if self._failed is not None and now - self._failed < _GIVE_UP:
+                raise IssuerUnavailable("the issuer did not answer a moment ago")
             try:
-                keys = KeySet.import_key_set(await self._document(discovery["jwks_uri"]))  # type: ignore[arg-type]
-            except (JoseError, ValueError, TypeError, KeyError):
-                raise IssuerUnavailable("the issuer's key set can't be read") from None
+                keys = await self._fetch()
+            except IssuerUnavailable:
+                self._failed = self._clock.now()
+                raise
             self._keys, self._fetched = keys, now
             return keys
+
+    async def _fetch(self) -> KeySet:
+        discovery = await self._document(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
+        # OpenID Connect Discovery 1.0 section 4.3: the document has to name the issuer that it was asked for.
+        if discovery.get("issuer") != self._issuer or not isinstance(discovery.get("jwks_uri"), str):
+            raise IssuerUnavailable("discovery document of another issuer")
+        try:
+            return KeySet.import_key_set(await self._document(discovery["jwks_uri"]))  # type: ignore[arg-type]
+        except (JoseError, ValueError, TypeError, KeyError):
+            raise IssuerUnavailable("the issuer's key set can't be read") from None
 
     async def _document(self, url: str) -> dict[str, Any]:
         try:

@@ -14,7 +14,7 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from cryptography import x509
 from joserfc import jws
@@ -25,6 +25,7 @@ from gateway.store.model import ConsentCopy, ConsentStatus
 from trust.identifiers import ClientId, InvalidIdentifier, ServiceId, SubsystemId, parse_client_id, parse_service_id
 
 MAX_JWS_BYTES: Final = 32 * 1024
+_TYPE: Final = "datenweg-consent+jwt"
 _MAX_MS: Final = 1 << 53
 
 
@@ -60,6 +61,8 @@ def parse_consent(token: bytes) -> UnverifiedConsent:
     try:
         text = token.decode("ascii")
         header = json.loads(_base64url(text.split(".", 1)[0]))
+        if header["typ"] != _TYPE:
+            raise ConsentRefused("the token is not a consent")
         certificate = base64.b64decode(header["x5c"][0], validate=True)
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         raise ConsentRefused("the consent is not a JWS with its certificate") from None
@@ -122,29 +125,45 @@ def _base64url(text: str) -> bytes:
         raise ConsentRefused("the consent is not base64url") from None
 
 
-class ConsentCopies:
-    """The copies of this gateway, by reference. One event loop uses it; `replace_all` after another process wrote."""
+class ConsentStore(Protocol):
+    """Where copies are durable."""
 
-    def __init__(self, copies: Iterable[ConsentCopy] = ()) -> None:
-        self._copies = {copy.reference: copy for copy in copies}
-
-    def get(self, reference: str) -> ConsentCopy | None:
+    async def consent_copy(self, reference: str) -> ConsentCopy | None:
         """The copy under a reference."""
-        return self._copies.get(reference)
+        ...
+
+
+class ConsentCopies:
+    """The copies of this gateway, by reference, as they are at this moment. Used from one event loop.
+
+    Where one process has the store to itself, memory knows as much as the store does: whoever acknowledges a withdrawal
+    has put it here before. Where several processes share it (PostgreSQL), each exchange asks the store, since another
+    process may have acknowledged one a moment ago.
+    """
+
+    def __init__(self, store: ConsentStore, copies: Iterable[ConsentCopy] = (), *, shared: bool) -> None:
+        self._store = store
+        self._shared = shared
+        self._copies = {} if shared else {copy.reference: copy for copy in copies}
+
+    async def current(self, reference: str) -> ConsentCopy | None:
+        """The copy in force under a reference. Raises what the store raises."""
+        return await self._store.consent_copy(reference) if self._shared else self._copies.get(reference)
+
+    def known(self, reference: str, otherwise: ConsentCopy | None) -> ConsentCopy | None:
+        """The copy without a wait: what memory has, else the one that was current a moment ago."""
+        return self._copies.get(reference, otherwise)
 
     def put(self, copy: ConsentCopy) -> None:
         """Takes a copy that the store has accepted, unless a newer one is here already."""
         known = self._copies.get(copy.reference)
-        if known is None or known.sequence < copy.sequence:
+        if not self._shared and (known is None or known.sequence < copy.sequence):
             self._copies[copy.reference] = copy
 
     def replace_all(self, copies: Iterable[ConsentCopy]) -> None:
         """Takes the store's state, keeping what is newer here."""
-        fresh = {copy.reference: copy for copy in copies}
-        for reference, known in self._copies.items():
-            if reference not in fresh or fresh[reference].sequence < known.sequence:
-                fresh[reference] = known
-        self._copies = fresh
+        for copy in copies:
+            self.put(copy)
 
 
 def covers(copy: ConsentCopy, *, client: ClientId, subject: str, service: ServiceId) -> bool:

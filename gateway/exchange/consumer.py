@@ -18,6 +18,7 @@ from audit.entry import Receipt, parse_receipt
 from audit.errors import MalformedInput
 from audit.message_log import MessageRecord
 from gateway.exchange.citizen_tokens import CitizenTokenRefused, IssuerUnavailable, VerifiedCitizen
+from gateway.exchange.directory import keeps_body
 from gateway.exchange.logging_step import append, subject_keys
 from gateway.exchange.node import Node
 from gateway.exchange.origins import is_log_of
@@ -79,7 +80,10 @@ async def authenticate_caller(_node: Node, exchange: ConsumerExchange) -> None:
     incoming = exchange.incoming
     match client.connection_type:
         case ConnectionType.HTTP:
-            return
+            # Plain HTTP is for whoever reaches the plain port, which is this machine's alone unless an insecure mode
+            # says otherwise; over TLS from anywhere a client without a certificate would be anybody.
+            if not incoming.over_tls:
+                return
         case ConnectionType.HTTPS_NO_AUTH:
             if incoming.over_tls:
                 return
@@ -145,7 +149,7 @@ async def sign_and_log_request(node: Node, exchange: ConsumerExchange) -> None:
     if request.client.member != node.signer.member:
         raise Fault("server.clientproxy.cannot_create_signature", f"no signing key for {request.client.member}")
     message = rest.serialise_request(request)
-    body = exchange.incoming.body
+    body = exchange.body
     message_digest = hashlib.sha512(message).digest()
     body_digest = hashlib.sha512(body).digest() if body else None
     try:
@@ -209,18 +213,24 @@ async def verify_response(node: Node, exchange: ConsumerExchange) -> None:
     response = rest.parse_response_message(message)
     expected = rest.bind_digests(signed.message_digest, signed.body_digest)
     rest.check_response_consistency(request, response, expected)
-    receipts = _receipts(response.receipt, exchange.servers)
+    receipts: tuple[Receipt, ...] = ()
+    if response.receipt is not None or not node.receiptless_servers.issuperset(s.id for s in exchange.servers):
+        receipts = _receipts(response.receipt, exchange)
     exchange.verified = VerifiedResponse(response, body, message, parts[0].digest, receipts, signature)
 
 
-def _receipts(value: str | None, servers: tuple[SecurityServer, ...]) -> tuple[Receipt, ...]:
-    """One receipt for each of the provider's leaves, all of a log that a gateway of the provider keeps."""
+def _receipts(value: str | None, exchange: ConsumerExchange) -> tuple[Receipt, ...]:
+    """One receipt for each leaf that the provider owes, each of another leaf, of a log that its gateway keeps."""
     try:
         receipts = tuple(parse_receipt(text.strip()) for text in require_receipt(value).split(","))
     except MalformedInput:
         raise Fault("server.clientproxy.receipt_invalid") from None
-    if not all(is_log_of(receipt.origin, servers) for receipt in receipts):
+    if not all(is_log_of(receipt.origin, exchange.servers) for receipt in receipts):
         raise Fault("server.clientproxy.receipt_invalid", "the receipt is of another gateway's log")
+    assert exchange.request is not None
+    owed = max(1, len(exchange.request.fields.subjects))
+    if len(receipts) != owed or len({(receipt.origin, receipt.index) for receipt in receipts}) != owed:
+        raise Fault("server.clientproxy.receipt_invalid", f"{owed} receipts are owed, one for each leaf")
     return receipts
 
 
@@ -309,5 +319,5 @@ def _message(
         time_ms=time_ms,
         message=message,
         signature=signature,
-        attachments=(body,) if body else (),
+        attachments=(body,) if body and keeps_body(request.service) else (),
     )

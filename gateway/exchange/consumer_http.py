@@ -7,6 +7,7 @@ foresee becomes `internal_error` with nothing of the exception in it.
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from time import perf_counter
 from typing import Final
@@ -14,20 +15,22 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from gateway.bounded import TooLarge, read_bounded
+from gateway.bounded import ByteShare
 from gateway.exchange import consumer, pipeline
+from gateway.exchange.http_parts import loggable_detail, peer_certificate, read_body, text_of
 from gateway.exchange.node import Node
 from gateway.exchange.state import ConsumerExchange, Incoming
 from gateway.logging import describe_error
 from gateway.messages import rest
-from gateway.messages.faults import Fault, error_header, rest_error_body
+from gateway.messages.faults import ERRORS, Fault, error_header, rest_error_body
 from gateway.messages.http_fields import Header
+from trust.identifiers import ServiceId
 
 CONSUMER_RECEIPT: Final = "X-Datenweg-Consumer-Receipt"
 _SERVER: Final = "datenweg"
-_BODY_SECONDS: Final = 60.0
 _RETRY_AFTER: Final = "1"
 _ROLE: Final = "consumer"
+_MAX_SERVICES: Final = 1000
 
 
 class ClientPort:
@@ -35,38 +38,53 @@ class ClientPort:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._in_progress = 0
+        self._answered: set[ServiceId] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one HTTP request."""
         node, started = self._node, perf_counter()
         exchange = ConsumerExchange(
-            Incoming(request.method, request.raw_path, _headers(request), b"", request.secure, _certificate(request)),
-            request_id=str(uuid.uuid4()),
+            Incoming(request.method, request.raw_path, _headers(request), request.secure, peer_certificate(request)),
+            request_id=_request_id(node.clock.now_ms()),
             started_ms=node.clock.now_ms(),
         )
         node.metrics.exchange_started()
-        node.in_progress += 1
+        self._in_progress += 1
         try:
-            await self._exchange(request, exchange)
+            with node.bodies.share() as share:
+                await self._exchange(request, exchange, share)
             answer, outcome, hop = _delivered(exchange), "ok", ""
         except Fault as fault:
             fault = fault.identify(exchange.request_id)
             answer, outcome, hop = self._refusal(request, exchange, fault), fault.code, fault.hop.value
         finally:
-            node.in_progress -= 1
+            self._in_progress -= 1
             node.metrics.exchange_ended()
-        seconds = perf_counter() - started
-        known = exchange.servers and exchange.request is not None
-        service = exchange.request.service.encoded if known and exchange.request is not None else ""
-        node.metrics.count_exchange(service=service, outcome=outcome, hop=hop, role=_ROLE, seconds=seconds)
+        node.metrics.count_exchange(
+            service=self._label(exchange, outcome),
+            outcome=outcome if outcome == "ok" or outcome in ERRORS else "other",
+            hop=hop,
+            role=_ROLE,
+            seconds=perf_counter() - started,
+        )
         return answer
 
-    async def _exchange(self, request: web.BaseRequest, exchange: ConsumerExchange) -> None:
+    def _label(self, exchange: ConsumerExchange, outcome: str) -> str:
+        """The service for the metrics: one that has answered before, else its provider; nothing a client made up."""
+        if exchange.request is None or not exchange.servers:
+            return ""
+        service = exchange.request.service
+        if outcome == "ok" and len(self._answered) < _MAX_SERVICES:
+            self._answered.add(service)
+        return service.encoded if service in self._answered else service.provider.encoded
+
+    async def _exchange(self, request: web.BaseRequest, exchange: ConsumerExchange, share: ByteShare) -> None:
         node = self._node
         try:
-            if node.in_progress > node.settings.concurrency_limit:
+            if self._in_progress > node.settings.concurrency_limit:
                 raise Fault("server.clientproxy.overloaded")
-            await self._read_body(request, exchange)
+            exchange.body = await read_body(request, node.settings.max_body_bytes, share, prefix="client")
             await pipeline.run(pipeline.CONSUMER, node, exchange)
         except Fault as fault:
             await self._log_refusal(exchange, fault)
@@ -80,26 +98,6 @@ class ClientPort:
             unforeseen = Fault("server.clientproxy.internal_error")
             await self._log_refusal(exchange, unforeseen)
             raise unforeseen from None
-
-    async def _read_body(self, request: web.BaseRequest, exchange: ConsumerExchange) -> None:
-        if not request.can_read_body:
-            return
-        limit = self._node.settings.max_body_bytes
-        if (request.content_length or 0) > limit:
-            raise Fault("client.body_too_large", f"at most {limit} bytes")
-        try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                body = await read_bounded(request.content, limit)
-        except TooLarge:
-            raise Fault("client.body_too_large", f"at most {limit} bytes") from None
-        except TimeoutError:
-            raise Fault("client.bad_request", f"the body did not arrive within {_BODY_SECONDS:g} s") from None
-        except (OSError, web.HTTPException, web.RequestPayloadError):
-            raise Fault("client.bad_request", "the body broke off") from None
-        incoming = exchange.incoming
-        exchange.incoming = Incoming(
-            incoming.method, incoming.target, incoming.headers, body, incoming.over_tls, incoming.client_certificate
-        )
 
     async def _log_refusal(self, exchange: ConsumerExchange, fault: Fault) -> None:
         """A signed request is in the log; so is how it ended.
@@ -118,7 +116,7 @@ class ClientPort:
         node.log.warning(
             "exchange refused",
             exchange=exchange.request_id,
-            detail=fault.detail,
+            detail=loggable_detail(fault),
             code=fault.code,
             hop=fault.hop.value,
             step=exchange.step,
@@ -146,6 +144,9 @@ def _delivered(exchange: ConsumerExchange) -> web.Response:
     assert verified is not None
     response = verified.response
     headers = CIMultiDict(rest.delivered_headers(response))
+    if "Date" in headers:
+        # PR-REST 4.3: exactly one, whatever the service sent.
+        headers["Date"] = headers["Date"]
     headers.add(CONSUMER_RECEIPT, exchange.receipts[0].encode())
     headers["Server"] = _SERVER
     return web.Response(
@@ -154,23 +155,13 @@ def _delivered(exchange: ConsumerExchange) -> web.Response:
 
 
 def _headers(request: web.BaseRequest) -> tuple[Header, ...]:
-    return tuple((_text(name), _text(value)) for name, value in request.raw_headers)
+    return tuple((text_of(name), text_of(value)) for name, value in request.raw_headers)
 
 
-def _text(raw: bytes) -> str:
-    """A header's bytes as text.
-
-    UTF-8 if they are, else ISO 8859-1, which RFC 9110 section 5.5 leaves to old senders.
-    """
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
-def _certificate(request: web.BaseRequest) -> bytes | None:
-    if not request.secure or request.transport is None:
-        return None
-    tls = request.transport.get_extra_info("ssl_object")
-    certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
-    return certificate
+def _request_id(at_ms: int) -> str:
+    """A UUID of version 7 (RFC 9562 section 5.7): grows with time, so that the logs' indexes grow at one end."""
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (
+        (at_ms & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | (random >> 62 & 0xFFF) << 64 | 0b10 << 62 | random & (1 << 62) - 1
+    )
+    return str(uuid.UUID(int=value))

@@ -113,3 +113,12 @@ def build_directory(configuration: NodeConfiguration) -> Directory:
                 service_id = ServiceId(identifier, built_in.value)
                 offers[service_id] = Offer(service_id, None, built_in, frozenset())
     return Directory(clients, offers, configuration.revision.configuration)
+
+
+def keeps_body(service: ServiceId) -> bool:
+    """Whether the message log keeps the bodies of a service's messages; their digests stay under the signatures.
+
+    Reading one's accesses brings a person's key of the month and their opened records: in the message log they would
+    outlive the person's erasure.
+    """
+    return service.service_code != BuiltIn.ACCESSES.value

@@ -18,10 +18,16 @@ from gateway.logging import describe_error
 from gateway.messages.faults import Fault, Hop, prefix_of
 
 
-async def subject_keys(node: Node, subjects: Sequence[str], hop: Hop) -> list[SubjectKey]:
-    """The access-log keys of the persons concerned. Raises Fault `logging_failed`."""
+async def subject_keys(node: Node, subjects: Sequence[str], hop: Hop, *, known_only: bool = False) -> list[SubjectKey]:
+    """The access-log keys of the persons concerned, new ones for new persons. Raises Fault `logging_failed`.
+
+    `known_only`: persons that this gateway has no key for are left out.
+    """
     try:
-        return await node.keys_of(subjects)
+        if known_only:
+            found = [await node.subject_keys.existing(subject) for subject in subjects]
+            return [key for key in found if key is not None]
+        return [await node.subject_keys.key_for(subject) for subject in subjects]
     except (AuditError, SQLAlchemyError, OSError) as error:
         node.log.error("subject keys unavailable", **describe_error(error))
         raise Fault(f"{prefix_of(hop)}.logging_failed") from None

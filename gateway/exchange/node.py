@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,7 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from audit.sequencer import Sequencer
 from audit.subject_keys import SubjectKeys
-from audit.tag import SubjectKey
+from gateway.bounded import ByteBudget
 from gateway.clock import Clock
 from gateway.exchange.citizen_tokens import CitizenTokens
 from gateway.exchange.consents import ConsentCopies
@@ -60,19 +59,18 @@ class Node:
     accesses: AccessReader
     citizen_tokens: CitizenTokens | None = None
     pseudonym_key: bytes | None = None
-    in_progress: int = 0
     server_id: SecurityServerId = field(init=False)
     vocabulary: Vocabulary = field(init=False)
+    bodies: ByteBudget = field(init=False)
     transport_limits: TransportLimits = field(init=False)
     consent_authorities: frozenset[MemberId] = field(init=False)
+    receiptless_servers: frozenset[SecurityServerId] = field(init=False)
 
     def __post_init__(self) -> None:
         # What follows from the settings, once instead of for each exchange.
         self.server_id = self.settings.server_id
+        self.bodies = ByteBudget(self.settings.max_bodies_bytes)
         self.vocabulary = Vocabulary(self.settings.error_vocabulary)
         self.transport_limits = TransportLimits(max_body=self.settings.max_body_bytes)
         self.consent_authorities = self.settings.consent_authority_ids
-
-    async def keys_of(self, subjects: Sequence[str]) -> list[SubjectKey]:
-        """The access-log keys of persons, by the reference that this gateway knows them under."""
-        return [await self.subject_keys.key_for(subject) for subject in subjects]
+        self.receiptless_servers = self.settings.receiptless_server_ids

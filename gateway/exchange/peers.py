@@ -84,8 +84,8 @@ class PeerConnector(aiohttp.TCPConnector):
 
 
 def _endpoint_of(request: ClientRequest) -> Endpoint:
-    port = request.url.port or 443
-    return Endpoint(request.url.host or "", port, port + 1)
+    host, port = request.url.host or "", request.url.port or 443
+    return parse_address(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
 
 class Peers:

@@ -14,16 +14,16 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.bounded import TooLarge, read_bounded
+from gateway.bounded import ByteShare
 from gateway.exchange import pipeline, provider
+from gateway.exchange.http_parts import loggable_detail, peer_certificate, read_body
 from gateway.exchange.node import Node
 from gateway.exchange.state import ProviderExchange
 from gateway.logging import describe_error
 from gateway.messages import transport
-from gateway.messages.faults import Fault, soap_fault
+from gateway.messages.faults import Fault, Hop, soap_fault
 from gateway.messages.transport import PartKind
 
-_BODY_SECONDS: Final = 60.0
 _ROLE: Final = "provider"
 _FAULT_TYPE: Final = "text/xml;charset=utf-8"
 
@@ -33,6 +33,7 @@ class PeerPort:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._in_progress = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one message: a signed multipart message, or a fault."""
@@ -41,14 +42,16 @@ class PeerPort:
             content_type=request.headers.get("Content-Type", ""),
             content=b"",
             request_id_header=request.headers.get(transport.REQUEST_ID_HEADER, ""),
-            peer_certificate=_peer_certificate(request),
+            # No certificate is nobody's: an empty one matches no hash in the configuration.
+            peer_certificate=peer_certificate(request) or b"",
             error_id=str(uuid.uuid4()),
             started_ms=node.clock.now_ms(),
         )
         node.metrics.exchange_started()
-        node.in_progress += 1
+        self._in_progress += 1
         try:
-            await self._exchange(request, exchange)
+            with node.bodies.share() as share:
+                await self._exchange(request, exchange, share)
             answer, outcome, hop = _signed(exchange), "ok", ""
         except Fault as fault:
             fault = fault.identify(exchange.error_id)
@@ -56,7 +59,7 @@ class PeerPort:
             self._tell(exchange, fault)
             answer = web.Response(body=soap_fault(fault), headers={"Content-Type": _FAULT_TYPE})
         finally:
-            node.in_progress -= 1
+            self._in_progress -= 1
             node.metrics.exchange_ended()
         service = "" if exchange.offer is None else exchange.offer.identifier.encoded
         node.metrics.count_exchange(
@@ -64,14 +67,14 @@ class PeerPort:
         )
         return answer
 
-    async def _exchange(self, request: web.BaseRequest, exchange: ProviderExchange) -> None:
+    async def _exchange(self, request: web.BaseRequest, exchange: ProviderExchange, share: ByteShare) -> None:
         node = self._node
         try:
             if request.method != "POST":
                 raise Fault("server.serverproxy.invalid_http_method")
-            if node.in_progress > node.settings.concurrency_limit:
+            if self._in_progress > node.settings.concurrency_limit:
                 raise Fault("server.serverproxy.overloaded")
-            await self._read(request, exchange)
+            await self._read(request, exchange, share)
             await pipeline.run(pipeline.PROVIDER, node, exchange)
         except Fault as fault:
             await self._log_refusal(exchange, fault)
@@ -86,15 +89,14 @@ class PeerPort:
             await self._log_refusal(exchange, unforeseen)
             raise unforeseen from None
 
-    async def _read(self, request: web.BaseRequest, exchange: ProviderExchange) -> None:
-        limit = self._node.transport_limits.multipart.max_total
-        try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                exchange.content = await read_bounded(request.content, limit)
-        except TooLarge:
-            raise Fault("server.serverproxy.body_too_large", f"at most {limit} bytes") from None
-        except (TimeoutError, OSError, web.HTTPException, web.RequestPayloadError):
-            raise Fault("server.serverproxy.io_error", "the message broke off") from None
+    async def _read(self, request: web.BaseRequest, exchange: ProviderExchange, share: ByteShare) -> None:
+        """The message in memory. A stranger's isn't read: only gateways of the configuration take room."""
+        node = self._node
+        trusted = node.trust.current(Hop.PROVIDER_GATEWAY)
+        if trusted.configuration.server_with_certificate(exchange.peer_certificate) is None:
+            raise Fault("server.serverproxy.ssl_authentication_failed", "the TLS certificate is not registered")
+        limit = node.transport_limits.multipart.max_total
+        exchange.content = await read_body(request, limit, share, prefix="server.serverproxy")
 
     async def _log_refusal(self, exchange: ProviderExchange, fault: Fault) -> None:
         """A verified request is logged however it ends. If that fails, the peer gets `logging_failed` instead."""
@@ -112,7 +114,7 @@ class PeerPort:
         self._node.log.warning(
             "exchange refused",
             exchange=_exchange_id(exchange),
-            detail=fault.detail,
+            detail=loggable_detail(fault),
             code=fault.code,
             hop=fault.hop.value,
             step=exchange.step,
@@ -138,10 +140,3 @@ def _signed(exchange: ProviderExchange) -> web.Response:
     )
     headers = {"Content-Type": transport.content_type(boundary), "x-hash-algorithm": transport.HASH_ALGORITHM}
     return web.Response(body=body, headers=headers)
-
-
-def _peer_certificate(request: web.BaseRequest) -> bytes:
-    tls = None if request.transport is None else request.transport.get_extra_info("ssl_object")
-    certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
-    # An empty certificate is nobody's: it matches no hash in the configuration.
-    return certificate or b""

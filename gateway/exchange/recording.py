@@ -1,8 +1,8 @@
 """What an exchange leaves behind: the record that a citizen will read, and the entries of the access log.
 
 A record is JSON with sorted keys. It names organisations, systems and purposes, never staff; the person is not in it,
-since it lies under their own key. `result` is `delivered`, `denied` or `failed`; only `delivered` means that data
-moved.
+since it lies under their own key. `result` is `delivered` (the service gave what was asked for), `denied` (the road
+refused) or `failed` (the service or the way to it did; with a `status` the service's own refusal was passed on).
 """
 
 from __future__ import annotations

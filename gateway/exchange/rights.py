@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.exchange.consents import ConsentCopies, covers
+from gateway.exchange.consents import covers
 from gateway.exchange.directory import BuiltIn, Directory, Offer
 from gateway.exchange.quotas import Quotas
 from gateway.messages.faults import Fault
 from gateway.messages.headers import IdentityLevel
-from gateway.store.model import ConsentStatus, RequiredIdentityLevel
+from gateway.store.model import ConsentCopy, ConsentStatus, RequiredIdentityLevel
 from trust.identifiers import ClientId, GlobalGroupId, MemberId, ServiceId
 
 
@@ -32,6 +32,7 @@ class Demand:
     subjects: Sequence[str]
     identity_level: IdentityLevel | None
     consent: str | None
+    consent_copy: ConsentCopy | None
     at_ms: int
 
 
@@ -40,7 +41,6 @@ class Policy:
     """What this gateway decides by."""
 
     directory: Directory
-    consents: ConsentCopies
     consent_authorities: frozenset[MemberId]
     quotas: Quotas
 
@@ -82,7 +82,8 @@ def _identity_level(demand: Demand, offer: Offer, policy: Policy) -> None:
         raise Fault("server.serverproxy.identity_level_too_low", f"required: {required.value}")
 
 
-def _consent_or_legal_basis(demand: Demand, offer: Offer, policy: Policy) -> None:
+def consent_or_legal_basis(demand: Demand, offer: Offer, policy: Policy) -> None:
+    """The check that is made again before data leaves: a consent may be withdrawn while the service works."""
     if not offer.needs_consent:
         # The service's legal basis (law or contract) is recorded with the access; if a consent is named beside it, it
         # is not needed.
@@ -91,7 +92,7 @@ def _consent_or_legal_basis(demand: Demand, offer: Offer, policy: Policy) -> Non
         raise Fault("server.serverproxy.consent_required", str(demand.service))
     if len(demand.subjects) != 1:
         raise Fault("server.serverproxy.subject_required", "a consent speaks for exactly one person")
-    copy = policy.consents.get(demand.consent)
+    copy = demand.consent_copy
     if copy is None or not covers(copy, client=demand.client, subject=demand.subjects[0], service=demand.service):
         # One answer for an unknown and a foreign consent: nobody learns which references exist.
         raise Fault("server.serverproxy.consent_invalid")
@@ -133,7 +134,7 @@ RIGHTS: Final[tuple[Check, ...]] = (
     _access_right,
     _enabled,
     _identity_level,
-    _consent_or_legal_basis,
+    consent_or_legal_basis,
     _quota,
 )
 

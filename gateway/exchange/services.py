@@ -14,6 +14,7 @@ import aiohttp
 from yarl import URL
 
 from gateway.bounded import TooLarge, read_bounded
+from gateway.exchange.http_parts import text_of
 from gateway.messages.faults import Fault
 
 Header = tuple[str, str]
@@ -33,7 +34,7 @@ class ServiceAnswer:
 
 def service_session(limit: int) -> aiohttp.ClientSession:
     """The pool of connections to services: `limit` at once, kept alive, without cookies or helpful headers."""
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=limit, limit_per_host=0, keepalive_timeout=30),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -41,6 +42,10 @@ def service_session(limit: int) -> aiohttp.ClientSession:
         max_line_size=16 * 1024,
         max_field_size=16 * 1024,
     )
+    # aiohttp would ask again, unasked, when a kept connection breaks off under a GET, PUT or DELETE: the service may
+    # have done what it was asked. There is no public switch.
+    session._retry_connection = False  # noqa: SLF001
+    return session
 
 
 class ServiceCaller:
@@ -66,10 +71,8 @@ class ServiceCaller:
                 verb, target, headers=list(headers), data=body, timeout=timeout, allow_redirects=False
             ) as answer:
                 content = await read_bounded(answer.content, self._limit)
-                answer_headers = tuple(
-                    (name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.raw_headers
-                )
-                return ServiceAnswer(answer.status, answer.reason or "", answer_headers, content)
+                answer_headers = tuple((text_of(name), text_of(value)) for name, value in answer.raw_headers)
+                return ServiceAnswer(answer.status, _reason(answer.reason), answer_headers, content)
         except TooLarge:
             raise Fault("server.serverproxy.service_failed.body_too_large") from None
         except aiohttp.ClientConnectorDNSError:
@@ -88,3 +91,8 @@ class ServiceCaller:
             raise Fault("server.serverproxy.service_failed.invalid_message") from None
         except (aiohttp.ClientError, OSError):
             raise Fault("server.serverproxy.service_failed.io_error") from None
+
+
+def _reason(phrase: str | None) -> str:
+    """The reason phrase if it is plain text. RFC 9110 section 15.1 lets clients ignore it, so nothing fails by it."""
+    return phrase if phrase is not None and phrase.isascii() and phrase.isprintable() else ""

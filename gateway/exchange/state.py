@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from audit.entry import Receipt
 from gateway.exchange.directory import Directory, Offer
+from gateway.exchange.rights import Demand
 from gateway.exchange.services import ServiceAnswer
 from gateway.exchange.trust_state import Trusted
 from gateway.messages.headers import RoadFields
@@ -27,7 +28,6 @@ class Incoming:
     method: str
     target: str
     headers: tuple[Header, ...]
-    body: bytes
     over_tls: bool
     client_certificate: bytes | None = None
 
@@ -76,6 +76,7 @@ class ConsumerExchange:
     request_id: str
     started_ms: int
     step: str = ""
+    body: bytes = b""
     directory: Directory | None = None
     trusted: Trusted | None = None
     servers: tuple[SecurityServer, ...] = ()
@@ -102,6 +103,7 @@ class ProviderExchange:
     trusted: Trusted | None = None
     directory: Directory | None = None
     verified: VerifiedRequest | None = None
+    demand: Demand | None = None
     offer: Offer | None = None
     answer: ServiceAnswer | None = None
     response: SignedMessage | None = None

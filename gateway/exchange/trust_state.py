@@ -85,10 +85,11 @@ class PeerVerifier:
         if known is not None and known[0] is trusted.certificates and now < known[1]:
             return
         server = trusted.configuration.server_with_certificate(der)
-        if server is None or not _listens_at(server, endpoint):
+        registered = None if server is None else _listening_at(server, endpoint)
+        if registered is None:
             raise PeerUntrusted("another gateway's certificate")
         try:
-            status = await self._fetch_status(der, endpoint)
+            status = await self._fetch_status(der, registered)
             verified = trusted.certificates.verify_authentication(der, ocsp_responses=[status], at=now)
         except TrustError:
             raise PeerUntrusted("the certificate's path or status does not hold") from None
@@ -97,12 +98,17 @@ class PeerVerifier:
         self._good_until[der, endpoint] = (trusted.certificates, good_until)
 
 
-def _listens_at(server: SecurityServer, endpoint: Endpoint) -> bool:
+def _listening_at(server: SecurityServer, dialled: Endpoint) -> Endpoint | None:
+    """The server's registered endpoint if it is the one that was dialled.
+
+    Its OCSP port is the registration's to say.
+    """
     try:
         registered = parse_address(server.address)
     except UnusableAddress:
-        return False
-    return (registered.host, registered.message_port) == (endpoint.host, endpoint.message_port)
+        return None
+    same = (registered.host, registered.message_port) == (dialled.host, dialled.message_port)
+    return registered if same else None
 
 
 def serves(server: SecurityServer, client: ClientId) -> bool:

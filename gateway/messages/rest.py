@@ -260,7 +260,7 @@ def build_response(
     Raises Fault `server.serverproxy.service_failed.http_error` for an answer that HTTP doesn't allow.
     """
     failure = f"{PROVIDER}.service_failed.http_error"
-    if not 100 <= status <= 599 or not reason.isprintable() or len(headers) > DEFAULT_LIMITS.max_headers:
+    if not 200 <= status <= 599 or not reason.isprintable() or len(headers) > DEFAULT_LIMITS.max_headers:
         raise Fault(failure, "the service's status line or headers are not valid HTTP")
     kept: list[Header] = []
     size = len(reason)
@@ -301,7 +301,7 @@ def parse_response_message(data: bytes, limits: RESTLimits = DEFAULT_LIMITS) -> 
     prefix = f"{CONSUMER}.service_failed"
     refusal = f"{prefix}.invalid_message"
     status, reason, headers, single, own = parse_lines(data, limits, prefix, refusal)
-    if len(status) != 3 or not status.isascii() or not status.isdigit() or not "100" <= status <= "599":
+    if len(status) != 3 or not status.isascii() or not status.isdigit() or not "200" <= status <= "599":
         raise Fault(refusal, "the status is not an HTTP status")
     for name in (MESSAGE_ID, REQUEST_ID, REQUEST_HASH, CLIENT, SERVICE):
         if not single.get(name):

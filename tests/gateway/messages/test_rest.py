@@ -444,7 +444,7 @@ def test_response_bytes() -> None:
 
 @given(
     REQUESTS,
-    st.integers(100, 599),
+    st.integers(200, 599),
     VALUE,
     st.lists(st.tuples(NAME, VALUE), max_size=6),
     st.none() | st.text("abc 019=", min_size=1, max_size=30).filter(lambda text: text == text.strip()),

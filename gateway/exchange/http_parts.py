@@ -1,0 +1,68 @@
+"""What the client port and the peer port have in common: reading a body within bounds, and who is at the other end."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Final
+
+from aiohttp import web
+
+from gateway.bounded import BudgetSpent, ByteShare, TooLarge, read_bounded
+from gateway.messages.faults import Fault
+
+_BODY_SECONDS: Final = 60.0
+
+
+async def read_body(request: web.BaseRequest, limit: int, share: ByteShare, *, prefix: str) -> bytes:
+    """The request's body, b"" if it has none. Raises Fault `<prefix>.body_too_large`, `.overloaded` and others.
+
+    `prefix` is `client` at the client port, `server.serverproxy` at the peer port.
+    """
+    if not request.can_read_body:
+        return b""
+    overloaded = "server.clientproxy.overloaded" if prefix == "client" else f"{prefix}.overloaded"
+    broken = "client.bad_request" if prefix == "client" else f"{prefix}.io_error"
+    if (request.content_length or 0) > limit:
+        raise Fault(f"{prefix}.body_too_large", f"at most {limit} bytes")
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        # RFC 9110 section 10.1.1: whoever asks first is waiting for the word.
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return await read_bounded(request.content, limit, share)
+    except TooLarge:
+        raise Fault(f"{prefix}.body_too_large", f"at most {limit} bytes") from None
+    except BudgetSpent:
+        raise Fault(overloaded) from None
+    except TimeoutError:
+        raise Fault(broken, f"the body did not arrive within {_BODY_SECONDS:g} s") from None
+    except (OSError, web.HTTPException, web.RequestPayloadError):
+        raise Fault(broken, "the body broke off") from None
+
+
+def peer_certificate(request: web.BaseRequest) -> bytes | None:
+    """The certificate (DER) that the other end of the TLS connection has shown, if any."""
+    tls = None if request.transport is None else request.transport.get_extra_info("ssl_object")
+    certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
+    return certificate
+
+
+def text_of(raw: bytes) -> str:
+    """A header's bytes as text.
+
+    UTF-8 if they are, else ISO 8859-1, which RFC 9110 section 5.5 leaves to old senders.
+    """
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def loggable_detail(fault: Fault) -> str:
+    """The fault's id for the log line: ours, or the other hop's if it is an id and not somebody's text."""
+    try:
+        return str(uuid.UUID(fault.detail))
+    except ValueError:
+        return ""
