@@ -30,7 +30,7 @@ test: $(VENV)/.dev ## Run all tests on SQLite and PostgreSQL (installs Chromium 
 lint: $(VENV)/.dev ## Check format, style, types and who imports whom
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
-	@$(VENV)/bin/mypy trust audit gateway adapters
+	@$(VENV)/bin/mypy trust audit gateway adapters bench
 	@$(VENV)/bin/lint-imports --no-cache
 
 e2e: $(VENV)/.runtime ## Walk the journey once, each node a process, and write report.json

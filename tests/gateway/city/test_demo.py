@@ -1,0 +1,100 @@
+"""The demo as its user runs it: a command, a report, an exit code; again on the same data; each node a process."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.city.plan import INSTANCE, PROVIDERS, Plan
+from gateway.city.setup import prepare, to_toml
+from gateway.clock import SystemClock
+from gateway.settings import GatewaySettings, RegistrySettings
+from tests.gateway.exchange.ports import free_ports
+
+_SPAN = 50
+
+
+def demo(folder: Path, base_port: int, *options: str) -> tuple[int, dict[str, Any], str]:
+    """Runs `datenweg demo --once`: exit code, report, what it printed."""
+    file = folder / "report.json"
+    words = ("demo", "--once", "--data-dir", str(folder / "data"), "--report", str(file))
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway.cli", *words, "--base-port", str(base_port), *options],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    report = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    return done.returncode, report, done.stdout + done.stderr
+
+
+def require_whole(report: dict[str, Any]) -> None:
+    """Every promise of the report."""
+    assert report["ok"], report["failure"]
+    services = {exchange["service"] for exchange in report["exchanges"]}
+    assert services == {organisation.subsystem.encoded for organisation in PROVIDERS}
+    for exchange in report["exchanges"]:
+        assert exchange["signatures_verified"] == 2
+        assert exchange["http_status"] < 300
+        assert exchange["request_id"]
+        assert exchange["consumer_receipt"].startswith("DE-TEST/GOV/MUSTERSTADT/")
+        assert exchange["provider_receipt"].startswith(exchange["service"].rpartition("/")[0])
+        assert exchange["duration_ms"] > 0
+    assert report["refused"]["http_status"] == 500
+    assert report["refused"]["error"].startswith("server.serverproxy.consent_")
+    log = report["access_log"]
+    assert log["entries"] > len(report["exchanges"])
+    assert log["proofs_verified"] >= 2 * len(report["exchanges"])
+    assert log["denied"] >= 1
+    assert len(log["checkpoint"]) == 1 + len(PROVIDERS)
+    assert report["steps"] == ["log_in", "give_consent", "bank", "utility", "authority", "withdraw", "access_log"]
+
+
+@pytest.mark.xdist_group("demo")
+def test_the_journey_and_a_second_start_on_the_same_data(tmp_path: Path) -> None:
+    port = free_ports(_SPAN)
+    code, first, output = demo(tmp_path, port)
+    assert code == 0, output
+    require_whole(first)
+    key = (tmp_path / "data" / "bank" / "keys" / "signing.p12").read_bytes()
+    code, second, output = demo(tmp_path, port)
+    assert code == 0, output
+    require_whole(second)
+    assert (tmp_path / "data" / "bank" / "keys" / "signing.p12").read_bytes() == key
+    assert second["access_log"]["entries"] > first["access_log"]["entries"]
+
+
+@pytest.mark.xdist_group("demo")
+def test_each_node_as_a_process(tmp_path: Path) -> None:
+    code, report, output = demo(tmp_path, free_ports(_SPAN), "--processes")
+    assert code == 0, output
+    require_whole(report)
+
+
+@pytest.mark.xdist_group("demo")
+def test_a_port_that_is_taken_is_one_line_and_a_code(tmp_path: Path) -> None:
+    base = free_ports(_SPAN)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", base))
+        taken.listen()
+        code, report, output = demo(tmp_path, base)
+    assert code == 2
+    assert report == {}
+    assert "--base-port" in output
+    assert "Traceback" not in output
+
+
+async def test_settings_files_say_what_the_embedded_city_runs_with(tmp_path: Path) -> None:
+    settings = await prepare(Plan(tmp_path, 30_000), SystemClock())
+    for name, node in settings.items():
+        assert type(node).from_file(tmp_path / f"{name}.toml") == node
+        assert getattr(node, "instance", INSTANCE) == INSTANCE
+    assert {type(node) for node in settings.values()} >= {GatewaySettings, RegistrySettings}
+    assert to_toml(settings["bank"]).count("\n") > 10
