@@ -5,6 +5,7 @@
     ├── LogUnavailable     the log can't be written, or is closed               (ours)
     ├── LogInconsistent    the stored log contradicts itself                    (ours)
     ├── LogRolledBack      the database is behind what was signed               (the operator's)
+    │   └── LockFileMoved  another publisher has signed meanwhile               (nobody's: look again)
     ├── DuplicateRecord    a message with this replay key was logged before     (the sender's)
     ├── MalformedInput     bytes that are no note, checkpoint, leaf or proof    (the sender's)
     ├── ProofInvalid       well-formed, but it does not hold                    (the prover's)
@@ -35,6 +36,10 @@ class LogInconsistent(AuditError):
 
 class LogRolledBack(AuditError):
     """The database is behind the last signed checkpoint: an old backup was restored. Refuse to start."""
+
+
+class LockFileMoved(LogRolledBack):
+    """Another publisher has signed since the lock file was read: look again at what there is to sign."""
 
 
 class DuplicateRecord(AuditError):

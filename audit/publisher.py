@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import select
@@ -18,12 +20,13 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.checkpoint import Checkpoint, parse_checkpoint
-from audit.errors import LogRolledBack, LogUnavailable, OutOfRange
-from audit.lock_file import read_lock_file, require_not_behind, swap_lock_file
+from audit.errors import LockFileMoved, LogRolledBack, LogUnavailable, OutOfRange
+from audit.lock_file import read_signed, require_prefix, swap_lock_file
 from audit.note import NoteKey, NoteSigner, verify_note
 from audit.store import checkpoint, log_head
 
 INTERVAL_SECONDS: Final = 1.0
+_ATTEMPTS: Final = 10
 
 
 class Publisher:
@@ -50,6 +53,7 @@ class Publisher:
         self._on_failure = on_failure
         self._note: bytes | None = None
         self._signed: Checkpoint | None = None
+        self._covered_at: float | None = None
         self._log = 0
         self._publishing = asyncio.Lock()
         self._stopping = asyncio.Event()
@@ -97,6 +101,11 @@ class Publisher:
             raise LogUnavailable("nothing has been published yet")
         return self._signed
 
+    @property
+    def behind_seconds(self) -> float:
+        """For how long at most the log's head may have been ahead of the newest checkpoint; infinite before any."""
+        return inf if self._covered_at is None else monotonic() - self._covered_at
+
     async def publish(self) -> bytes:
         """Sign and publish the head now, if it has grown; durable on return. Returns the newest note.
 
@@ -104,24 +113,36 @@ class Publisher:
         with the same lock file. Raises LogRolledBack then.
         """
         async with self._publishing:
-            signed = await require_not_behind(self._engine, self._origin, self._lock_file)
-            head = await self._head()
-            if signed is not None and signed != self._signed:
-                # Signed by a process that ended before it could publish it, or by one beside us.
-                await self._publish(signed, self._lock_file.read_bytes())
-            if signed is not None and head.size == signed.size:
-                return await self.latest()
-            note = self._signer.sign(head.text)
-            await asyncio.to_thread(
-                swap_lock_file, self._lock_file, expected=read_lock_file(self._lock_file), note=note
-            )
-            await self._publish(head, note)
-            return note
+            started = monotonic()
+            for _ in range(_ATTEMPTS):
+                # Who finds the lock file moved has lost to another publisher, so together they get on.
+                with suppress(LockFileMoved):
+                    note = await self._publish_head()
+                    self._covered_at = started
+                    return note
+            raise LockFileMoved("other publishers sign all the time")
+
+    async def _publish_head(self) -> bytes:
+        # Read once: what was verified to be a prefix is what the swap expects, and what is put before the world.
+        found = read_signed(self._lock_file)
+        if found is not None:
+            await require_prefix(self._engine, self._origin, found.checkpoint)
+        head = await self._head()
+        if found is not None and found.checkpoint != self._signed:
+            # Signed by a process that ended before it could publish it, or by one beside us.
+            await self._publish(found.checkpoint, found.note)
+        if found is not None and head.size == found.checkpoint.size:
+            return await self.latest()
+        note = self._signer.sign(head.text)
+        expected = None if found is None else found.checkpoint
+        await asyncio.to_thread(swap_lock_file, self._lock_file, expected=expected, note=note)
+        await self._publish(head, note)
+        return note
 
     async def _publish(self, signed: Checkpoint, note: bytes) -> None:
         """Put a checkpoint that is in the lock file before the world."""
         if parse_checkpoint(verify_note(note, [self.verifier]).text) != signed:
-            raise LogRolledBack("another publisher has signed meanwhile")
+            raise LogRolledBack("the note is not the checkpoint's")
         build: Any = postgresql_insert if self._engine.dialect.name == "postgresql" else sqlite_insert
         row = {"log": self._log, "size": signed.size, "note": note.decode(), "published_ms": self._clock_ms()}
         async with self._engine.begin() as connection:

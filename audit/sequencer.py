@@ -95,6 +95,15 @@ class Sequencer:
         finally:
             await self._disconnect()
 
+    @property
+    def accepting(self) -> bool:
+        """Whether steps are taken: it is started, not closed, alive, and not more steps wait than it takes."""
+        return self._alive and len(self._waiting) < self._limit
+
+    @property
+    def _alive(self) -> bool:
+        return not self._closing and self._task is not None and not self._task.done()
+
     async def append(self, entries: Sequence[Entry], seal: Seal) -> tuple[Receipt, ...]:
         """Append the entries, and the messages that `seal` makes of their receipts, in one transaction.
 
@@ -102,7 +111,7 @@ class Sequencer:
         other receipts if the batch has to be computed anew. What it raises is raised here, and fails this step only.
         Raises LogOverloaded, LogUnavailable, DuplicateRecord.
         """
-        if self._closing or self._task is None or self._task.done():
+        if not self._alive:
             raise LogUnavailable("the log is closed")
         if len(self._waiting) >= self._limit:
             raise LogOverloaded("too many steps wait for the log")

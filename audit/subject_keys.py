@@ -23,7 +23,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from audit.errors import LogUnavailable
 from audit.tag import KEY_BYTES, MonthKey, SubjectKey, month_key, month_of
 
-__all__ = ["MonthKey", "SubjectKey", "SubjectKeys", "metadata", "month_key", "month_of", "subject_key"]
+__all__ = [
+    "MonthKey", "SubjectKey", "SubjectKeys", "create_schema", "metadata", "month_key", "month_of", "subject_key",
+]  # fmt: skip
 
 metadata = MetaData()
 subject_key = Table(
@@ -37,6 +39,12 @@ subject_key = Table(
 )
 _IV_BYTES: Final = 12
 _FIND: Final = select(subject_key.c.wrapped).where(subject_key.c.ref == bindparam("wanted"))
+
+
+async def create_schema(engine: AsyncEngine) -> None:
+    """Create the table if it doesn't exist."""
+    async with engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
 
 
 class SubjectKeys:
@@ -53,8 +61,7 @@ class SubjectKeys:
 
     async def create_schema(self) -> None:
         """Create the table if it doesn't exist."""
-        async with self._engine.begin() as connection:
-            await connection.run_sync(metadata.create_all)
+        await create_schema(self._engine)
 
     async def key_for(self, subject_ref: str) -> SubjectKey:
         """The person's key, created on first use; durable on return."""

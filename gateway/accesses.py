@@ -9,17 +9,17 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.access import accesses
-from audit.publisher import Publisher
 from audit.subject_keys import SubjectKeys
+from gateway.logs import OwnLogs
 
 
 class OwnAccesses:
     """The accesses to a person's data that this gateway recorded, with their proofs."""
 
-    def __init__(self, engine: AsyncEngine, keys: SubjectKeys, publisher: Publisher) -> None:
+    def __init__(self, engine: AsyncEngine, keys: SubjectKeys, logs: OwnLogs) -> None:
         self._engine = engine
         self._keys = keys
-        self._publisher = publisher
+        self._logs = logs
 
     async def read(self, subject_ref: str, month: str) -> bytes:
         """One month's bundle as JSON; an empty one for a person that the log doesn't know. Raises AuditError."""
@@ -27,7 +27,8 @@ class OwnAccesses:
 
     async def bundle(self, subject_ref: str, month: str) -> dict[str, Any]:
         """One month's bundle as plain values. Raises AuditError."""
-        found = await accesses(self._engine, self._keys, subject_ref, month, publisher=self._publisher)
+        publisher = self._logs.publisher_of(month)
+        found = await accesses(self._engine, self._keys, subject_ref, month, publisher=publisher)
         return found.as_json()
 
 

@@ -9,36 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.note import NoteSigner
 from audit.publisher import Publisher
-from audit.sequencer import Sequencer
-from audit.store import open_engine
 from audit.subject_keys import SubjectKeys
+from audit.subject_keys import create_schema as create_subject_key_schema
 from gateway.accesses import CitizenAccesses, OwnAccesses
 from gateway.citizen.app import build_citizen_app, citizen_http_session
 from gateway.citizen.context import CitizenContext, CitizenSettings, ConsentKey
 from gateway.citizen.purposes import load_purposes
 from gateway.clock import Clock, SystemClock
-from gateway.exchange import tls
+from gateway.errors import StartRefused
 from gateway.exchange.addresses import Endpoint
 from gateway.exchange.citizen_tokens import CitizenTokens
 from gateway.exchange.consents import ConsentCopies
 from gateway.exchange.consumer_http import ClientPort
 from gateway.exchange.directory import build_directory
 from gateway.exchange.node import Node
-from gateway.exchange.origins import is_log_of, origin_of
+from gateway.exchange.origins import is_log_of
 from gateway.exchange.peers import PeerConnector, Peers
 from gateway.exchange.provider_http import PeerPort
 from gateway.exchange.pseudonyms import pseudonym
@@ -46,28 +44,27 @@ from gateway.exchange.quotas import Quotas
 from gateway.exchange.services import ServiceCaller, service_session
 from gateway.exchange.signer import MessageSigner, OwnCertificates
 from gateway.exchange.trust_state import PeerVerifier, TrustState
+from gateway.followers import Follower, build_followers, start_followers
 from gateway.logging import describe_error, get_logger
+from gateway.logs import OwnLogs
 from gateway.metrics import Metrics
-from gateway.node_keys import NodeKeys, load_keys
+from gateway.node_keys import NodeKeys, load_keys, make_missing_keys
 from gateway.operations import build_operations_app
-from gateway.serve import Listener, listening, wait_for_signal
+from gateway.refusals import open_database, start_refusals
+from gateway.serve import KEEPALIVE_SECONDS, Listener, listening, wait_for_signal
 from gateway.settings import GatewaySettings
 from gateway.store.migrate import migrate
 from gateway.store.repository import Repository
+from gateway.tls_contexts import TLSContexts, build_tls_contexts
 from trust.configuration_client import ConfigurationClient
-from trust.errors import FetchFailed, MalformedInput, TrustError
+from trust.errors import FetchFailed, MalformedInput
 from trust.globalconf import VerifiedConfiguration, parse_anchor
 from trust.identifiers import SubsystemId, parse_client_id
 from trust.ocsp_client import StatusSource, add_peer_routes, fetch_from_peer
 
 _CONFIGURATION_WAIT_SECONDS: Final = 30.0
-_STATUS_SECONDS: Final = 5.0
 # The proxy's own bounds on a header block; a longer one is refused by the parser before it takes memory.
 _MAX_LINE: Final = 16 * 1024
-
-
-class StartRefused(Exception):
-    """The gateway can't start. The text is for the operator: what is wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +74,18 @@ class Gateway:
     node: Node
     listeners: tuple[Listener, ...]
     engine: AsyncEngine
-    publisher: Publisher
+    logs: OwnLogs
+    contexts: TLSContexts
+    followers: tuple[Follower, ...]
+
+    @property
+    def publisher(self) -> Publisher:
+        """The current year's log's."""
+        return self.logs.publisher
 
 
 async def run_gateway(settings: GatewaySettings) -> None:
-    """Runs a gateway until SIGTERM or SIGINT. Raises StartRefused, and the errors of keys, configuration and log."""
+    """Runs a gateway until SIGTERM or SIGINT. Raises StartRefused, and TrustError for keys and configuration."""
     log = get_logger(node=settings.server_code)
     for mode in settings.insecure_modes:
         log.warning("INSECURE MODE", mode=mode)
@@ -107,11 +111,12 @@ def _tune_interpreter() -> None:
 
 @asynccontextmanager
 async def serving(settings: GatewaySettings, *, clock: Clock | None = None) -> AsyncIterator[Gateway]:
-    """Within the block the gateway listens; at its end it finishes what it accepted."""
-    async with (
-        open_gateway(settings, clock=clock) as gateway,
-        listening(gateway.listeners, shutdown_seconds=settings.shutdown_seconds),
-    ):
+    """Within the block the gateway listens; at its end it finishes what it accepted. Raises as `run_gateway` does."""
+    async with AsyncExitStack() as stack:
+        with start_refusals():
+            gateway = await stack.enter_async_context(open_gateway(settings, clock=clock))
+            ports = listening(gateway.listeners, shutdown_seconds=settings.shutdown_seconds)
+            await stack.enter_async_context(ports)
         yield gateway
 
 
@@ -121,11 +126,15 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
     clock = clock or SystemClock()
     settings.data_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        keys = load_keys(settings)
         metrics = Metrics(clock)
         log = get_logger(node=settings.server_code)
-        engine = await _database(stack, settings.database_url)
+        engine = await open_database(stack, "database_url", settings.database_url)
         await migrate(engine)
+        subject_engine = await open_database(stack, "subject_key_database_url", settings.subject_key_database_url)
+        await create_subject_key_schema(subject_engine)
+        await make_missing_keys(settings, engine, subject_engine)
+        keys = load_keys(settings)
+        subject_keys = SubjectKeys(subject_engine, keys.record, keys.subject_index)
         http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
         client = ConfigurationClient(
             http,
@@ -138,11 +147,10 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
         stack.push_async_callback(statuses.close)
         own = OwnCertificates(statuses, trust, clock, keys.signing, keys.authentication)
         repository = Repository(engine)
-        sequencer, publisher = await _open_log(stack, settings, engine, keys=keys, clock=clock, metrics=metrics)
-        subject_engine = await _database(stack, settings.subject_key_database_url)
-        subject_keys = SubjectKeys(subject_engine, keys.record, keys.subject_index)
-        await subject_keys.create_schema()
-        accesses = OwnAccesses(engine, subject_keys, publisher)
+        directory = build_directory(await repository.load())
+        logs = await _open_logs(stack, settings, engine, keys=keys, clock=clock, metrics=metrics)
+        accesses = OwnAccesses(engine, subject_keys, logs)
+        contexts = build_tls_contexts(keys, trust.latest.configuration, directory)
         tokens = None
         if settings.token_issuer is not None and settings.token_audience is not None:
             tokens = CitizenTokens(http, issuer=settings.token_issuer, audience=settings.token_audience, clock=clock)
@@ -150,15 +158,17 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
             settings=settings,
             clock=clock,
             trust=trust,
-            directory=build_directory(await repository.load()),
+            directory=directory,
             consents=await _consents(engine, repository),
             repository=repository,
-            sequencer=sequencer,
+            sequencer=logs.sequencer,
             subject_keys=subject_keys,
             signer=MessageSigner(keys.signing, settings.owner_id, own, clock),
             own_certificates=own,
             statuses=statuses,
-            peers=await _peers(stack, settings, trust, clock=clock, keys=keys, statuses=statuses, http=http),
+            peers=await _peers(
+                stack, settings, trust, clock=clock, context=contexts.peer_client, statuses=statuses, http=http
+            ),
             services=await _services(stack, settings),
             quotas=Quotas(settings.requests_per_minute),
             metrics=metrics,
@@ -167,26 +177,17 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
             citizen_tokens=tokens,
             pseudonym_key=keys.pseudonym,
         )
-        listeners = await _listeners(stack, node, keys, engine=engine, publisher=publisher, accesses=accesses)
+        followers = build_followers(node, client, contexts, logs)
+        operations = build_operations_app(node, engine, logs, keys, followers)
+        citizens = await _citizen_app(stack, node, keys, engine, accesses)
         await own.refresh()
-        for name, work in (
-            ("configuration", _follow_configuration(client, node, listeners)),
-            ("certificate status", _refresh_statuses(node)),
-            ("store", _follow_store(node, listeners)),
-        ):
-            await _background(stack, name, work)
-        yield Gateway(node, tuple(listeners), engine, publisher)
+        start_followers(stack, node, followers)
+        yield Gateway(node, tuple(_listeners(node, contexts, operations, citizens)), engine, logs, contexts, followers)
 
 
 async def _consents(engine: AsyncEngine, repository: Repository) -> ConsentCopies:
     shared = engine.dialect.name == "postgresql"
     return ConsentCopies(repository, () if shared else await repository.consent_copies(), shared=shared)
-
-
-async def _database(stack: AsyncExitStack, url: str) -> AsyncEngine:
-    engine = open_engine(url)
-    stack.push_async_callback(engine.dispose)
-    return engine
 
 
 async def _first_configuration(client: ConfigurationClient, clock: Clock) -> VerifiedConfiguration:
@@ -198,18 +199,18 @@ async def _first_configuration(client: ConfigurationClient, clock: Clock) -> Ver
     while True:
         try:
             return await client.refresh()
-        except FetchFailed:
+        except FetchFailed as error:
             kept = client.current
             if kept is not None and kept.expires > clock.now():
                 return kept
             if asyncio.get_running_loop().time() > deadline:
                 raise StartRefused(
-                    "no source of the anchor gives the global configuration: check the registry's address"
+                    f"there is no current global configuration ({error}): {error.hint or 'check the registry'}"
                 ) from None
         await asyncio.sleep(0.2)
 
 
-async def _open_log(
+async def _open_logs(
     stack: AsyncExitStack,
     settings: GatewaySettings,
     engine: AsyncEngine,
@@ -217,35 +218,19 @@ async def _open_log(
     keys: NodeKeys,
     clock: Clock,
     metrics: Metrics,
-) -> tuple[Sequencer, Publisher]:
-    origin = origin_of(settings.server_id, clock.now().year)
-
-    sequencer = Sequencer(
-        engine,
-        origin=origin,
-        clock_ms=clock.now_ms,
-        on_batch=metrics.observe_log_batch,
-        lock_file=settings.checkpoint_lock_file,
-    )
-    await sequencer.start()
-    stack.push_async_callback(sequencer.close)
+) -> OwnLogs:
     log = get_logger(node=settings.server_code)
-    publisher = Publisher(
+    logs = OwnLogs(
         engine,
-        NoteSigner(origin, keys.log),
-        lock_file=settings.checkpoint_lock_file,
-        origin=origin,
-        clock_ms=clock.now_ms,
+        settings,
+        keys.log,
+        clock,
+        on_batch=metrics.observe_log_batch,
         on_failure=lambda error: log.error("checkpoint not published", **describe_error(error)),
     )
-    await publisher.start()
-    stack.push_async_callback(publisher.close)
-    return sequencer, publisher
-
-
-def _authorities(configuration: VerifiedConfiguration) -> list[bytes]:
-    approved = configuration.parameters.approved_cas
-    return [certificate for authority in approved for certificate in (authority.certificate, *authority.intermediates)]
+    stack.push_async_callback(logs.close)
+    await logs.start()
+    return logs
 
 
 async def _peers(
@@ -254,7 +239,7 @@ async def _peers(
     trust: TrustState,
     *,
     clock: Clock,
-    keys: NodeKeys,
+    context: ssl.SSLContext,
     statuses: StatusSource,
     http: aiohttp.ClientSession,
 ) -> Peers:
@@ -266,7 +251,6 @@ async def _peers(
             query = trust.latest.certificates.status_query(der, at=clock.now())
             return await statuses.status_for(query)
 
-    context = tls.client_context(keys.authentication, _authorities(trust.latest.configuration))
     verifier = PeerVerifier(trust, clock, status_of_peer)
     session = aiohttp.ClientSession(
         connector=PeerConnector(context, verifier.verify, limit=settings.concurrency_limit),
@@ -288,36 +272,30 @@ async def _services(stack: AsyncExitStack, settings: GatewaySettings) -> Service
     return ServiceCaller(session, limit=settings.max_body_bytes)
 
 
-async def _listeners(
-    stack: AsyncExitStack,
-    node: Node,
-    keys: NodeKeys,
-    *,
-    engine: AsyncEngine,
-    publisher: Publisher,
-    accesses: OwnAccesses,
-) -> list[Listener]:
+def _listeners(
+    node: Node, contexts: TLSContexts, operations: web.Application, citizens: web.Application | None
+) -> Iterator[Listener]:
     settings = node.settings
-    context = tls.server_context(keys.authentication, _authorities(node.trust.latest.configuration))
     status_app = web.Application()
     add_peer_routes(status_app, node.own_certificates.refresh)
-    operations = build_operations_app(node, engine, publisher, keys)
-    listeners = [
-        Listener(_server(ClientPort(node).handle), settings.client_host, settings.client_port),
-        Listener(_server(PeerPort(node).handle), settings.peer_host, settings.peer_port, context),
-        Listener(status_app, settings.peer_host, settings.ocsp_port),
-        Listener(operations, settings.operations_host, settings.operations_port),
-    ]
-    if keys.client_tls is not None and settings.client_tls_port is not None:
-        pins = tls.client_port_context(keys.client_tls, node.directory.client_certificates)
-        client_server = _server(ClientPort(node).handle)
-        listeners.append(Listener(client_server, settings.client_tls_host, settings.client_tls_port, pins))
-    if settings.citizen_port is not None:
-        http = await stack.enter_async_context(citizen_http_session())
-        context_of_citizen = _citizen_context(node, keys, engine, accesses)
-        app = build_citizen_app(context_of_citizen, http, tokens=node.citizen_tokens)
-        listeners.append(Listener(app, settings.citizen_host, settings.citizen_port))
-    return listeners
+    yield Listener(_server(ClientPort(node).handle), settings.client_host, settings.client_port)
+    yield Listener(_server(PeerPort(node).handle), settings.peer_host, settings.peer_port, contexts.peer_server)
+    yield Listener(status_app, settings.peer_host, settings.ocsp_port)
+    yield Listener(operations, settings.operations_host, settings.operations_port)
+    if contexts.clients is not None and settings.client_tls_port is not None:
+        over_tls = _server(ClientPort(node).handle)
+        yield Listener(over_tls, settings.client_tls_host, settings.client_tls_port, contexts.clients)
+    if citizens is not None and settings.citizen_port is not None:
+        yield Listener(citizens, settings.citizen_host, settings.citizen_port)
+
+
+async def _citizen_app(
+    stack: AsyncExitStack, node: Node, keys: NodeKeys, engine: AsyncEngine, accesses: OwnAccesses
+) -> web.Application | None:
+    if node.settings.citizen_port is None:
+        return None
+    http = await stack.enter_async_context(citizen_http_session())
+    return build_citizen_app(_citizen_context(node, keys, engine, accesses), http, tokens=node.citizen_tokens)
 
 
 def _server(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> web.Server:
@@ -326,6 +304,7 @@ def _server(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]])
         handler,
         auto_decompress=False,
         access_log=None,
+        keepalive_timeout=KEEPALIVE_SECONDS,
         max_line_size=_MAX_LINE,
         max_field_size=_MAX_LINE,
     )
@@ -378,61 +357,3 @@ def _consent_key(keys: NodeKeys) -> ConsentKey:
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         raise StartRefused("a gateway with citizens needs an ECDSA P-256 signing key: consents are signed with it")
     return ConsentKey(private, (keys.signing.certificate_der, *keys.signing.intermediates))
-
-
-# -- in the background -----------------------------------------------------------------------------------------------
-
-
-async def _background(stack: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.create_task(work, name=name)
-
-    async def stop() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    stack.push_async_callback(stop)
-
-
-async def _follow_configuration(client: ConfigurationClient, node: Node, listeners: list[Listener]) -> None:
-    def take(configuration: VerifiedConfiguration) -> None:
-        node.trust.replace(configuration)
-        node.metrics.configuration_accepted(expires=configuration.expires)
-        for listener in listeners:
-            if listener.port == node.settings.peer_port and listener.ssl is not None:
-                tls.trust_authorities(listener.ssl, _authorities(configuration))
-
-    def failed(error: TrustError) -> None:
-        expires = node.trust.latest.configuration.expires
-        node.log.warning("global configuration not refreshed", code=error.code, expires=expires.isoformat())
-
-    await client.follow(node.settings.configuration_interval_seconds, take, failed)
-
-
-async def _refresh_statuses(node: Node) -> None:
-    while True:
-        await asyncio.sleep(_STATUS_SECONDS)
-        current = await node.own_certificates.refresh()
-        if len(current) < 2:
-            node.log.error(
-                "an OCSP answer of our own certificates is missing", hint="look at the authority's responder"
-            )
-
-
-async def _follow_store(node: Node, listeners: list[Listener]) -> None:
-    """Takes what this process, a command or another process of the node has changed."""
-    consents = -1
-    while True:
-        await asyncio.sleep(node.settings.store_poll_seconds)
-        try:
-            revision = await node.repository.revision()
-            if revision.configuration != node.directory.configuration_revision:
-                node.directory = build_directory(await node.repository.load())
-                for listener in listeners:
-                    if listener.port == node.settings.client_tls_port and listener.ssl is not None:
-                        tls.trust_authorities(listener.ssl, node.directory.client_certificates)
-            if revision.consents != consents:
-                node.consents.replace_all(await node.repository.consent_copies())
-                consents = revision.consents
-        except SQLAlchemyError as error:
-            node.log.error("store not readable", **describe_error(error))

@@ -17,6 +17,7 @@ import gateway
 from audit.errors import AuditError
 from gateway.admin.commands import client_commands, register_adapter_commands
 from gateway.admin.errors import AdminError
+from gateway.errors import ListenFailed, StartRefused
 from gateway.logging import configure_logging
 from gateway.settings import (
     AdapterSettings,
@@ -80,14 +81,10 @@ def demo(
 def run_gateway(config: ConfigOption) -> None:
     """One gateway of the road, in its consumer and provider role."""
     settings = _load(GatewaySettings, config)
-    from gateway.app import StartRefused
     from gateway.app import run_gateway as main
     from gateway.serve import run
 
-    try:
-        run(main(settings))
-    except StartRefused as error:
-        raise AdminError(str(error)) from None
+    run(main(settings))
 
 
 @app.command()
@@ -174,8 +171,9 @@ def main() -> None:
     """The entry point: errors that the operator can mend become one line and exit code 2."""
     try:
         app(prog_name="datenweg")
-    except (InvalidSettings, AdminError, TrustError, AuditError) as error:
-        print(f"datenweg: {error}", file=sys.stderr)
+    except (InvalidSettings, AdminError, StartRefused, TrustError, AuditError) as error:
+        hint = f": {error.hint}" if isinstance(error, TrustError) and error.hint else ""
+        print(f"datenweg: {error}{hint}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
@@ -188,7 +186,10 @@ def _load(kind: type[_Settings], config: Path) -> _Settings:
 def _serve(application: web.Application, settings: _ListeningSettings) -> None:
     from gateway.serve import run_app
 
-    run_app(application, settings.host, settings.port, shutdown_seconds=settings.shutdown_seconds)
+    try:
+        run_app(application, settings.host, settings.port, shutdown_seconds=settings.shutdown_seconds)
+    except ListenFailed as error:
+        raise StartRefused(f"can't listen at {error.strerror}: stop what uses it, or change the setting") from None
 
 
 if __name__ == "__main__":

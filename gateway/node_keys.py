@@ -3,8 +3,10 @@
 What exists is read, what is this gateway's alone to make is made at first start.
 
 Signing and authentication keys come from an authority and must be there. The log's key, the keys that lock records and
-index persons, the city's pseudonym key and the cookie key are random; losing one of them is final, so they belong in
-the backup that `docs/operations.md` describes, apart from the databases.
+index persons, and the city's pseudonym key are random; losing one of them is final, so they belong in the backup that
+`docs/operations.md` describes, apart from the databases. A fresh one in the place of a lost one would make the loss
+unnoticed, so each is made only while the databases hold nothing that it protects. The cookie key and the key of the
+clients' TLS port are made whenever they are missing: sessions end, clients pin anew.
 """
 
 from __future__ import annotations
@@ -21,11 +23,16 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
+from sqlalchemy import Table, select
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.store import log_head
+from audit.subject_keys import subject_key
+from gateway.citizen.tables import consent
 from gateway.settings import GatewaySettings
 from trust.errors import KeyUnavailable
 from trust.keys import SoftwareKey
-from trust.keystore import load_pkcs12, read_secret, save_pkcs12, write_private
+from trust.keystore import load_pkcs12, read_secret, save_pkcs12, write_private_once
 
 _KEY_BYTES: Final = 32
 _PIN_VARIABLE: Final = "DATENWEG_PIN"
@@ -46,34 +53,69 @@ class NodeKeys:
     client_tls: SoftwareKey | None
 
 
+async def make_missing_keys(settings: GatewaySettings, engine: AsyncEngine, subject_engine: AsyncEngine) -> None:
+    """Makes the random keys of a new gateway; durable on return. Both databases have their tables.
+
+    Processes that start at once agree on the keys. Raises KeyUnavailable if one is missing that must have been there.
+    """
+    await make_log_key(settings, engine)
+    for path in (settings.record_key_file, settings.subject_index_key_file):
+        await _make(path, subject_engine, subject_key)
+    if settings.pseudonym_key_file is not None:
+        await _make(settings.pseudonym_key_file, engine, consent)
+
+
+async def make_log_key(settings: GatewaySettings, engine: AsyncEngine) -> None:
+    """Makes the key that signs the log's checkpoints, while there is no log. Raises KeyUnavailable."""
+    await _make(settings.log_key_file, engine, log_head)
+
+
 def load_keys(settings: GatewaySettings) -> NodeKeys:
-    """The gateway's keys. Raises KeyUnavailable."""
+    """The gateway's keys, once `make_missing_keys` has been called. Raises KeyUnavailable."""
     has_file = settings.pin_file.exists()
     pin = read_secret(file=settings.pin_file if has_file else None, variable=_PIN_VARIABLE)
     pseudonym_file = settings.pseudonym_key_file
+    if not _is_there(settings.citizen_cookie_key_file):
+        _create(settings.citizen_cookie_key_file)
     return NodeKeys(
         signing=load_pkcs12(settings.signing_key_file, pin),
         authentication=load_pkcs12(settings.authentication_key_file, pin),
         log=load_log_key(settings),
-        record=_random_key(settings.record_key_file),
-        subject_index=_random_key(settings.subject_index_key_file),
-        cookie=_random_key(settings.citizen_cookie_key_file),
+        record=read_random_key(settings.record_key_file),
+        subject_index=read_random_key(settings.subject_index_key_file),
+        cookie=read_random_key(settings.citizen_cookie_key_file),
         client_tls=None if settings.client_tls_port is None else _client_tls_key(settings, pin),
-        pseudonym=None if pseudonym_file is None else _random_key(pseudonym_file),
+        pseudonym=None if pseudonym_file is None else read_random_key(pseudonym_file),
     )
 
 
 def load_log_key(settings: GatewaySettings) -> Ed25519PrivateKey:
-    """The key that signs the log's checkpoints; made if there is none yet. Raises KeyUnavailable."""
-    return Ed25519PrivateKey.from_private_bytes(_random_key(settings.log_key_file))
+    """The key that signs the log's checkpoints. Raises KeyUnavailable."""
+    return Ed25519PrivateKey.from_private_bytes(read_random_key(settings.log_key_file))
 
 
-def _random_key(path: Path) -> bytes:
-    """32 random bytes, kept as hexadecimal text; made if there is no such file yet."""
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, secrets.token_hex(_KEY_BYTES).encode() + b"\n")
-    return read_random_key(path)
+async def _make(path: Path, engine: AsyncEngine, protected: Table) -> None:
+    if _is_there(path):
+        return
+    async with engine.connect() as connection:
+        used = (await connection.execute(select(protected).limit(1))).first() is not None
+    if not used:
+        _create(path)
+    # Looked for again: a process beside us may have made it, and used it, in between.
+    elif not _is_there(path):
+        raise KeyUnavailable(
+            f"{path} is missing, and the database holds what needs it", hint="restore it from the backup"
+        )
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists()
+
+
+def _create(path: Path) -> None:
+    """32 random bytes, kept as hexadecimal text."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private_once(path, secrets.token_hex(_KEY_BYTES).encode() + b"\n")
 
 
 def read_random_key(path: Path) -> bytes:

@@ -5,30 +5,34 @@ Health is what a load balancer asks: may this gateway be sent messages now? Each
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
 from aiohttp import web
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.errors import AuditError
 from audit.http import add_routes
-from audit.publisher import Publisher
 from gateway.exchange.node import Node
+from gateway.followers import Follower
+from gateway.logs import OwnLogs
 from gateway.metrics import CONTENT_TYPE
 from gateway.node_keys import NodeKeys
 from trust.errors import KeyUnavailable
 
+_GOOD: Final = ("ok", "expires soon")
 _WARN_BEFORE: Final = timedelta(minutes=3)
+# A checkpoint is published within a second of each growth; this long without one isn't a hiccup.
+_UNPUBLISHED_SECONDS: Final = 10.0
 
 Check = Callable[[], Awaitable[str]]
 
 
-def build_operations_app(node: Node, engine: AsyncEngine, publisher: Publisher, keys: NodeKeys) -> web.Application:
+def build_operations_app(
+    node: Node, engine: AsyncEngine, logs: OwnLogs, keys: NodeKeys, followers: Sequence[Follower]
+) -> web.Application:
     """The application of the operations port."""
-    health = _Health(node, publisher)
+    health = _Health(node, logs, followers)
     node.metrics.watch_certificate("signing", keys.signing.certificate.not_valid_after_utc)
     node.metrics.watch_certificate("authentication", keys.authentication.certificate.not_valid_after_utc)
     node.metrics.configuration_accepted(expires=node.trust.latest.configuration.expires)
@@ -39,14 +43,15 @@ def build_operations_app(node: Node, engine: AsyncEngine, publisher: Publisher, 
 
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", health.answer)
-    add_routes(app, engine, {publisher.origin.rpartition("/")[2]: publisher})
+    add_routes(app, engine, logs.publishers)
     return app
 
 
 class _Health:
-    def __init__(self, node: Node, publisher: Publisher) -> None:
+    def __init__(self, node: Node, logs: OwnLogs, followers: Sequence[Follower]) -> None:
         self._node = node
-        self._publisher = publisher
+        self._logs = logs
+        self._followers = followers
 
     async def answer(self, _: web.Request) -> web.Response:
         """200 when every check is `ok`, else 503."""
@@ -57,7 +62,13 @@ class _Health:
             "log": self._log,
         }
         results = {name: await check() for name, check in checks.items()}
-        good = all(result in ("ok", "expires soon") for result in results.values())
+        for follower in self._followers:
+            since = follower.stale_since
+            if since is None:
+                results.setdefault(follower.name, "ok")
+            elif results.get(follower.name, "ok") in _GOOD:
+                results[follower.name] = f"not read since {since:%Y-%m-%dT%H:%M:%SZ}: look into the log"
+        good = all(result in _GOOD for result in results.values())
         body = {"status": "ok" if good else "failing", "server": self._node.server_id.encoded, "checks": results}
         return web.json_response(body, status=200 if good else 503)
 
@@ -78,13 +89,14 @@ class _Health:
     async def _database(self) -> str:
         try:
             await self._node.repository.revision()
-        except SQLAlchemyError:
+        except Exception:  # noqa: BLE001 - while it connects, asyncpg raises what it likes: OSError, errors of its own
             return "not reachable: check the database"
         return "ok"
 
     async def _log(self) -> str:
-        try:
-            await self._publisher.latest()
-        except AuditError:
-            return "no checkpoint published: check the lock file and the database"
+        if not self._node.sequencer.accepting:
+            return "takes no steps: check the database, else restart the gateway"
+        behind = self._logs.publisher.behind_seconds
+        if behind > _UNPUBLISHED_SECONDS:
+            return f"no checkpoint published for {behind:.0f} s: check the lock file and the database"
         return "ok"

@@ -1,7 +1,8 @@
 """Runs web applications until the process is told to stop, then finishes what was accepted.
 
-SIGTERM and SIGINT stop it: listeners close, idle connections are dropped, requests in progress get `shutdown_seconds`
-to end, then the applications' own resources are released in order. A second signal ends the process at once.
+SIGTERM and SIGINT stop it: all listeners close, idle connections are dropped, all requests in progress get
+`shutdown_seconds` to end, then the applications' own resources are released in order. A second signal ends the process
+at once.
 """
 
 from __future__ import annotations
@@ -10,14 +11,21 @@ import asyncio
 import contextlib
 import signal
 import ssl as ssl_module
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import uvloop
 from aiohttp import web
 
+from gateway.errors import ListenFailed
 from gateway.logging import get_logger
+
+# How long a connection may be idle, or take to send the head of a request. Longer than clients keep theirs, so that
+# they close first and no request meets a closing connection.
+KEEPALIVE_SECONDS: Final = 75.0
+# What a request whose time is up gets to clean up after itself.
+_GRACE_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +50,9 @@ def run_app(
     port: int,
     ssl: ssl_module.SSLContext | None = None,
     *,
-    shutdown_seconds: float = 20,
+    shutdown_seconds: float,
 ) -> None:
-    """Serves one application until SIGTERM or SIGINT."""
+    """Serves one application until SIGTERM or SIGINT. Raises ListenFailed."""
     run(serve((Listener(app, host, port, ssl),), shutdown_seconds=shutdown_seconds))
 
 
@@ -65,28 +73,63 @@ async def serve(
 
 @contextlib.asynccontextmanager
 async def listening(listeners: Sequence[Listener], *, shutdown_seconds: float) -> AsyncIterator[None]:
-    """Within the block all listeners are open. At its end each finishes its requests, the last opened first."""
+    """Within the block all listeners are open. Raises ListenFailed if one can't be.
+
+    At its end all close at once, so that no door stays open while another one is waited for; then all finish their
+    requests within the same `shutdown_seconds`; then the applications are cleaned up, the last opened first.
+    """
+    runners: dict[web.Application | web.Server, web.BaseRunner] = {}
     async with contextlib.AsyncExitStack() as stack:
-        runners: dict[web.Application | web.Server, web.BaseRunner] = {}
-        for listener in listeners:
-            runner = runners.get(listener.app)
-            if runner is None:
-                runner = _runner(listener.app, shutdown_seconds)
-                runners[listener.app] = runner
-                stack.push_async_callback(runner.cleanup)
-                await runner.setup()
-            site = web.TCPSite(runner, listener.host, listener.port, ssl_context=listener.ssl, reuse_address=True)
-            await site.start()
-            get_logger().info(
-                "listening", host=listener.host, port=listener.port, mode="TLS" if listener.ssl else "HTTP"
-            )
-        yield
+        try:
+            for listener in listeners:
+                runner = runners.get(listener.app)
+                if runner is None:
+                    runner = _runner(listener.app)
+                    runners[listener.app] = runner
+                    stack.push_async_callback(runner.cleanup)
+                    await runner.setup()
+                await _open(listener, runner)
+            yield
+        finally:
+            await _drain(runners.values(), shutdown_seconds)
 
 
-def _runner(app: web.Application | web.Server, shutdown_seconds: float) -> web.BaseRunner:
+async def _open(listener: Listener, runner: web.BaseRunner) -> None:
+    site = web.TCPSite(runner, listener.host, listener.port, ssl_context=listener.ssl, reuse_address=True)
+    try:
+        await site.start()
+    except OSError as error:
+        place = f"{listener.host}, port {listener.port}: {error.strerror}"
+        raise ListenFailed(error.errno, place) from error
+    get_logger().info("listening", host=listener.host, port=listener.port, mode="TLS" if listener.ssl else "HTTP")
+
+
+async def _drain(runners: Collection[web.BaseRunner], seconds: float) -> None:
+    for runner in runners:
+        for site in runner.sites:
+            await site.stop()
+    # What had arrived before may begin; only what is idle then is dropped.
+    await asyncio.sleep(0)
+    servers = [runner.server for runner in runners if runner.server is not None]
+    for server in servers:
+        server.pre_shutdown()
+    await asyncio.gather(*(_finish(server, seconds) for server in servers))
+
+
+async def _finish(server: web.Server, seconds: float) -> None:
+    """Waits for the requests in progress; ends those whose time is up."""
+    try:
+        async with asyncio.timeout(seconds):
+            # Left alone, aiohttp waits for this time twice: before it cancels a request, and after.
+            await server.shutdown(seconds * 2)
+    except TimeoutError:
+        await server.shutdown(_GRACE_SECONDS)
+
+
+def _runner(app: web.Application | web.Server) -> web.BaseRunner:
     if isinstance(app, web.Server):
-        return web.ServerRunner(app, shutdown_timeout=shutdown_seconds)
-    return web.AppRunner(app, access_log=None, shutdown_timeout=shutdown_seconds)
+        return web.ServerRunner(app)
+    return web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
 
 
 async def wait_for_signal() -> None:

@@ -13,6 +13,7 @@ import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -43,7 +44,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX)
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
-    shutdown_seconds: Seconds = Field(20, description="how long a stop waits for what was accepted")
+    shutdown_seconds: Seconds = Field(90, description="how long a stop waits for what was accepted")
 
     @classmethod
     def settings_customise_sources(
@@ -120,7 +121,8 @@ class GatewaySettings(Settings):
     configuration_interval_seconds: Seconds = 60
     store_poll_seconds: Seconds = 1
     service_timeout_seconds: Seconds = 60
-    peer_timeout_seconds: Seconds = 60
+    # Longer than the service's, so that a slow service is reported by its own gateway, not taken for a dead gateway.
+    peer_timeout_seconds: Seconds = 75
     connect_timeout_seconds: Seconds = 5
     max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     max_bodies_bytes: Annotated[int, Field(gt=0)] = 512 * 1024 * 1024
@@ -147,6 +149,8 @@ class GatewaySettings(Settings):
     citizen_log_keys: tuple[str, ...] = ()
 
     insecure_plain_http_clients: bool = False
+    insecure_plain_http_issuer: bool = False
+    insecure_plain_http_citizens: bool = False
     insecure_peers_without_receipt: tuple[str, ...] = ()
 
     @property
@@ -197,6 +201,28 @@ class GatewaySettings(Settings):
         needed = (self.token_issuer, self.citizen_url, self.citizen_client, self.citizen_purposes_file)
         if self.citizen_port is not None and None in needed:
             raise ValueError("citizen_port needs token_issuer, citizen_url, citizen_client and citizen_purposes_file")
+        return self
+
+    @model_validator(mode="after")
+    def _citizens_over_tls(self) -> Self:
+        """Whoever can change the issuer's keys on the way is every citizen; whoever reads a cookie is one of them."""
+        if self.token_issuer and not _is_private(self.token_issuer) and not self.insecure_plain_http_issuer:
+            raise ValueError(
+                "token_issuer is neither https nor on this machine: give its https address, or set "
+                "insecure_plain_http_issuer"
+            )
+        if self.citizen_port is None or self.insecure_plain_http_citizens:
+            return self
+        if not is_loopback(self.citizen_host):
+            raise ValueError(
+                "citizen_host is not a loopback address and citizen_port speaks plain HTTP: put a TLS proxy on this "
+                "machine before it, or set insecure_plain_http_citizens"
+            )
+        if self.citizen_url and not _is_private(self.citizen_url):
+            raise ValueError(
+                "citizen_url is neither https nor on this machine: put a TLS proxy before it and give its https "
+                "address, or set insecure_plain_http_citizens"
+            )
         return self
 
 
@@ -269,6 +295,12 @@ ALL_SETTINGS: tuple[type[Settings], ...] = (
     SandboxSettings,
     IssuerSettings,
 )
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way can read or change what goes to this address: by TLS, or because there is no way."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
 def is_loopback(host: str) -> bool:

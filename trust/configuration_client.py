@@ -93,22 +93,36 @@ class ConfigurationClient:
                 return configuration
             raise failure
 
-    async def follow(self, interval: float, on_change: OnChange, on_failure: OnFailure | None = None) -> None:
+    async def follow(
+        self,
+        interval: float,
+        on_change: OnChange,
+        on_failure: OnFailure | None = None,
+        on_round: Callable[[], None] | None = None,
+    ) -> None:
         """Refreshes every `interval` seconds until cancelled.
 
-        `on_change` hears of each new generation, after it is on disk; `on_failure` of each refresh that failed.
+        `on_change` hears of each new generation, after it is on disk, and again until it has taken it without raising;
+        `on_failure` of each refresh that failed and of each generation that `on_change` didn't take (`__cause__` says
+        why); `on_round` of the end of each refresh, whatever came of it.
         """
         told: VerifiedDirectory | None = None
         while True:
+            failure: TrustError | None = None
             try:
                 configuration = await self.refresh()
-            except TrustError as error:
-                if on_failure is not None:
-                    await _told(on_failure(error))
-            else:
                 if configuration.directory is not told:
-                    told = configuration.directory
                     await _told(on_change(configuration))
+                    told = configuration.directory
+            except TrustError as error:
+                failure = error
+            except Exception as error:  # noqa: BLE001 - what goes wrong in one round must not end the following
+                failure = TrustError("the global configuration could not be put into use")
+                failure.__cause__ = error
+            if failure is not None and on_failure is not None:
+                await _told(on_failure(failure))
+            if on_round is not None:
+                on_round()
             await asyncio.sleep(interval)
 
     def _sources(self) -> list[str]:
@@ -134,7 +148,13 @@ class ConfigurationClient:
         directory = verify_current_directory(document, anchor=self._anchor, at=self._clock(), previous=previous)
         files = {part.location: await self._fetch_part(url, part) for part in _wanted(directory.parts)}
         configuration = verify_configuration(document, files, anchor=self._anchor, at=self._clock(), previous=previous)
-        await asyncio.to_thread(self._store.save, configuration, files, previous)
+        try:
+            await asyncio.to_thread(self._store.save, configuration, files, previous)
+        except OSError as error:
+            raise FetchFailed(
+                f"the global configuration can't be kept on disk: {error.strerror}",
+                hint="look at the space and the permissions of the data directory",
+            ) from error
         self._current, self._files = configuration, files
         return configuration
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from trust.durable import write_atomically
+from trust.durable import write_atomically, write_new
 from trust.errors import KeyUnavailable
 from trust.keys import PrivateKey, SoftwareKey
 
@@ -66,6 +66,16 @@ def write_private(path: Path, data: bytes) -> None:
     """Replace `path` with `data` at once, mode 0600, on stable storage. Raises KeyUnavailable."""
     try:
         write_atomically(path, data, mode=0o600)
+    except OSError as error:
+        raise KeyUnavailable(f"can't write {path}: {error.strerror}") from None
+
+
+def write_private_once(path: Path, data: bytes) -> None:
+    """Like `write_private`, but what is already there stays. Raises KeyUnavailable."""
+    try:
+        write_new(path, data, mode=0o600)
+    except FileExistsError:
+        return
     except OSError as error:
         raise KeyUnavailable(f"can't write {path}: {error.strerror}") from None
 

@@ -15,6 +15,21 @@ const TEXTS = {
     time: "Zeit",
     details: "Angaben",
     gone: "gelöscht",
+    raw: "Alle Angaben, wie sie im Protokoll stehen",
+    fields: {
+      result: "Ergebnis",
+      client: "Wer hat gefragt",
+      provider: "Bei wem",
+      purpose: "Wofür",
+      legalBasis: "Rechtsgrundlage",
+      reason: "Grund",
+      requestId: "Vorgangsnummer",
+    },
+    results: {
+      delivered: "Daten übermittelt",
+      denied: "Abgelehnt: Es wurden keine Daten übermittelt",
+      failed: "Fehlgeschlagen: Es wurden keine Daten übermittelt",
+    },
     switch: "English",
   },
   en: {
@@ -30,6 +45,21 @@ const TEXTS = {
     time: "Time",
     details: "Details",
     gone: "deleted",
+    raw: "All details as they are in the log",
+    fields: {
+      result: "Result",
+      client: "Who asked",
+      provider: "From whom",
+      purpose: "What for",
+      legalBasis: "Legal basis",
+      reason: "Reason",
+      requestId: "Request number",
+    },
+    results: {
+      delivered: "Data handed over",
+      denied: "Refused: no data was handed over",
+      failed: "Failed: no data was handed over",
+    },
     switch: "Deutsch",
   },
 };
@@ -76,9 +106,36 @@ function table(accesses, texts) {
   for (const access of accesses) {
     const row = body.insertRow();
     row.append(element("td", new Date(access.time).toLocaleString(language)));
-    row.append(element("td", access.details ?? texts.gone));
+    const cell = element("td", access.details === null ? texts.gone : "");
+    if (access.details !== null) cell.append(...described(access.details, texts));
+    row.append(cell);
   }
   return made;
+}
+
+// A record's text: in the chosen language, else in German, else a name or identifier; empty for whatever is no text.
+function plain(value) {
+  const isObject = typeof value === "object" && value !== null;
+  const found = isObject ? (value[language] ?? value.de ?? value.name ?? value.text ?? value.id) : value;
+  return typeof found === "string" ? found : "";
+}
+
+function described(details, texts) {
+  let record = {};
+  try {
+    record = JSON.parse(details) ?? {};
+  } catch {
+    // Not JSON: shown as it is.
+  }
+  const list = document.createElement("dl");
+  for (const [name, label] of Object.entries(texts.fields)) {
+    const text = plain(record[name]);
+    const known = name === "result" && Object.hasOwn(texts.results, text) ? texts.results[text] : text;
+    if (text) list.append(element("dt", label), element("dd", known));
+  }
+  const raw = document.createElement("details");
+  raw.append(element("summary", texts.raw), element("code", details));
+  return [element("strong", plain(record.service?.title) || plain(record.service)), list, raw];
 }
 
 document.getElementById("file").addEventListener("change", async (event) => {

@@ -3,16 +3,16 @@ provider's.
 
 The log holder is the source, asked live; nothing is stored here (the rule of the German Datenschutzcockpit and the
 Estonian Data Tracker, facts: german-interfaces 0). One exchange stands in two logs and is shown once, with both
-named. Every proof is checked before an entry is shown; a log whose proofs don't hold is named, never silently left
-out.
+named; what one log says twice is shown twice. Every proof is checked before an entry is shown; a log whose proofs
+don't hold, or that isn't the log of who was asked, is named, never silently left out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -50,6 +50,7 @@ class Access:
     """One exchange that touched the citizen's data. Every text in it is somebody else's."""
 
     time_ms: int
+    request_digest: str
     message_id: str
     request_id: str
     client: str
@@ -71,8 +72,21 @@ class Access:
         return datetime.fromtimestamp(self.time_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
     @property
+    def exchange(self) -> tuple[str, str]:
+        """What two gateways' records of one exchange have in common, and no client can choose.
+
+        The signed request's digest; the service too, so that no institution's record hides in another's.
+        """
+        return self.request_digest, self.service
+
+    @property
     def denied(self) -> bool:
         return self.result == "denied"
+
+    @property
+    def own_look(self) -> bool:
+        """Whether the citizen looked into a log: an access too, and one that soon outnumbers all others."""
+        return self.built_in == ACCESSES and self.result == "delivered"
 
     def title(self, language: str) -> str:
         return self.titles.get(language) or self.titles.get("de") or self.service
@@ -83,10 +97,14 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A log that was asked. `name` is empty for our own gateway; `broken` names the proof that doesn't hold."""
+    """A log that was asked. `name` is empty for our own gateway; `broken` names the proof that doesn't hold.
+
+    Our own log is asked once for each pseudonym; `calls_to` is the institution whose pseudonym it was, or empty.
+    """
 
     name: str
     provider: str
+    calls_to: str
     reachable: bool
     entries: int
     unsealed: int
@@ -106,6 +124,11 @@ class AccessView:
     def unreachable(self) -> tuple[Source, ...]:
         return tuple(source for source in self.sources if not source.reachable)
 
+    @property
+    def logs_asked(self) -> int:
+        """How many gateways were asked: our own counts once, however many pseudonyms its log was read under."""
+        return sum(1 for source in self.sources if not source.calls_to)
+
     def as_json(self) -> dict[str, Any]:
         """The API's form: the accesses read, and the logs' bundles to check them by."""
         return {
@@ -115,6 +138,7 @@ class AccessView:
                 {
                     "name": source.name or None,
                     "provider": source.provider or None,
+                    "callsTo": source.calls_to or None,
                     "reachable": source.reachable,
                     "entriesVerified": 0 if source.broken else source.entries,
                     "entriesNotYetSealed": source.unsealed,
@@ -133,54 +157,80 @@ async def load_accesses(citizen: Citizen, session: Session, month: str) -> Acces
     token = session.road_token(now_ms=citizen.context.clock.now_ms())
     settings = citizen.context.settings
     names = {purpose.service.provider: purpose.provider_name for purpose in settings.purposes}
-    answers = await asyncio.gather(
+    own, *others = await asyncio.gather(
         _own(citizen, session, month),
         *(_provider(citizen, provider, names[provider], token, month) for provider in settings.providers),
     )
-    accesses: dict[str, Access] = {}
-    for source, verified in answers:
-        for record in () if verified is None else verified.records:
-            access = _access(record.time_ms, record.content, source.name)
-            known = accesses.get(access.message_id)
-            accesses[access.message_id] = access if known is None else _merged(known, access)
-    newest_first = sorted(accesses.values(), key=lambda access: (-access.time_ms, access.message_id))
+    answers = [answer for asked in (own, *others) for answer in asked]
+    newest_first = sorted(_each_once(answers), key=lambda access: (-access.time_ms, access.message_id))
     return AccessView(month, tuple(source for source, _ in answers), tuple(newest_first))
 
 
 _Answer = tuple[Source, VerifiedBundle | None]
 
 
-async def _own(citizen: Citizen, session: Session, month: str) -> _Answer:
+async def _own(citizen: Citizen, session: Session, month: str) -> list[_Answer]:
+    asked = Source("", "", "", True, 0, 0, "", None)
     context = citizen.context
     if context.own_log is None:
-        return _source("", "", reachable=False)
-    # Our gateway's leaves are under the city's own pseudonym of the person.
-    bundle = await context.own_log.read(context.person(session.issuer, session.subject), month)
-    return _checked(citizen, "", "", bundle, month)
+        return [(replace(asked, reachable=False), None)]
+    # Our gateway's leaves are under the city's pseudonym of the person where the client sent the citizen's token, and
+    # under the provider's where it named the person itself.
+    pseudonyms = {context.person(session.issuer, session.subject): ""}
+    for purpose in context.settings.purposes:
+        there = context.pseudonym_at(purpose.service.provider.member, session.issuer, session.subject)
+        pseudonyms.setdefault(there, purpose.provider_name)
+    bundles = await asyncio.gather(*(context.own_log.read(pseudonym, month) for pseudonym in pseudonyms))
+    return [
+        _checked(citizen, replace(asked, calls_to=calls_to, bundle=bundle), month)
+        for calls_to, bundle in zip(pseudonyms.values(), bundles, strict=True)
+        if bundle is not None or not calls_to
+    ]
 
 
-async def _provider(citizen: Citizen, provider: SubsystemId, name: str, token: str, month: str) -> _Answer:
+async def _provider(citizen: Citizen, provider: SubsystemId, name: str, token: str, month: str) -> list[_Answer]:
+    asked = Source(name, provider.encoded, "", True, 0, 0, "", None)
     try:
         answer = await citizen.road.call("GET", ServiceId(provider, ACCESSES), query={"month": month}, token=token)
     except RoadDown:
-        return _source(name, provider.encoded, reachable=False)
+        return [(replace(asked, reachable=False), None)]
     if not answer.good or not isinstance(answer.data, dict):
-        return _source(name, provider.encoded, reachable=False)
-    return _checked(citizen, name, provider.encoded, answer.data, month)
+        return [(replace(asked, reachable=False), None)]
+    return [_checked(citizen, replace(asked, bundle=answer.data), month, provider)]
 
 
-def _source(name: str, provider: str, *, reachable: bool) -> _Answer:
-    return Source(name, provider, reachable, 0, 0, "", None), None
-
-
-def _checked(citizen: Citizen, name: str, provider: str, bundle: Mapping[str, Any] | None, month: str) -> _Answer:
-    if bundle is None:
-        return _source(name, provider, reachable=True)
+def _checked(citizen: Citizen, source: Source, month: str, provider: SubsystemId | None = None) -> _Answer:
+    if source.bundle is None:
+        return source, None
     try:
-        verified = verify_bundle(bundle, month=month, log_keys=citizen.context.log_keys)
+        verified = verify_bundle(source.bundle, month=month, log_keys=citizen.context.log_keys)
+        # A good log, but is it the log of the institution that was asked?
+        if provider is not None and not citizen.context.keeps_log(provider, verified.origin):
+            raise BundleBroken("origin")
     except BundleBroken as error:
-        return Source(name, provider, True, 0, 0, error.reason, bundle), None
-    return Source(name, provider, True, verified.entries, verified.unsealed, "", bundle), verified
+        return replace(source, broken=error.reason), None
+    return replace(source, entries=verified.entries, unsealed=verified.unsealed), verified
+
+
+def _each_once(answers: Sequence[_Answer]) -> list[Access]:
+    """All accesses. Records of different sources about one exchange become one; those of one source never do."""
+    shown: list[Access] = []
+    for source, verified in answers:
+        if verified is None:
+            continue
+        elsewhere: dict[tuple[str, str], list[int]] = {}
+        for position, access in enumerate(shown):
+            if access.request_digest:
+                elsewhere.setdefault(access.exchange, []).append(position)
+        for record in verified.records:
+            access = _access(record.time_ms, record.content, source.name)
+            if same := elsewhere.get(access.exchange):
+                # Taken out, so that this source's next record of it stands by itself.
+                position = same.pop(0)
+                shown[position] = _merged(shown[position], access)
+            else:
+                shown.append(access)
+    return shown
 
 
 def _access(time_ms: int, record: Mapping[str, Any], recorded_by: str) -> Access:
@@ -191,6 +241,7 @@ def _access(time_ms: int, record: Mapping[str, Any], recorded_by: str) -> Access
     categories = record.get("dataCategories")
     return Access(
         time_ms=time_ms,
+        request_digest=_text(record, "requestDigest"),
         message_id=_text(record, "messageId"),
         request_id=_text(record, "requestId"),
         client=_named(record, "client"),
@@ -213,8 +264,7 @@ def _merged(first: Access, second: Access) -> Access:
     """One exchange from two logs: the provider's record says more (it has the declaration), both are named."""
     fuller = first if first.titles else second
     recorded_by = tuple(dict.fromkeys((*first.recorded_by, *second.recorded_by)))
-    values = {name: getattr(fuller, name) for name in Access.__slots__}
-    return Access(**(values | {"recorded_by": recorded_by, "time_ms": min(first.time_ms, second.time_ms)}))
+    return replace(fuller, recorded_by=recorded_by, time_ms=min(first.time_ms, second.time_ms))
 
 
 def _access_json(access: Access) -> dict[str, Any]:

@@ -182,6 +182,7 @@ def _service_json(service: OfferedService) -> dict[str, Any]:
         "legalBasis": {"kind": declaration.legal_basis_kind.value, "text": declaration.legal_basis},
         "dataCategories": list(declaration.data_categories),
         "identityLevel": declaration.identity_level.value,
+        "enabled": declaration.enabled,
         "validityDays": purpose.validity_days if declaration.needs_consent else None,
     }
 

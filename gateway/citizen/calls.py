@@ -1,8 +1,8 @@
 """A citizen's call of a service: their token, their consent, the declared purpose, over the road.
 
 Used by the pages and the API alike. The provider decides whether data moves; what is checked here only saves the
-citizen a refusal (a login of too low a level). A consent that is not valid, or is being withdrawn, is never sent
-along.
+citizen a refusal (a disabled service, a login of too low a level). A consent that is not valid, or is being withdrawn,
+is never sent along.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gateway.citizen.catalogue import OfferedService
-from gateway.citizen.errors import LevelTooLow
+from gateway.citizen.errors import LevelTooLow, ServiceDisabled
 from gateway.citizen.road import RoadAnswer
 from gateway.citizen.sessions import Session
 from gateway.citizen.web import Citizen
@@ -33,7 +33,9 @@ async def call_service(
     query: Mapping[str, str] | None = None,
     body: bytes | None = None,
 ) -> RoadAnswer:
-    """One exchange for this citizen. Raises NotLoggedIn, LevelTooLow, RoadDown."""
+    """One exchange for this citizen. Raises ServiceDisabled, NotLoggedIn, LevelTooLow, RoadDown."""
+    if not service.declaration.enabled:
+        raise ServiceDisabled(service.key)
     token = session.road_token(now_ms=citizen.context.clock.now_ms())
     if required := missing_level(session, service.declaration.identity_level):
         raise LevelTooLow(required)

@@ -28,7 +28,10 @@ _MAX_CATEGORIES: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class ServiceDeclaration:
-    """A provider's declaration of one service (German and English texts are the provider's own)."""
+    """A provider's declaration of one service (German and English texts are the provider's own).
+
+    One that isn't `enabled` is registered, but its provider refuses each call.
+    """
 
     code: str
     title_de: str
@@ -39,6 +42,7 @@ class ServiceDeclaration:
     legal_basis: str
     data_categories: tuple[str, ...]
     identity_level: RequiredIdentityLevel
+    enabled: bool
 
     def title(self, language: str) -> str:
         return (self.title_en if language == "en" else self.title_de) or self.title_de or self.code
@@ -153,7 +157,8 @@ def _parse(entry: Any) -> ServiceDeclaration | None:
         for name in ("title_de", "title_en", "purpose_de", "purpose_en", "legal_basis")
     }
     categories = entry.get("data_categories")
-    if not isinstance(categories, list) or len(categories) > _MAX_CATEGORIES:
+    enabled = entry.get("enabled", True)
+    if not isinstance(categories, list) or len(categories) > _MAX_CATEGORIES or not isinstance(enabled, bool):
         return None
     try:
         return ServiceDeclaration(
@@ -166,6 +171,7 @@ def _parse(entry: Any) -> ServiceDeclaration | None:
             legal_basis_kind=LegalBasisKind(str(entry.get("legal_basis_kind"))),
             data_categories=tuple(category[:200] for category in categories if isinstance(category, str)),
             identity_level=RequiredIdentityLevel(str(entry.get("identity_level"))),
+            enabled=enabled,
         )
     except ValueError:
         return None

@@ -84,6 +84,8 @@ class AccessLogReader(Protocol):
 
 
 PseudonymFunction = Callable[[bytes, MemberId, str, str], str]
+# Whether a log of this origin is kept by a gateway that the global configuration has for the provider.
+LogKeeperCheck = Callable[[SubsystemId, str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class CitizenContext:
     pseudonym_key: bytes
     cookie_key: bytes
     pseudonym: PseudonymFunction
+    keeps_log: LogKeeperCheck
     own_log: AccessLogReader | None = None
     # The keys of the logs that proofs may be signed with; empty: each log's own word is taken, and shown as such.
     log_keys: tuple[str, ...] = ()

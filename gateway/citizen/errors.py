@@ -8,6 +8,7 @@
     ├── InvalidRequest         what was sent is not what was asked for               (the caller's fault)
     ├── UnknownThing           no such service, consent, page                        (the caller's fault)
     ├── ConsentConflict        a consent for this is in force already, or has ended  (the caller's fault)
+    ├── ServiceDisabled        the provider has taken the service out of use         (nobody's: try again)
     ├── IssuerDown             the issuer does not answer                            (nobody's: try again)
     └── RoadDown               our own gateway does not answer, or not as a gateway  (ours: try again)
 
@@ -83,6 +84,13 @@ class ConsentConflict(CitizenError):
     """A consent for this purpose is in force already, or the consent has ended."""
 
     code = "consent_conflict"
+    status = 409
+
+
+class ServiceDisabled(CitizenError):
+    """The provider has taken the service out of use."""
+
+    code = "service_disabled"
     status = 409
 
 

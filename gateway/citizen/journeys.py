@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from gateway.citizen.errors import InvalidRequest, UnknownThing
+from gateway.citizen.explain import readable_moment
 from gateway.citizen.purposes import Journey
 
 _MAX_CHOICES: Final = 60
@@ -250,7 +251,9 @@ def _after_office_services(form: Mapping[str, str], data: Mapping[str, Any]) -> 
 
 def _after_slots(form: Mapping[str, str], data: Mapping[str, Any]) -> tuple[NextForm, ...]:
     known = {name: form.get(name, "") for name in ("officeId", "serviceId")}
-    slots = tuple(Choice(_text(slot, "timestamp"), _text(slot, "start")) for slot in _objects(data, "slots"))
+    slots = tuple(
+        Choice(_text(slot, "timestamp"), readable_moment(_text(slot, "start"))) for slot in _objects(data, "slots")
+    )
     return _choose("book", known, "timestamp", slots)
 
 
@@ -273,7 +276,9 @@ def _named(data: Mapping[str, Any], name: str) -> tuple[Choice, ...]:
 
 
 def _appointment(data: Mapping[str, Any]) -> Choice:
-    return Choice(_text(data, "processId"), f"{_text(data, 'start')} {_text(data, 'serviceName')}".strip())
+    return Choice(
+        _text(data, "processId"), f"{readable_moment(_text(data, 'start'))} {_text(data, 'serviceName')}".strip()
+    )
 
 
 Follow = Callable[[Mapping[str, str], Mapping[str, Any]], tuple[NextForm, ...]]

@@ -21,7 +21,7 @@ from gateway.citizen.explain import Entry, explain
 from gateway.citizen.journeys import Action, NextForm, actions_of, find_action, next_forms
 from gateway.citizen.road import RoadAnswer
 from gateway.citizen.sessions import Session
-from gateway.citizen.texts import text
+from gateway.citizen.texts import fault_text, text
 from gateway.citizen.web import CITIZEN, form_of, language_of, redirect, render, session_of
 
 routes: Final = web.RouteTableDef()
@@ -36,6 +36,7 @@ class ActionResult:
     problem: str
     hint: str
     entries: tuple[Entry, ...]
+    folded: bool
     next_forms: tuple[NextForm, ...]
     request_id: str
     receipt: str
@@ -122,7 +123,8 @@ def _result(action: Action, answer: RoadAnswer, following: tuple[NextForm, ...],
     problem = hint = ""
     if answer.failure is not None:
         problem = text("failed_at_road", language, code=answer.failure.code)
-        hint = answer.failure.message
+        plain = fault_text(answer.failure.code, language)
+        problem, hint = (plain, problem) if plain else (problem, answer.failure.message)
     elif not answer.good:
         problem, hint = _service_problem(answer, language)
     return ActionResult(
@@ -131,6 +133,8 @@ def _result(action: Action, answer: RoadAnswer, following: tuple[NextForm, ...],
         problem=problem,
         hint=hint,
         entries=explain(answer.data, language) if answer.good and answer.data is not None else (),
+        # A long list stands in the next form too, to choose from.
+        folded=any(len(choices) > 10 for form in following for choices in form.choices.values()),
         next_forms=following,
         request_id=answer.request_id,
         receipt=answer.receipt,
@@ -239,7 +243,8 @@ async def verifier(request: web.Request) -> web.Response:
         # No policy was set: the keys that the logs name themselves, to be kept and compared with those of a later
         # visit.
         sources = (await _view(request, session)).sources
-        keys = tuple(str(source.bundle["vkey"]) for source in sources if source.bundle and not source.broken)
+        named = (str(source.bundle["vkey"]) for source in sources if source.bundle and not source.broken)
+        keys = tuple(dict.fromkeys(named))
     return web.Response(
         body=build_verifier(keys),
         content_type="text/html",

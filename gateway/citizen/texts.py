@@ -7,6 +7,7 @@ escaped where shown.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 
@@ -76,6 +77,16 @@ TEXTS: Final[dict[str, Text]] = {
     "basis_law": Text("Gesetz", "Law"),
     "basis_contract": Text("Vertrag", "Contract"),
     "data_categories": Text("Welche Daten", "Which data"),
+    # Categories that institutions declare by code; another code is shown as it is.
+    "category_accounts": Text("Konten und IBAN", "accounts and IBAN"),
+    "category_appointments": Text("Termine", "appointments"),
+    "category_balances": Text("Kontostände", "balances"),
+    "category_bills": Text("Rechnungen und Abschläge", "bills and prepayments"),
+    "category_consumption": Text("Verbrauch", "consumption"),
+    "category_contact": Text("E-Mail-Adresse und Telefonnummer", "e-mail address and telephone number"),
+    "category_customer-number": Text("Kundennummer", "customer number"),
+    "category_name": Text("Name", "name"),
+    "category_name-address": Text("Name und Anschrift", "name and address"),
     "required_level": Text("Nötiges Vertrauensniveau", "Required identity level"),
     "step_up_text": Text(
         "Dieser Dienst braucht eine Anmeldung mit dem Vertrauensniveau „{level}“.",
@@ -94,6 +105,29 @@ TEXTS: Final[dict[str, Text]] = {
     "result_failed": Text("Das hat nicht geklappt", "That did not work"),
     "failed_at_road": Text(
         "Die Anfrage wurde nicht ausgeführt. Grund: {code}", "The request was not carried out. Reason: {code}"
+    ),
+    "fault_consent_required": Text(
+        "Die Stelle hat keine Daten herausgegeben, weil Ihre Einwilligung fehlt.",
+        "The institution handed out no data because your consent is missing.",
+    ),
+    "fault_consent_invalid": Text(
+        "Die Stelle hat keine Daten herausgegeben, weil Ihre Einwilligung diese Anfrage nicht deckt.",
+        "The institution handed out no data because your consent does not cover this request.",
+    ),
+    "fault_consent_expired": Text(
+        "Die Stelle hat keine Daten herausgegeben, weil Ihre Einwilligung abgelaufen ist.",
+        "The institution handed out no data because your consent has expired.",
+    ),
+    "fault_consent_withdrawn": Text(
+        "Die Stelle hat keine Daten herausgegeben, weil Sie Ihre Einwilligung zurückgenommen haben.",
+        "The institution handed out no data because you have withdrawn your consent.",
+    ),
+    "fault_identity_level_too_low": Text(
+        "Dafür ist eine stärkere Anmeldung nötig.", "This needs a login with a higher identity level."
+    ),
+    "fault_network_error": Text(
+        "Die Stelle ist gerade nicht erreichbar. Bitte versuchen Sie es in einigen Minuten erneut.",
+        "The institution can't be reached at the moment. Please try again in a few minutes.",
     ),
     "failed_at_service": Text(
         "Die Stelle hat die Anfrage abgelehnt. Grund: {code}", "The institution refused the request. Reason: {code}"
@@ -211,9 +245,15 @@ TEXTS: Final[dict[str, Text]] = {
     "builtin_datenwegAccesses": Text("Ihr eigener Blick ins Zugriffsprotokoll", "Your own look into the access log"),
     "builtin_datenwegConsent": Text("Übermittlung Ihrer Entscheidung", "Transfer of your decision"),
     "builtin_datenwegServices": Text("Abruf des Dienstverzeichnisses", "Fetching the list of services"),
+    "more": Text("Einzelheiten", "Details"),
+    "own_looks": Text(
+        "{count} Einträge entstanden, weil Sie selbst ins Zugriffsprotokoll gesehen haben",
+        "{count} entries are there because you looked into the access log yourself",
+    ),
     "reason": Text("Grund", "Reason"),
     "recorded_by": Text("Verzeichnet bei", "Recorded by"),
     "own_gateway": Text("Gateway der Stadt", "The city's gateway"),
+    "own_gateway_calls": Text("Gateway der Stadt, Aufrufe bei: {name}", "The city's gateway, calls to {name}"),
     "not_stated": Text("nicht angegeben", "not stated"),
     "consent_reference": Text("Einwilligung", "Consent"),
     "download_bundle": Text("Beweisdatei herunterladen: {name}", "Download the file of proofs: {name}"),
@@ -269,6 +309,10 @@ TEXTS: Final[dict[str, Text]] = {
         "Diese Entscheidung ist schon getroffen oder nicht mehr möglich. Bitte sehen Sie bei den Einwilligungen nach.",
         "This decision has been made already or is no longer possible. Please look at your consents.",
     ),
+    "error_service_disabled": Text(
+        "Die Stelle bietet diesen Dienst gerade nicht an.",
+        "The institution does not offer this service at the moment.",
+    ),
     "error_issuer_unavailable": Text(
         "Die Anmeldestelle antwortet gerade nicht. Bitte versuchen Sie es in einigen Minuten erneut.",
         "The login service does not answer at the moment. Please try again in a few minutes.",
@@ -292,3 +336,17 @@ def text(key: str, language: str, **values: object) -> str:
     """A text with its placeholders filled. `language` is "de" or "en"."""
     found = TEXTS[key]
     return (found.en if language == "en" else found.de).format(**values)
+
+
+def fault_text(code: str, language: str) -> str:
+    """What one of the road's errors means for the citizen; empty if there is nothing plainer than the code."""
+    key = f"fault_{code.rpartition('.')[2]}"
+    return text(key, language) if key in TEXTS else ""
+
+
+def categories_text(codes: Iterable[str], language: str) -> str:
+    """Categories of data in words, as far as they are known."""
+    keys = ((code, f"category_{code}") for code in codes)
+    return ", ".join(text(key, language) if key in TEXTS else code for code, key in keys) or text(
+        "not_stated", language
+    )

@@ -27,7 +27,7 @@ from gateway.citizen.issuer_client import IssuerClient
 from gateway.citizen.login import Logins
 from gateway.citizen.road import RoadClient
 from gateway.citizen.sessions import Session, Sessions
-from gateway.citizen.texts import LANGUAGES, TEXTS, text
+from gateway.citizen.texts import LANGUAGES, TEXTS, categories_text, fault_text, text
 from gateway.exchange.citizen_tokens import CitizenTokens
 from gateway.logging import describe_error, get_logger
 from gateway.rate import RateLimit, TooManyAttempts
@@ -155,6 +155,8 @@ def render(
         date=format_date,
         moment=format_moment,
         provider_name=provider_name,
+        categories=lambda codes: categories_text(codes, language),
+        fault=lambda code: fault_text(code, language),
         **values,
     )
     return web.Response(text=html, content_type="text/html", status=status, headers={"Content-Language": language})

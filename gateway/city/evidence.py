@@ -1,4 +1,4 @@
-"""Checks an exchange anew, from what the gateways kept: the signatures in both message logs, each once.
+"""Checks an exchange anew, from what the gateways kept: the signatures that both message logs hold.
 
 Reads the databases as an auditor would, with the global configuration of the day; trusts nothing that the journey was
 told.
@@ -7,6 +7,7 @@ told.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -21,7 +22,6 @@ from trust.certificates import CertificateVerifier
 from trust.configuration_store import ConfigurationStore
 from trust.errors import TrustError
 from trust.globalconf import parse_anchor
-from trust.identifiers import MemberId
 from trust.parameters import SharedParameters
 from trust.xades import verify_signature
 
@@ -35,18 +35,19 @@ class _Logged:
 
 
 class SignaturesDiffer(Exception):
-    """The two gateways don't hold the same signed message."""
+    """The gateways don't hold the same signed message, or one of them holds two."""
 
 
 async def count_verified_signatures(plan: Plan, provider: Organisation, request_id: str, clock: Clock) -> int:
-    """How many distinct signatures of the exchange hold: 2 for a request and its response, each found in both logs.
+    """How many signatures of the exchange hold and stand in both logs.
 
-    Raises TrustError for a signature that doesn't hold and SignaturesDiffer if one gateway holds another message.
+    2 for a request and its response, 1 for a request that was refused. Raises TrustError for a signature that doesn't
+    hold and SignaturesDiffer if one gateway holds another message.
     """
     certificates = CertificateVerifier(_parameters(plan))
-    held: dict[bytes, MemberId] = {}
-    seen: dict[str, bytes] = {}
+    logs: list[dict[str, bytes]] = []
     for organisation in (CITY, provider):
+        held: dict[str, bytes] = {}
         for logged in await _messages(plan, organisation, request_id):
             if not logged.signature:
                 continue
@@ -60,10 +61,19 @@ async def count_verified_signatures(plan: Plan, provider: Organisation, request_
                 at=clock.now(),
             )
             digest = hashlib.sha256(logged.signature).digest()
-            if seen.setdefault(logged.direction, digest) != digest:
+            if held.setdefault(logged.direction, digest) != digest:
                 raise SignaturesDiffer(logged.direction)
-            held[digest] = signer
-    return len(held)
+        logs.append(held)
+    return found_in_both(*logs)
+
+
+def found_in_both(consumer: Mapping[str, bytes], provider: Mapping[str, bytes]) -> int:
+    """How many directions both logs hold a signature of, given its digest by direction. Raises SignaturesDiffer."""
+    both = consumer.keys() & provider.keys()
+    for direction in sorted(both):
+        if consumer[direction] != provider[direction]:
+            raise SignaturesDiffer(direction)
+    return len(both)
 
 
 def _parameters(plan: Plan) -> SharedParameters:

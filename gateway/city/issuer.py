@@ -3,7 +3,7 @@
 OpenID Connect Core 1.0 (code flow), OAuth 2.0 security best current practice (RFC 9700): exact redirect URIs, PKCE
 with S256 always (RFC 7636), `iss` in the answer (RFC 9207), codes for one use within a minute. Access tokens are JWTs
 (RFC 9068). Stands in for the city's real identity provider; the relying party never learns the difference. Leaves
-keys to `issuer_keys` and the citizens to `citizens`.
+the login form to `issuer_form`, keys to `issuer_keys` and the citizens to `citizens`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_plus, urlencode, urlsplit
 
-import jinja2
 from aiohttp import web
 
 from gateway.city.citizens import CITIZENS, DEMO_PASSWORD, LEVELS, DemoCitizen
+from gateway.city.issuer_form import ForeignForm, LoginForm
 from gateway.city.issuer_keys import ALGORITHM, IssuerKeys
 from gateway.clock import Clock
 from gateway.rate import RateLimit, TooManyAttempts
@@ -35,16 +35,11 @@ _CODE_MS: Final = 60_000
 _MAX_CODES: Final = 1_000
 _REMEMBERED_MS: Final = 3_600_000
 _COOKIE: Final = "datenweg_issuer"
-_FORM_COOKIE: Final = "datenweg_issuer_form"
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 _OPAQUE: Final = re.compile(r"[\x20-\x7e]{1,512}")
 _EIDAS: Final = "http://eidas.europa.eu/LoA/"
 _TEST_INSTANCES: Final = ("TEST", "DEMO", "DEV")
-_CARRIED: Final = (
-    "client_id", "redirect_uri", "response_type", "scope", "state", "nonce", "code_challenge",
-    "code_challenge_method", "acr_values", "prompt", "ui_locales",
-)  # fmt: skip
 
 
 class NotATestInstance(Exception):
@@ -159,8 +154,11 @@ class DemoIssuer:
         self._codes: OrderedDict[str, _Grant] = OrderedDict()
         self._by_name = RateLimit(burst=5, refill_ms=10_000)
         self._by_address = RateLimit(burst=30, refill_ms=2_000)
-        self._templates = jinja2.Environment(
-            loader=jinja2.PackageLoader("gateway.city"), autoescape=True, undefined=jinja2.StrictUndefined
+        self._form = LoginForm(
+            issuer=settings.issuer,
+            citizens=settings.citizens,
+            password=settings.password,
+            secret=self.keys.cookie_secret,
         )
 
     async def healthz(self, _: web.Request) -> web.Response:
@@ -205,7 +203,7 @@ class DemoIssuer:
                 raise _Refused("login_required")
         except _Refused as refusal:
             return self._refusal(request.query, refusal)
-        return self._form(request, request.query)
+        return self._form.answer(request, request.query)
 
     async def login(self, request: web.Request) -> web.Response:
         """The login form comes back.
@@ -217,20 +215,21 @@ class DemoIssuer:
             self._check(form)
         except _Refused as refusal:
             return self._refusal(form, refusal)
-        expected = self._form_token(request.cookies.get(_FORM_COOKIE, ""))
-        if not hmac.compare_digest(expected, form.get("form", "").encode()):
-            return self._form(request, form, problem="again")
+        try:
+            self._form.require_own_browser(request, form.get("form", ""))
+        except ForeignForm:
+            return self._form.answer(request, form, problem="again")
         username, password = form.get("username", "").strip().lower()[:64], form.get("password", "")
         try:
             self._by_address.admit(request.remote or "", now_ms=self._clock.now_ms())
             self._by_name.admit(username, now_ms=self._clock.now_ms())
         except TooManyAttempts as limited:
-            return self._form(request, form, problem="wait", status=429, retry_after=limited.retry_after_seconds)
+            return self._form.answer(request, form, problem="wait", status=429, retry_after=limited.retry_after_seconds)
         citizen = self._citizens.get(username)
         right = hmac.compare_digest(password.encode(), self._settings.password.encode())
         # One answer for both mistakes, so that names can't be tried out.
         if citizen is None or not right:
-            return self._form(request, form, problem="wrong", status=401)
+            return self._form.answer(request, form, problem="wrong", status=401)
         now_ms = self._clock.now_ms()
         try:
             answer = self._redirect_with_code(form, citizen, now_ms)
@@ -352,47 +351,6 @@ class DemoIssuer:
             "expires_in": self._settings.token_seconds,
             "scope": grant.scope,
         }
-
-    def _form(
-        self,
-        request: web.Request,
-        query: Mapping[str, str],
-        *,
-        problem: str = "",
-        status: int = 200,
-        retry_after: int = 0,
-    ) -> web.Response:
-        browser = request.cookies.get(_FORM_COOKIE) or secrets.token_urlsafe(24)
-        wanted = query.get("ui_locales", "").split() or [request.headers.get("Accept-Language", "")]
-        style = self._templates.get_template("issuer.css").render()
-        html = self._templates.get_template("issuer_login.html").render(
-            language="en" if wanted[0][:2].lower() == "en" else "de",
-            action=urlsplit(self._settings.issuer).path.rstrip("/") + "/authorize",
-            fields={name: query[name] for name in _CARRIED if name in query},
-            form=self._form_token(browser).decode(),
-            citizens=self._settings.citizens,
-            password=self._settings.password,
-            problem=problem,
-            retry_after=retry_after,
-            client=query["client_id"],
-            style=style,
-        )
-        back = urlsplit(query["redirect_uri"])
-        style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-        # form-action names the relying party too: browsers check it on the redirect that follows the form.
-        policy = (
-            f"default-src 'none'; style-src 'sha256-{style_hash}'; frame-ancestors 'none'; base-uri 'none'; "
-            f"form-action 'self' {back.scheme}://{back.netloc}"
-        )
-        answer = web.Response(text=html, content_type="text/html", status=status)
-        answer.headers["Content-Security-Policy"] = policy
-        if retry_after:
-            answer.headers["Retry-After"] = str(retry_after)
-        answer.set_cookie(_FORM_COOKIE, browser, httponly=True, samesite="Strict", secure=self._secure, path="/")
-        return answer
-
-    def _form_token(self, browser: str) -> bytes:
-        return hmac.new(self.keys.cookie_secret, b"form\0" + browser.encode(), hashlib.sha256).hexdigest().encode()
 
     def _sealed(self, value: Mapping[str, object]) -> str:
         body = base64.urlsafe_b64encode(json.dumps(value).encode()).decode()

@@ -159,6 +159,7 @@ class Journey:
         _require(withdrawn["acknowledged"], "the bank has not acknowledged the withdrawal")
         exchange, _ = await self._exchange(browser, BANK, "balance after withdrawal", "GET", "balance")
         _require(exchange.error is not None, "the balance was given after the withdrawal")
+        _require(exchange.signatures_verified == 1, "the refused request is not in both message logs, or was answered")
         self.report.refused = exchange
         self._tell(f"consent withdrawn; the next request is refused: {exchange.error}")
 

@@ -12,7 +12,7 @@ from typing import Any
 class ExchangeReport:
     """One exchange over the road.
 
-    `signatures_verified` counts the distinct signatures that were checked anew in both logs.
+    `signatures_verified` counts the signatures that both logs hold, each checked anew: 2, or 1 if it was refused.
     """
 
     service: str

@@ -34,7 +34,7 @@ from gateway.city.plan import (
 )
 from gateway.clock import Clock
 from gateway.exchange.origins import origin_of
-from gateway.node_keys import load_log_key
+from gateway.node_keys import load_log_key, make_log_key
 from gateway.registry import membership
 from gateway.registry.node import Registry
 from gateway.settings import (
@@ -56,6 +56,8 @@ from trust.testca.authority import CertificateAuthority
 REGISTRY: Final = "registry"
 TESTCA: Final = "testca"
 ISSUER: Final = "issuer"
+# Nobody waits for long for a demo to end; and less than what `gateway.city.start` gives a process.
+_SHUTDOWN_SECONDS: Final = 15
 
 
 def all_settings(plan: Plan) -> dict[str, Settings]:
@@ -90,7 +92,8 @@ def all_settings(plan: Plan) -> dict[str, Settings]:
             settings[f"{organisation.folder}-sandbox"] = SandboxSettings(
                 kind=institution.kind, host=HOST, port=plan.sandbox_port(organisation)
             )
-    return settings
+    short = {"shutdown_seconds": _SHUTDOWN_SECONDS}
+    return {name: node.model_copy(update=short) for name, node in settings.items()}
 
 
 def gateway_settings(plan: Plan, organisation: Organisation) -> GatewaySettings:
@@ -128,8 +131,9 @@ async def prepare(plan: Plan, clock: Clock) -> dict[str, Settings]:
     """The city on disk, ready to start. Raises NotATestInstance, KeyUnavailable and the registry's errors."""
     plan.data_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = all_settings(plan)
-    city = gateway_settings(plan, CITY)
-    settings[CITY.folder] = city.model_copy(update={"citizen_log_keys": _log_keys(plan, clock)})
+    for organisation in ORGANISATIONS:
+        await _register(plan, organisation)
+    settings[CITY.folder] = settings[CITY.folder].model_copy(update={"citizen_log_keys": _log_keys(plan, clock)})
     authority = CertificateAuthority.load_or_create(plan.folder(TESTCA), INSTANCE, clock=clock.now)
     certificates = {organisation: _keys(plan, organisation, authority) for organisation in ORGANISATIONS}
     registry_settings = settings[REGISTRY]
@@ -139,8 +143,6 @@ async def prepare(plan: Plan, clock: Clock) -> dict[str, Settings]:
     (plan.data_directory / "purposes.toml").write_text(_purposes(), "utf-8")
     for name, node in settings.items():
         plan.settings_file(name).write_text(to_toml(node), "utf-8")
-    for organisation in ORGANISATIONS:
-        await _register(plan, organisation)
     return settings
 
 
@@ -199,11 +201,16 @@ def _registrations(
 
 
 async def _register(plan: Plan, organisation: Organisation) -> None:
-    """The gateway's own configuration: its client, and the institution's service with the city's right to it."""
+    """The gateway's own configuration: its client, and the institution's service with the city's right to it.
+
+    The log's key, too: the city's pages name the keys of all logs before any gateway has started.
+    """
     settings = gateway_settings(plan, organisation)
+    settings.data_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = open_engine(settings.database_url)
     try:
         await migrate(engine)
+        await make_log_key(settings, engine)
         repository = Repository(engine)
         await repository.upsert_client(Client(organisation.subsystem, ConnectionType.HTTP))
         if organisation.institution is not None:

@@ -20,6 +20,7 @@ from gateway.city.institutions import build_adapter_app, build_sandbox_app
 from gateway.city.issuer import DemoIssuerSettings, build_issuer
 from gateway.city.plan import HOST, Plan
 from gateway.clock import SystemClock
+from gateway.errors import StartRefused
 from gateway.registry.app import build_app as build_registry
 from gateway.serve import Listener, listening
 from gateway.settings import (
@@ -62,6 +63,8 @@ async def embedded(settings: Mapping[str, Settings]) -> AsyncIterator[None]:
             for node in settings.values():
                 if isinstance(node, GatewaySettings):
                     await stack.enter_async_context(serving(node, clock=clock))
+        except StartRefused as error:
+            raise NodeNotReady(str(error)) from None
         except OSError as error:
             raise NodeNotReady(
                 f"a port is taken or can't be opened ({error.strerror}): stop what uses it, or choose --base-port"

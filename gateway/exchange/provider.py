@@ -20,7 +20,7 @@ from gateway.exchange.directory import keeps_body
 from gateway.exchange.logging_step import append, subject_keys
 from gateway.exchange.node import Node
 from gateway.exchange.recording import Access, Result, build_entries
-from gateway.exchange.rights import Demand, Policy, authorise, consent_or_legal_basis
+from gateway.exchange.rights import DENIALS, Demand, Policy, authorise, consent_or_legal_basis
 from gateway.exchange.signer import digested_parts
 from gateway.exchange.state import ProviderExchange, SignedMessage, VerifiedRequest
 from gateway.exchange.trust_state import require_server, serves
@@ -205,7 +205,9 @@ async def log_failure(node: Node, exchange: ProviderExchange, fault: Fault) -> N
     """A request that was logged and then failed: durable with the reason and the persons' leaves."""
     now_ms = node.clock.now_ms()
     record = _record(exchange, "response", fault.code, time_ms=now_ms, message=b"", signature=b"", body=b"")
-    access = replace(_access(exchange, Result.FAILED, now_ms), reason=fault.code)
+    # A consent may have ended while the service worked: then it is the road that refused.
+    result = Result.DENIED if fault.code in DENIALS else Result.FAILED
+    access = replace(_access(exchange, result, now_ms), reason=fault.code)
     exchange.receipts = await _append_access(node, exchange, access, lambda _: (record,))
 
 

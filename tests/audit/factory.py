@@ -46,13 +46,13 @@ class OpenLog:
 
 
 @asynccontextmanager
-async def open_log(url: str, **options: Any) -> AsyncIterator[OpenLog]:
+async def open_log(url: str, *, origin: str = ORIGIN, **options: Any) -> AsyncIterator[OpenLog]:
     """A log on this database, its tables created."""
     engine = open_engine(url)
     await create_schema(engine)
     clock = Clock()
     reports: list[BatchReport] = []
-    sequencer = Sequencer(engine, origin=ORIGIN, clock_ms=clock, on_batch=reports.append, **options)
+    sequencer = Sequencer(engine, origin=origin, clock_ms=clock, on_batch=reports.append, **options)
     try:
         await sequencer.start()
         yield OpenLog(engine, sequencer, clock, reports)

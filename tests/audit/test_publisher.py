@@ -6,6 +6,7 @@ import asyncio
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,50 @@ async def test_two_publishers_do_not_sign_past_each_other(sqlite_url: str, tmp_p
         # Put right again, so that the publisher closes in peace.
         (tmp_path / "lock").unlink()
         (tmp_path / "lock").write_bytes(await one.latest())
+
+
+async def test_a_slower_publisher_does_not_put_the_lock_file_back(sqlite_url: str, tmp_path: Path) -> None:
+    lock_file = tmp_path / "lock"
+
+    class SlowPublisher(Publisher):
+        overtaken = False
+
+        async def _head(self) -> Checkpoint:
+            head = await super()._head()
+            if head.size == 1 and not self.overtaken:
+                self.overtaken = True
+                await log.append(exchange())
+                await quick.publish()
+            return head
+
+    async with open_log(sqlite_url) as log, published(log, lock_file) as quick:
+        slow = SlowPublisher(log.engine, SIGNER, lock_file=lock_file, origin=ORIGIN, clock_ms=log.clock)
+        await log.append(exchange())
+        await slow.publish()
+        assert slow.overtaken
+        assert slow.published == quick.published == read_lock_file(lock_file)
+        assert slow.published.size == 2
+
+
+async def test_a_publisher_knows_how_old_its_checkpoint_may_be(sqlite_url: str, tmp_path: Path) -> None:
+    async with open_log(sqlite_url) as log:
+        publisher = Publisher(log.engine, SIGNER, lock_file=tmp_path / "lock", origin=ORIGIN, clock_ms=log.clock)
+        assert publisher.behind_seconds == inf
+        await publisher.publish()
+        assert publisher.behind_seconds < 5
+        (tmp_path / "lock").write_bytes(SIGNER.sign(Checkpoint(ORIGIN, 1, bytes(32)).text))
+        before = publisher.behind_seconds
+        with pytest.raises(LogRolledBack):
+            await publisher.publish()
+        assert publisher.behind_seconds >= before
+
+
+async def test_another_logs_lock_file_is_refused(sqlite_url: str, tmp_path: Path) -> None:
+    (tmp_path / "lock").write_bytes(SIGNER.sign(Checkpoint("gateway.example/audit/2025", 0, bytes(32)).text))
+    async with open_log(sqlite_url) as log:
+        with pytest.raises(LogRolledBack):
+            async with published(log, tmp_path / "lock"):
+                pass
 
 
 def test_the_lock_file_swaps_only_what_it_expects(tmp_path: Path) -> None:

@@ -318,10 +318,12 @@ async def test_a_callback_that_raises_leaves_nobody_waiting(sqlite_url: str) -> 
         raise RuntimeError("metrics")
 
     async with open_log(sqlite_url) as log:
+        assert log.sequencer.accepting
         log.sequencer._on_batch = broken
         first = await asyncio.gather(*[log.append(exchange()) for _ in range(3)])
         assert [receipts[0].index for receipts in first] == [0, 1, 2]
         with pytest.raises(LogUnavailable):
             await log.append(exchange())
+        assert not log.sequencer.accepting
         with pytest.raises(RuntimeError, match="metrics"):
             await log.sequencer.close()

@@ -15,6 +15,15 @@ server_code = "app1"
 data_directory = "city"
 anchor_file = "anchor.xml"
 """
+CITIZENS = """
+token_issuer = "http://127.0.0.1:8002"
+token_audience = "road"
+pseudonym_key_file = "pseudonym.key"
+citizen_port = 8003
+citizen_url = "http://127.0.0.1:8003"
+citizen_client = "DE-TEST/GOV/MUSTERSTADT/buergerkonto"
+citizen_purposes_file = "purposes.toml"
+"""
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -60,6 +69,10 @@ def test_settings_built_directly_ignore_the_environment(monkeypatch: pytest.Monk
         ("max_body_bytes = 0", "max_body_bytes"),
         ('client_host = "0.0.0.0"', "insecure_plain_http_clients"),
         ('token_issuer = "http://127.0.0.1:8002"', "token_audience"),
+        (CITIZENS.replace("127.0.0.1:8002", "login.example"), "insecure_plain_http_issuer"),
+        (CITIZENS.replace("http://127.0.0.1:8002", "login.example"), "insecure_plain_http_issuer"),
+        (CITIZENS.replace("127.0.0.1:8003", "stadt.example"), "insecure_plain_http_citizens"),
+        (CITIZENS + 'citizen_host = "0.0.0.0"', "insecure_plain_http_citizens"),
         ("citizen_port = 8003", "citizen_url"),
         ('consent_authorities = ["MUSTERSTADT"]', "consent_authorities"),
         ("not toml", "TOML"),
@@ -91,6 +104,21 @@ def test_plain_http_for_other_machines_is_allowed_only_by_its_insecure_name(tmp_
     insecure = 'client_host = "0.0.0.0"\ninsecure_plain_http_clients = true'
     settings = GatewaySettings.from_file(write(tmp_path, GATEWAY + insecure))
     assert settings.insecure_modes == ("insecure_plain_http_clients",)
+
+
+def test_citizens_over_tls_or_on_this_machine_need_no_insecure_mode(tmp_path: Path) -> None:
+    over_tls = CITIZENS.replace("http://127.0.0.1:8002", "https://login.example").replace(
+        "http://127.0.0.1:8003", "https://stadt.example"
+    )
+    for citizens in (CITIZENS, over_tls, CITIZENS.replace("127.0.0.1", "localhost")):
+        assert GatewaySettings.from_file(write(tmp_path, GATEWAY + citizens)).insecure_modes == ()
+
+
+def test_citizens_and_issuer_over_plain_http_are_allowed_only_by_their_insecure_names(tmp_path: Path) -> None:
+    modes = "insecure_plain_http_issuer = true\ninsecure_plain_http_citizens = true\n"
+    plain = CITIZENS.replace("127.0.0.1", "stadt.example") + 'citizen_host = "0.0.0.0"\n'
+    settings = GatewaySettings.from_file(write(tmp_path, GATEWAY + plain + modes))
+    assert set(settings.insecure_modes) == {"insecure_plain_http_issuer", "insecure_plain_http_citizens"}
 
 
 def test_settings_do_not_change(tmp_path: Path) -> None:

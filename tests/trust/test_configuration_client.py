@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -254,6 +256,58 @@ async def test_following_tells_of_each_generation_and_each_failure(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_following_survives_what_its_listener_raises_and_tells_it_again(
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
+) -> None:
+    told: asyncio.Queue[VerifiedConfiguration] = asyncio.Queue()
+    failures: asyncio.Queue[TrustError] = asyncio.Queue()
+    rounds: list[None] = []
+
+    def on_change(configuration: VerifiedConfiguration) -> None:
+        if failures.empty():
+            raise ssl.SSLError("not a certificate")
+        told.put_nowait(configuration)
+
+    client = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
+    follow = client.follow(0.01, on_change, failures.put_nowait, lambda: rounds.append(None))
+    task = asyncio.create_task(follow)
+    try:
+        async with asyncio.timeout(10):
+            assert (await told.get()).parameters == parameters()
+            assert isinstance((await failures.get()).__cause__, ssl.SSLError)
+            assert rounds
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_a_full_disk_does_not_end_the_following(
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: asyncio.Queue[VerifiedConfiguration | TrustError] = asyncio.Queue()
+    client = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
+    with monkeypatch.context() as patch:
+        patch.setattr(ConfigurationStore, "save", full_disk)
+        task = asyncio.create_task(client.follow(0.01, told.put_nowait, told.put_nowait))
+        try:
+            async with asyncio.timeout(10):
+                assert isinstance(await told.get(), FetchFailed)
+                assert client.current is None
+                patch.undo()
+                while isinstance(await told.get(), FetchFailed):
+                    pass
+                assert client.current is not None
+        finally:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+def full_disk(*_arguments: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 # The store

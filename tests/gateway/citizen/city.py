@@ -118,6 +118,9 @@ class Road:
     bundles: dict[str, dict[str, Any]] = field(default_factory=dict)
     answers: dict[tuple[str, str], tuple[int, Any]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    declarations: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {"konto": BANK_DECLARATION, "kundenservice": UTILITY_DECLARATION}
+    )
     requests: list[Recorded] = field(default_factory=list)
     acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -136,8 +139,7 @@ class Road:
             return _road_error("server.clientproxy.network_error", headers)
         match service:
             case "datenwegServices":
-                declaration = BANK_DECLARATION if subsystem == "konto" else UTILITY_DECLARATION
-                return web.json_response([declaration], headers=headers)
+                return web.json_response([self.declarations[subsystem]], headers=headers)
             case "datenwegConsent":
                 if self.consent_status >= 400:
                     return _road_error("server.clientproxy.network_error", headers)
@@ -264,6 +266,11 @@ class OwnLog:
         return bundle if bundle is not None and bundle["month"] == month else None
 
 
+def keeps_log(provider: SubsystemId, origin: str) -> bool:
+    """As if each member ran one gateway, named gw."""
+    return origin == f"{provider.member.encoded}/gw/audit/2026"
+
+
 def reserve() -> socket.socket:
     """A listening place on loopback, bound, so that its port is known and nobody else's."""
     place = socket.socket()
@@ -313,7 +320,7 @@ async def run_city(database_url: str, directory: Path, *, secret: str | None = N
             road_timeout_seconds=5,
         )
         context = CitizenContext(
-            settings, engine, clock, consent_key(), b"p" * 32, b"c" * 32, pseudonym, own_log=OwnLog()
+            settings, engine, clock, consent_key(), b"p" * 32, b"c" * 32, pseudonym, keeps_log, own_log=OwnLog()
         )
         http = await stack.enter_async_context(citizen_http_session())
         app = build_citizen_app(context, http)

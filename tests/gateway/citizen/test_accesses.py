@@ -24,8 +24,9 @@ from audit.store import open_engine
 from audit.subject_keys import SubjectKeys
 from gateway.citizen.accesses import is_month, months_before
 from gateway.citizen.bundles import BundleBroken, verify_bundle
-from tests.audit.factory import NOVEMBER_MS, ORIGIN, OpenLog, open_log
-from tests.gateway.citizen.city import APP, BANK, City, pseudonym_of
+from tests.audit.factory import NOVEMBER_MS, OpenLog, open_log
+from tests.gateway.citizen.city import APP, BANK, UTILITY, Browser, City, pseudonym_of
+from trust.identifiers import SubsystemId
 
 ERIKA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e01"
 MONTH = "2026-11"
@@ -50,6 +51,7 @@ class Log:
             "result": "delivered",
             "messageId": os.urandom(8).hex(),
             "requestId": "request",
+            "requestDigest": b64encode(os.urandom(64)).decode(),
         } | fields
         entry = Entry("access", key, os.urandom(32), json.dumps(record).encode(), NOVEMBER_MS * 2)
         await self.log.append(entry)
@@ -62,13 +64,14 @@ class Log:
 
 
 @asynccontextmanager
-async def run_log(folder: Path, name: str) -> AsyncIterator[Log]:
+async def run_log(folder: Path, name: str, *, keeper: SubsystemId = BANK) -> AsyncIterator[Log]:
+    origin = f"{keeper.member.encoded}/gw/audit/2026"
     engine = open_engine(f"sqlite+aiosqlite:///{folder / name}-keys.sqlite")
     keys = SubjectKeys(engine, os.urandom(32), os.urandom(32))
     await keys.create_schema()
-    async with open_log(f"sqlite+aiosqlite:///{folder / name}.sqlite") as log:
-        signer = NoteSigner(ORIGIN, Ed25519PrivateKey.generate())
-        publisher = Publisher(log.engine, signer, lock_file=folder / f"{name}.lock", origin=ORIGIN, clock_ms=log.clock)
+    async with open_log(f"sqlite+aiosqlite:///{folder / name}.sqlite", origin=origin) as log:
+        signer = NoteSigner(origin, Ed25519PrivateKey.generate())
+        publisher = Publisher(log.engine, signer, lock_file=folder / f"{name}.lock", origin=origin, clock_ms=log.clock)
         await publisher.start()
         try:
             yield Log(log, keys, publisher)
@@ -163,15 +166,15 @@ async def test_both_logs_become_one_list_with_the_refused_ones_marked(city: City
         "legalBasis": {"kind": "consent", "text": "Art. 6"},
         "dataCategories": ["Kontostand"],
     }
-    async with run_log(tmp_path, "own") as own, run_log(tmp_path, "bank") as bank:
-        for message, result, reason in (
+    async with run_log(tmp_path, "own", keeper=APP) as own, run_log(tmp_path, "bank") as bank:
+        for digest, result, reason in (
             ("m-1", "delivered", None),
             ("m-2", "denied", "server.serverproxy.consent_required"),
         ):
-            outcome = {"messageId": message, "result": result, "reason": reason}
+            outcome = {"requestDigest": digest, "result": result, "reason": reason}
             await own.record(here, **outcome)
             await bank.record(there, **outcome, **declared)
-        city.context.own_log.bundles[here] = await own.bundle(here)  # type: ignore[union-attr]
+        own_bundles(city)[here] = await own.bundle(here)
         city.road.bundles["SPARKASSE"] = await bank.bundle(there)
     city.road.dead.add("STADTWERKE")
     async with city.browser() as browser:
@@ -204,6 +207,93 @@ async def test_both_logs_become_one_list_with_the_refused_ones_marked(city: City
         assert "Attention: a proof does not hold." in broken.text
         assert "Attention: a proof does not hold." in (await browser.get(f"/accesses?month={MONTH}")).text
         assert (await browser.get("/accesses?month=2026-99")).status == 400
+
+
+def own_bundles(city: City) -> dict[str, Bundle]:
+    return city.context.own_log.bundles  # type: ignore[union-attr, no-any-return]
+
+
+async def listed(browser: Browser) -> dict[str, Any]:
+    answer = await browser.get(f"/api/v1/accesses?month={MONTH}")
+    view: dict[str, Any] = json.loads(answer.text)
+    return view
+
+
+async def test_a_client_cannot_hide_accesses_behind_one_message_id(city: City, tmp_path: Path) -> None:
+    here, there = pseudonym_of(city, ERIKA, APP.member), pseudonym_of(city, ERIKA, BANK.member)
+    async with run_log(tmp_path, "own", keeper=APP) as own, run_log(tmp_path, "bank") as bank:
+        for digest in ("d-1", "d-2", "d-3"):
+            await own.record(here, messageId="one and the same", requestDigest=digest)
+            await bank.record(there, messageId="one and the same", requestDigest=digest)
+        own_bundles(city)[here] = await own.bundle(here)
+        city.road.bundles["SPARKASSE"] = await bank.bundle(there)
+    async with city.browser() as browser:
+        await browser.log_in()
+        shown = (await listed(browser))["accesses"]
+    assert [access["recordedBy"] for access in shown] == [[None, "Sparkasse Musterstadt"]] * 3
+
+
+@pytest.mark.parametrize("digest", ["the same", "", 7, None])
+async def test_whatever_one_log_says_twice_is_shown_twice(city: City, tmp_path: Path, digest: Any) -> None:
+    there = pseudonym_of(city, ERIKA, BANK.member)
+    async with run_log(tmp_path, "bank") as bank:
+        for _ in range(3):
+            await bank.record(there, requestDigest=digest)
+        city.road.bundles["SPARKASSE"] = await bank.bundle(there)
+    async with city.browser() as browser:
+        await browser.log_in()
+        assert len((await listed(browser))["accesses"]) == 3
+
+
+async def test_a_log_cannot_merge_its_record_into_anothers_service(city: City, tmp_path: Path) -> None:
+    at_bank, at_utility = pseudonym_of(city, ERIKA, BANK.member), pseudonym_of(city, ERIKA, UTILITY.member)
+    async with run_log(tmp_path, "bank") as bank, run_log(tmp_path, "utility", keeper=UTILITY) as utility:
+        await bank.record(at_bank, requestDigest="d")
+        await utility.record(at_utility, requestDigest="d", service={"id": f"{UTILITY.encoded}/rechnungen"})
+        city.road.bundles["SPARKASSE"] = await bank.bundle(at_bank)
+        city.road.bundles["STADTWERKE"] = await utility.bundle(at_utility)
+    async with city.browser() as browser:
+        await browser.log_in()
+        assert len((await listed(browser))["accesses"]) == 2
+
+
+async def test_a_provider_cannot_answer_with_the_log_of_another_gateway(city: City, tmp_path: Path) -> None:
+    there = pseudonym_of(city, ERIKA, BANK.member)
+    async with run_log(tmp_path, "bank", keeper=UTILITY) as other:
+        await other.record(there)
+        for bundle in (await other.bundle(there), await other.bundle("of whom it knows nothing")):
+            city.road.bundles["SPARKASSE"] = bundle
+            async with city.browser() as browser:
+                await browser.log_in()
+                view = await listed(browser)
+                assert "Attention: a proof does not hold." in (await browser.get(f"/verify?month={MONTH}")).text
+            (bank,) = (source for source in view["sources"] if source["provider"] == BANK.encoded)
+            assert (bank["broken"], bank["entriesVerified"]) == ("origin", 0)
+            assert view["accesses"] == []
+
+
+async def test_calls_without_the_citizens_token_are_found_in_our_own_log_too(city: City, tmp_path: Path) -> None:
+    here, there = pseudonym_of(city, ERIKA, APP.member), pseudonym_of(city, ERIKA, BANK.member)
+    async with run_log(tmp_path, "own", keeper=APP) as own, run_log(tmp_path, "bank") as bank:
+        await own.record(here, requestDigest="with")
+        # The client named the person itself, as the bank knows them.
+        await own.record(there, requestDigest="without")
+        await bank.record(there, requestDigest="with")
+        await bank.record(there, requestDigest="without")
+        own_bundles(city)[here] = await own.bundle(here)
+        own_bundles(city)[there] = await own.bundle(there)
+        city.road.bundles["SPARKASSE"] = await bank.bundle(there)
+    async with city.browser() as browser:
+        await browser.log_in()
+        view = await listed(browser)
+        assert [access["recordedBy"] for access in view["accesses"]] == [[None, "Sparkasse Musterstadt"]] * 2
+        own_sources = [source for source in view["sources"] if source["name"] is None]
+        assert [source["entriesVerified"] for source in own_sources] == [1, 1]
+        assert "2 accesses at 3 institutions asked" in (await browser.get(f"/accesses?month={MONTH}")).text
+        page = await browser.get(f"/verify?month={MONTH}")
+        assert "<h2>The city&#39;s gateway, calls to Sparkasse Musterstadt</h2>" in page.text
+        download = await browser.get(f"/accesses/bundle?month={MONTH}&source=1")
+        assert json.loads(download.text) == own_bundles(city)[there]
 
 
 async def test_the_list_needs_a_login_that_proves_enough(city: City) -> None:

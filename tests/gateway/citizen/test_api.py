@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.citizen.city import AUDIENCE, BANK, Browser, City
+from tests.gateway.citizen.city import AUDIENCE, BANK, BANK_DECLARATION, Browser, City
 
 ERIKA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e01"
 MAX = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e03"
@@ -101,6 +101,17 @@ async def test_too_low_a_level_is_told_and_never_sent(city: City) -> None:
         assert city.road.of("/konto/konto") == []
         status, problem = await send(browser, "GET", "/accesses", low)
         assert (status, problem["requiredLevel"]) == (403, "substantial")
+
+
+async def test_a_disabled_service_is_told_and_never_called(city: City) -> None:
+    city.road.declarations["konto"] = BANK_DECLARATION | {"enabled": False}
+    async with city.browser() as browser:
+        _, catalogue = await send(browser, "GET", "/services", bearer(city))
+        assert [service["enabled"] for service in catalogue["services"]] == [False, True]
+        call = {"service": "kontostand", "path": ["balance"]}
+        status, problem = await send(browser, "POST", "/calls", bearer(city), call)
+        assert (status, problem["code"]) == (409, "service_disabled")
+        assert city.road.of("/konto/konto") == []
 
 
 async def test_a_session_needs_its_csrf_token_in_a_header(city: City) -> None:

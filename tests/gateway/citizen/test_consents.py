@@ -72,6 +72,9 @@ async def test_give_use_and_withdraw(city: City) -> None:
         city.road.failures["balance"] = "server.serverproxy.consent_required"
         refused = await browser.submit("/services/kontostand", "/services/kontostand/balance")
         assert "server.serverproxy.consent_required" in refused.text
+        assert "because your consent is missing" in refused.text
+        city.road.failures["balance"] = "server.serverproxy.service_failed"
+        refused = await browser.submit("/services/kontostand", "/services/kontostand/balance")
         assert "the &lt;i&gt;road&lt;/i&gt; says no" in refused.text
         assert "X-Datenweg-Consent" not in city.road.of("/konto/balance")[-1].headers
 

@@ -75,21 +75,21 @@ def test_claims_that_do_not_hold_are_refused(claims: dict[str, Any], reason: str
     assert refused.value.reason == reason
 
 
-def unsigned(claims: dict[str, Any]) -> str:
-    parts = ({"alg": "none", "typ": "JWT", "kid": KEY.kid}, claims)
+def unsigned(claims: dict[str, Any], *, typ: str = "JWT") -> str:
+    parts = ({"alg": "none", "typ": typ, "kid": KEY.kid}, claims)
     return ".".join(base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=").decode() for p in parts) + "."
 
 
-def confused_token() -> str:
+def confused_token(key: ECKey, claims: dict[str, Any], *, typ: str = "JWT") -> str:
     """HS256 with the public key's PEM as the secret: what a verifier that trusts the header would accept."""
-    parts = ({"alg": "HS256", "typ": "JWT", "kid": KEY.kid}, CLAIMS)
+    parts = ({"alg": "HS256", "typ": typ, "kid": key.kid}, claims)
     signed = ".".join(base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=").decode() for p in parts)
-    tag = hmac.digest(KEY.as_pem(private=False), signed.encode(), "sha256")
+    tag = hmac.digest(key.as_pem(private=False), signed.encode(), "sha256")
     return f"{signed}.{base64.urlsafe_b64encode(tag).rstrip(b'=').decode()}"
 
 
 def test_forgeries_are_refused() -> None:
-    confused = confused_token()
+    confused = confused_token(KEY, CLAIMS)
     other = ECKey.generate_key("P-256", auto_kid=True)
     head, body, signature = token().split(".")
     raised = json.dumps(CLAIMS | {"sub": "somebody else"}).encode()
@@ -128,6 +128,9 @@ async def test_the_api_takes_only_good_bearer_tokens(city: City) -> None:
     }
     sign = city.issuer.keys.sign
     foreign = jwt.encode({"alg": "ES256", "typ": "at+jwt", "kid": KEY.kid}, claims, KEY)
+    head, body, signature = sign(claims, token_type="at+jwt").split(".")
+    published = ECKey.import_key(city.issuer.keys.public()["keys"][0])
+    as_anna = json.dumps(claims | {"sub": "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e02"}).encode()
     bad = {
         "audience": sign(claims | {"aud": "other"}, token_type="at+jwt"),
         "issuer": sign(claims | {"iss": "https://other.example"}, token_type="at+jwt"),
@@ -137,6 +140,13 @@ async def test_the_api_takes_only_good_bearer_tokens(city: City) -> None:
         "no level": sign(claims | {"acr": "none"}, token_type="at+jwt"),
         "foreign key": foreign,
         "none": unsigned(claims),
+        "none, as an access token": unsigned(claims, typ="at+jwt"),
+        "HS256 with the public key": confused_token(published, claims, typ="at+jwt"),
+        "another's claims": f"{head}.{base64.urlsafe_b64encode(as_anna).rstrip(b'=').decode()}.{signature}",
+        "no signature": f"{head}.{body}.",
+        "not yet valid": sign(claims | {"nbf": now + 3600}, token_type="at+jwt"),
+        "no subject": sign(claims | {"sub": ""}, token_type="at+jwt"),
+        "no token": "x",
         "empty": "",
     }
     async with city.browser() as browser:

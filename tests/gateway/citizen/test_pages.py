@@ -13,7 +13,7 @@ import gateway.citizen
 from gateway.citizen.journeys import actions_of
 from gateway.citizen.purposes import Journey
 from gateway.citizen.texts import TEXTS, text
-from tests.gateway.citizen.city import City
+from tests.gateway.citizen.city import UTILITY_DECLARATION, City
 
 PAGES: Final = (
     "/",
@@ -106,6 +106,23 @@ async def test_texts_of_institutions_are_escaped(city: City) -> None:
         assert "<svg" not in answer.text
         assert "<img" not in answer.text
         assert "&lt;svg onload=alert(1)&gt;" in answer.text
+
+
+async def test_a_disabled_service_is_shown_as_such_and_cannot_be_called(city: City) -> None:
+    city.road.declarations["kundenservice"] = UTILITY_DECLARATION | {"enabled": False}
+    disabled = "The institution does not offer this service at the moment."
+    async with city.browser() as browser:
+        await browser.log_in()
+        assert (await browser.get("/services")).text.count(disabled) == 1
+        page = await browser.get("/services/strom")
+        assert disabled in page.text
+        assert "/services/strom/" not in page.text
+        assert disabled not in (await browser.get("/services/kontostand")).text
+        token = page.field("csrf")
+        refused = await browser.post("/services/strom/bills", {"csrf": token})
+        assert refused.status == 409
+        assert disabled in refused.text
+        assert city.road.of("/rechnungen") == []
 
 
 async def test_the_bank_is_linked_step_by_step(city: City) -> None:

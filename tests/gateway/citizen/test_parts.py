@@ -90,6 +90,7 @@ def test_declarations_are_read_strictly_and_malformed_ones_left_out() -> None:
         BANK_DECLARATION | {"identity_level": "superb"},
         BANK_DECLARATION | {"data_categories": "all"},
         BANK_DECLARATION | {"code": ""},
+        BANK_DECLARATION | {"enabled": "perhaps"},
     ]
     found = parse_declarations([*bad, BANK_DECLARATION, BANK_DECLARATION | {"title_de": "x" * 5000}])
     assert [declaration.title("de") for declaration in found] == ["Kontostand <b>fett</b>", "konto"]

@@ -1,0 +1,136 @@
+"""What a gateway does in the background: it follows the configuration, the certificates' status, the store, the year.
+
+A follower outlives whatever goes wrong in a round: it says so, waits, and does the next. When rounds have failed for
+long, `stale_since` tells the health check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from datetime import datetime
+from time import monotonic
+from typing import Final
+
+from gateway.clock import Clock
+from gateway.exchange.directory import build_directory
+from gateway.exchange.node import Node
+from gateway.logging import describe_error
+from gateway.logs import OwnLogs
+from gateway.tls_contexts import TLSContexts
+from trust.configuration_client import ConfigurationClient
+from trust.errors import TrustError
+from trust.globalconf import VerifiedConfiguration
+
+_STATUS_SECONDS: Final = 5.0
+_YEAR_SECONDS: Final = 1.0
+# A follower is stale after so many intervals without a success, but not before so many seconds.
+_STALE_ROUNDS: Final = 10
+_STALE_SECONDS: Final = 10.0
+
+
+class Follower:
+    """One job, done every `interval` seconds. `name` is the health check's."""
+
+    def __init__(self, name: str, interval: float, work: Callable[[Follower], Awaitable[None]], clock: Clock) -> None:
+        """`work` does one round; or it goes on for ever and calls `succeeded` after each round itself."""
+        self.name = name
+        self._interval = interval
+        self._work = work
+        self._clock = clock
+        self.succeeded()
+
+    def succeeded(self) -> None:
+        """A round is done."""
+        self._last, self._last_monotonic = self._clock.now(), monotonic()
+
+    @property
+    def stale_since(self) -> datetime | None:
+        """When the last round succeeded, if that is too long ago."""
+        patience = max(self._interval * _STALE_ROUNDS, _STALE_SECONDS)
+        return self._last if monotonic() - self._last_monotonic > patience else None
+
+    async def run(self, node: Node) -> None:
+        """Works until cancelled."""
+        while True:
+            try:
+                await self._work(self)
+                self.succeeded()
+            except Exception as error:  # noqa: BLE001 - a follower that ends would leave the gateway with old rights
+                node.log.error("a background job failed, it is tried again", action=self.name, **describe_error(error))
+            await asyncio.sleep(self._interval)
+
+
+def build_followers(
+    node: Node, client: ConfigurationClient, contexts: TLSContexts, logs: OwnLogs
+) -> tuple[Follower, ...]:
+    """The jobs of one gateway, not yet started."""
+    every, clock = node.settings.configuration_interval_seconds, node.clock
+    return (
+        Follower("configuration", every, lambda follower: _configuration(client, node, contexts, follower), clock),
+        Follower("certificates", _STATUS_SECONDS, lambda _: _certificates(node), clock),
+        Follower("store", node.settings.store_poll_seconds, _StoreReader(node, contexts).round, clock),
+        Follower("log", _YEAR_SECONDS, lambda _: _year(node, logs), clock),
+    )
+
+
+def start_followers(stack: AsyncExitStack, node: Node, followers: Sequence[Follower]) -> None:
+    """Starts them; the stack's end stops them."""
+    for follower in followers:
+        stack.push_async_callback(_stop, asyncio.create_task(follower.run(node), name=follower.name))
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _configuration(client: ConfigurationClient, node: Node, contexts: TLSContexts, follower: Follower) -> None:
+    def take(configuration: VerifiedConfiguration) -> None:
+        node.trust.replace(configuration)
+        node.metrics.configuration_accepted(expires=configuration.expires)
+        contexts.approve(configuration)
+
+    def failed(error: TrustError) -> None:
+        expires = node.trust.latest.configuration.expires.isoformat()
+        reason = {} if error.__cause__ is None else describe_error(error.__cause__)
+        node.log.warning("global configuration not refreshed", code=error.code, expires=expires, **reason)
+
+    # A refused or unreachable source is a round, too: whether the configuration in force has lapsed is another check.
+    await client.follow(node.settings.configuration_interval_seconds, take, failed, follower.succeeded)
+
+
+async def _certificates(node: Node) -> None:
+    current = await node.own_certificates.refresh()
+    if len(current) < 2:
+        node.log.error("an OCSP answer of our own certificates is missing", hint="look at the authority's responder")
+
+
+class _StoreReader:
+    """Takes what this process, a command or another process of the node has changed."""
+
+    def __init__(self, node: Node, contexts: TLSContexts) -> None:
+        self._node = node
+        self._contexts = contexts
+        self._consents = -1
+
+    async def round(self, _: Follower) -> None:
+        node = self._node
+        revision = await node.repository.revision()
+        if revision.configuration != node.directory.configuration_revision:
+            node.directory = build_directory(await node.repository.load())
+            self._contexts.pin(node.directory)
+        if revision.consents != self._consents:
+            node.consents.replace_all(await node.repository.consent_copies())
+            self._consents = revision.consents
+
+
+async def _year(node: Node, logs: OwnLogs) -> None:
+    old = await logs.change_over()
+    if old is not None:
+        # New steps go to the new log from here on; the old one finishes those that it has.
+        node.sequencer = logs.sequencer
+        await old.close()
+        node.log.info("the new year's log is open")

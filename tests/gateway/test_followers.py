@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gateway.clock import SystemClock
+from gateway.exchange.node import Node
+from gateway.followers import Follower
+
+
+class DriverError(Exception):
+    """As a database driver raises it: nobody's base class but Exception."""
+
+
+@dataclass
+class Lines:
+    """A logger that remembers."""
+
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+    def error(self, event: str, **values: Any) -> None:
+        self.errors.append({"event": event} | values)
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError(111, "refused"), DriverError("too many clients")])
+async def test_a_follower_outlives_what_a_round_raises(error: Exception) -> None:
+    rounds: list[Follower] = []
+    again = asyncio.Event()
+
+    async def work(follower: Follower) -> None:
+        rounds.append(follower)
+        if len(rounds) == 1:
+            raise error
+        again.set()
+
+    lines = Lines()
+    follower = Follower("store", 0.001, work, SystemClock())
+    task = asyncio.create_task(follower.run(cast("Node", SimpleNamespace(log=lines))))
+    try:
+        await asyncio.wait_for(again.wait(), 5)
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [line["action"] for line in lines.errors] == ["store"]
+    assert str(error) not in str(lines.errors)
+
+
+def test_a_follower_without_success_becomes_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Time(SystemClock):
+        def now(self) -> datetime:
+            return datetime(2026, 11, 22, 10, tzinfo=UTC)
+
+    async def work(_: Follower) -> None: ...
+
+    seconds = 1000.0
+    monkeypatch.setattr("gateway.followers.monotonic", lambda: seconds)
+    quick, slow = Follower("store", 0.1, work, Time()), Follower("configuration", 60, work, Time())
+    seconds += 9
+    assert quick.stale_since is None
+    seconds += 2
+    assert quick.stale_since == datetime(2026, 11, 22, 10, tzinfo=UTC)
+    assert slow.stale_since is None
+    seconds += 600
+    assert slow.stale_since is not None
+    slow.succeeded()
+    assert slow.stale_since is None

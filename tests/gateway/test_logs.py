@@ -1,0 +1,156 @@
+"""The logs of several years: what a restart serves, and how a running gateway goes from one to the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.errors import LogRolledBack, LogUnavailable
+from audit.http import add_routes
+from audit.store import create_schema, open_engine
+from audit.subject_keys import SubjectKeys
+from audit.subject_keys import create_schema as create_subject_key_schema
+from audit.verify import verify_log
+from gateway.accesses import OwnAccesses
+from gateway.logs import OwnLogs
+from gateway.settings import GatewaySettings
+from tests.audit.factory import access, exchange, message, no_messages
+
+KEY = Ed25519PrivateKey.generate()
+OLD, NEW = "DE-TEST/GOV/MUSTERSTADT/ss1/audit/2026", "DE-TEST/GOV/MUSTERSTADT/ss1/audit/2027"
+
+
+class Time:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def now_ms(self) -> int:
+        return int(self.at.timestamp() * 1000)
+
+
+@dataclass
+class Place:
+    """One gateway's database, persons' keys and time."""
+
+    settings: GatewaySettings
+    engine: AsyncEngine
+    keys: SubjectKeys
+    time: Time
+
+    @asynccontextmanager
+    async def logs(self) -> AsyncIterator[OwnLogs]:
+        logs = OwnLogs(self.engine, self.settings, KEY, self.time)
+        try:
+            await logs.start()
+            yield logs
+        finally:
+            await logs.close()
+
+    async def record(self, logs: OwnLogs, person: str) -> str:
+        """One access to the person's data; the log's origin that it is in."""
+        entry = access(await self.keys.key_for(person))
+        receipts = await logs.sequencer.append([entry], no_messages)
+        return receipts[0].origin
+
+    async def accesses(self, logs: OwnLogs, person: str, month: str) -> tuple[str, int]:
+        """The origin of the log that the month is read from, and how many proven accesses it has there."""
+        for publisher in logs.publishers.values():
+            await publisher.publish()
+        bundle = await OwnAccesses(self.engine, self.keys, logs).bundle(person, month)
+        assert all(found["proof"] is not None for found in bundle["accesses"])
+        return bundle["origin"], len(bundle["accesses"])
+
+
+@pytest.fixture
+async def place(tmp_path: Path, database_url: str) -> AsyncIterator[Place]:
+    settings = GatewaySettings(
+        instance="DE-TEST",
+        owner="DE-TEST/GOV/MUSTERSTADT",
+        server_code="ss1",
+        data_directory=tmp_path,
+        anchor_file=tmp_path / "anchor.xml",
+        database_url=database_url,
+    )
+    engine, subject_engine = open_engine(settings.database_url), open_engine(settings.subject_key_database_url)
+    await create_schema(engine)
+    await create_subject_key_schema(subject_engine)
+    yield Place(settings, engine, SubjectKeys(subject_engine, bytes(32), bytes(32)), Time())
+    await engine.dispose()
+    await subject_engine.dispose()
+
+
+async def test_after_a_restart_in_the_new_year_the_old_log_is_served_and_read(place: Place) -> None:
+    async with place.logs() as logs:
+        assert await place.record(logs, "erika") == OLD
+    place.time.at += timedelta(days=2)
+    app = web.Application()
+    async with place.logs() as logs:
+        assert await place.record(logs, "erika") == NEW
+        assert await place.accesses(logs, "erika", "2026-12") == (OLD, 1)
+        assert await place.accesses(logs, "erika", "2027-01") == (NEW, 1)
+        assert await place.accesses(logs, "erika", "2025-01") == (NEW, 0)
+        add_routes(app, place.engine, logs.publishers)
+        async with TestClient(TestServer(app)) as client:
+            for year, origin in (("2026", OLD), ("2027", NEW)):
+                served = await (await client.get(f"/audit/{year}/checkpoint")).text()
+                assert served.startswith(f"{origin}\n1\n")
+    for name in ("checkpoint-2026.lock", "checkpoint-2027.lock"):
+        assert (place.settings.data_directory / name).exists()
+
+
+async def test_a_running_gateway_changes_over_at_new_year(place: Place) -> None:
+    async with place.logs() as logs:
+        assert await logs.change_over() is None
+        await place.record(logs, "erika")
+        place.time.at += timedelta(seconds=1)
+        # Accepted before the change-over is done: the old year's last moment, so that December has it.
+        assert await place.record(logs, "erika") == OLD
+        under_way = asyncio.ensure_future(place.record(logs, "erika"))
+        await asyncio.sleep(0)
+        old = await logs.change_over()
+        assert old is not None
+        await old.close()
+        assert await under_way == OLD
+        with pytest.raises(LogUnavailable):
+            await old.append([exchange()], lambda _: [message()])
+        assert await place.record(logs, "erika") == NEW
+        assert await logs.change_over() is None
+        assert await place.accesses(logs, "erika", "2026-12") == (OLD, 3)
+        assert await place.accesses(logs, "erika", "2027-01") == (NEW, 1)
+    for origin in (OLD, NEW):
+        (await verify_log(place.engine, origin=origin)).require_sound()
+
+
+async def test_a_change_over_that_fails_leaves_the_old_log_and_is_tried_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with place.logs() as logs:
+        place.time.at += timedelta(seconds=1)
+        with monkeypatch.context() as patch:
+            patch.setattr("audit.publisher.Publisher.start", _refuse)
+            with pytest.raises(LogRolledBack):
+                await logs.change_over()
+        assert await place.record(logs, "erika") == OLD
+        old = await logs.change_over()
+        assert old is not None
+        await old.close()
+        assert await place.record(logs, "erika") == NEW
+
+
+async def _refuse(_publisher: object) -> None:
+    raise LogRolledBack("no")
