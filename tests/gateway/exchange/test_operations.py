@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway.errors import StartRefused
 from gateway.exchange import tls
 from gateway.registry import membership
 from tests.gateway.exchange.pair import GatewayPair
@@ -111,6 +113,16 @@ async def test_a_configuration_whose_taking_fails_is_taken_later(
         await pair.publish()
         # Both gateways' two contexts, and the one that failed at first.
         await pair.until(lambda: len(taken) >= 5)
+    assert (await pair.call("echo")).status == 200
+
+
+async def test_a_taken_port_refuses_the_start_in_one_line(pair: GatewayPair) -> None:
+    await pair.provider.stop()
+    with socket.create_server((HOST, pair.provider.settings.operations_port)):
+        with pytest.raises(StartRefused, match=f"port {pair.provider.settings.operations_port}: .*in use.*: stop what"):
+            await pair.provider.start()
+        await pair.provider.stop()
+    await pair.provider.start()
     assert (await pair.call("echo")).status == 200
 
 
