@@ -161,11 +161,16 @@ def _keys(plan: Plan, organisation: Organisation, authority: CertificateAuthorit
 
 
 def _log_keys(plan: Plan, clock: Clock) -> tuple[str, ...]:
-    """The keys of all gateways' logs of this year, which the citizens' pages then hold proofs against."""
+    """The keys of all gateways' logs, which the citizens' pages then hold proofs against.
+
+    Of this year, of those before of which records exist, and of the next, so that the city lives through New Year.
+    """
+    this = clock.now().year
     keys = []
     for organisation in ORGANISATIONS:
-        origin = origin_of(organisation.server, clock.now().year)
-        keys.append(NoteSigner(origin, load_log_key(gateway_settings(plan, organisation))).verifier.text)
+        key = load_log_key(gateway_settings(plan, organisation))
+        origins = (origin_of(organisation.server, year) for year in range(this - 2, this + 2))
+        keys += [NoteSigner(origin, key).verifier.text for origin in origins]
     return tuple(keys)
 
 

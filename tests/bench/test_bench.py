@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,7 @@ def test_a_folder_that_is_not_there_gives_no_figure(tmp_path: Path) -> None:
         text=True,
         check=False,
         timeout=60,
+        env={**os.environ, "COLUMNS": "500"},
     )
     assert run.returncode == 2
     assert "missing" in run.stderr

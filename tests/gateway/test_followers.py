@@ -58,15 +58,12 @@ def test_a_follower_without_success_becomes_stale(monkeypatch: pytest.MonkeyPatc
 
     async def work(_: Follower) -> None: ...
 
-    seconds = 1000.0
-    monkeypatch.setattr("gateway.followers.monotonic", lambda: seconds)
+    now = [1000.0]
+    monkeypatch.setattr("gateway.followers.monotonic", lambda: now[0])
     quick, slow = Follower("store", 0.1, work, Time()), Follower("configuration", 60, work, Time())
-    seconds += 9
-    assert quick.stale_since is None
-    seconds += 2
-    assert quick.stale_since == datetime(2026, 11, 22, 10, tzinfo=UTC)
-    assert slow.stale_since is None
-    seconds += 600
-    assert slow.stale_since is not None
+    start = datetime(2026, 11, 22, 10, tzinfo=UTC)
+    for seconds, stale in ((9, (None, None)), (11, (start, None)), (601, (start, start))):
+        now[0] = 1000.0 + seconds
+        assert (quick.stale_since, slow.stale_since) == stale
     slow.succeeded()
-    assert slow.stale_since is None
+    assert (quick.stale_since, slow.stale_since) == (start, None)

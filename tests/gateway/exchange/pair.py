@@ -181,10 +181,15 @@ class GatewayPair:
     # -- as the registry's operator
 
     async def publish(self) -> Publication:
-        """Publishes the registry's state; both gateways have it on return."""
-        publication = await self.publisher.publish()
-        await self.until(lambda: all(node.has(publication) for node in (self.consumer, self.provider)))
-        return publication
+        """Publishes the registry's state; both gateways have it, or what the registry published since, on return."""
+        await self.publisher.publish()
+        await self.until(lambda: all(node.has(self._latest) for node in (self.consumer, self.provider)))
+        return self._latest
+
+    @property
+    def _latest(self) -> Publication:
+        assert self.publisher.latest is not None
+        return self.publisher.latest
 
     @staticmethod
     async def until(condition: Callable[[], bool], seconds: float = 10) -> None:

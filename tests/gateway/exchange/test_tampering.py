@@ -7,68 +7,27 @@ import re
 import ssl
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import aiohttp
 import pytest
-import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.messages import transport
 from gateway.messages.faults import Fault
 from gateway.messages.headers import IdentityLevel, RoadFields
 from gateway.messages.transport import TransportMessage
-from gateway.node_keys import load_keys
-from tests.gateway.exchange.pair import MAX_BODY, GatewayPair
+from tests.gateway.exchange.pair import MAX_BODY
+from tests.gateway.exchange.peer import Peer
 from tests.gateway.exchange.records import logged, message_count
-from tests.gateway.exchange.refusals import Watch, check_peer_refusal, watch
-from tests.gateway.exchange.rogue import CallingRogue, Signed, forged, sign, status_of
-from tests.gateway.exchange.town import APP, CITY, GUEST, ROGUE, ROGUE_SERVICE, STRAY, UTILITY, service
+from tests.gateway.exchange.refusals import check_peer_refusal, watch
+from tests.gateway.exchange.rogue import CallingRogue, forged, sign, status_of
+from tests.gateway.exchange.town import CITY, GUEST, ROGUE, ROGUE_SERVICE, STRAY, UTILITY, service
 from trust.identifiers import ServiceId
 from trust.keys import SoftwareKey
-from trust.testca.authority import CertificateAuthority
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ECHO = service("echo")
-
-
-@dataclass
-class Peer:
-    """The tampering peer, what it may spoil with, and how what it sends is judged."""
-
-    pair: GatewayPair
-    city: CallingRogue
-    strangers: SoftwareKey
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.pair.provider.settings.peer_port}/"
-
-    async def refused(
-        self,
-        code: str,
-        request_id: str,
-        encoded: tuple[str, bytes],
-        *,
-        context: ssl.SSLContext | None = None,
-        provider: str | None = None,
-    ) -> Watch:
-        seen = watch(self.pair)
-        before = None if provider else await message_count(self.pair.provider.gateway)
-        answer = await self.city.send(self.url, request_id, encoded, context=context)
-        await check_peer_refusal(seen, answer, code, request_id, provider=provider, messages_before=before)
-        return seen
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def peer(pair: GatewayPair, tmp_path_factory: pytest.TempPathFactory) -> Peer:
-    keys = load_keys(pair.consumer.settings)
-    other = CertificateAuthority.load_or_create(tmp_path_factory.mktemp("fremd"), "DE-TEST")
-    key = ec.generate_private_key(ec.SECP256R1())
-    # The right name, from an authority that the instance does not approve.
-    issued = other.issue_signing(key.public_key(), CITY.member, member_name="Musterstadt", server_code="ss1")
-    strangers = SoftwareKey(key, issued)
-    return Peer(pair, CallingRogue(keys.signing, keys.authentication, pair.authority), strangers)
 
 
 async def test_untampered_it_passes(peer: Peer) -> None:
@@ -413,55 +372,3 @@ async def test_a_peer_that_hangs_up_halfway(peer: Peer) -> None:
     )
     assert await message_count(peer.pair.provider.gateway) == before
     assert seen.new_calls == 0
-
-
-# -- the same bytes again
-
-
-async def test_a_replayed_message(peer: Peer) -> None:
-    request_id, good = peer.city.request(ECHO)
-    encoded = good.encode()
-    assert isinstance(await peer.city.send(peer.url, request_id, encoded), TransportMessage)
-    before = await logged(peer.pair.provider.gateway, request_id)
-    seen = watch(peer.pair)
-    answer = await peer.city.send(peer.url, request_id, encoded)
-    assert isinstance(answer, Fault)
-    assert answer.code == "server.serverproxy.replayed_message"
-    assert seen.new_calls == 0
-    # What was logged of it stays as it was.
-    assert await logged(peer.pair.provider.gateway, request_id) == before
-
-
-async def test_many_at_once_pass_once(peer: Peer) -> None:
-    request_id, good = peer.city.request(ECHO)
-    encoded = good.encode()
-    seen = watch(peer.pair)
-    answers = await asyncio.gather(*(peer.city.send(peer.url, request_id, encoded) for _ in range(8)))
-    assert sum(isinstance(answer, TransportMessage) for answer in answers) == 1
-    assert {answer.code for answer in answers if isinstance(answer, Fault)} == {"server.serverproxy.replayed_message"}
-    assert seen.new_calls == 1
-
-
-async def test_a_denied_message_stays_spent(peer: Peer) -> None:
-    request_id, good = peer.city.request(service("ohne-recht"))
-    encoded = good.encode()
-    await peer.refused("server.serverproxy.access_denied", request_id, encoded, provider="denied")
-    answer = await peer.city.send(peer.url, request_id, encoded)
-    assert isinstance(answer, Fault)
-    assert answer.code == "server.serverproxy.replayed_message"
-
-
-async def test_signed_again_it_is_still_a_replay(peer: Peer) -> None:
-    request_id, good = peer.city.request(ECHO)
-    assert isinstance(await peer.city.send(peer.url, request_id, good.encode()), TransportMessage)
-    own = status_of(peer.pair.authority, peer.city.signing)
-    again: Signed = replace(good, signature=sign(peer.city.signing, good.message, good.body, own))
-    answer = await peer.city.send(peer.url, request_id, again.encode())
-    assert isinstance(answer, Fault)
-    assert answer.code == "server.serverproxy.replayed_message"
-
-
-async def test_who_may_send(peer: Peer) -> None:
-    # The client of the untampered messages above; the tests mean nothing if it isn't the registered one.
-    request_id, good = peer.city.request(ECHO, client=APP)
-    assert isinstance(await peer.city.send(peer.url, request_id, good.encode()), TransportMessage)
