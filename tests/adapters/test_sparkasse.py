@@ -159,7 +159,8 @@ async def test_two_links_at_once_leave_one(bank: World) -> None:
     state = await bank.call("GET", "/link")
     assert state.body["linkId"] in [reply.body["linkId"] for reply in replies if reply.status == 201]
     created = sum(1 for exchange in bank.recorded if (exchange.method, exchange.path[-9:]) == ("POST", "/consents"))
-    ended = sum(1 for exchange in bank.recorded if exchange.method == "DELETE")
+    # Two callers may end the same unfinished consent, which is one ended.
+    ended = len({exchange.path for exchange in bank.recorded if exchange.method == "DELETE"})
     assert created - ended == 1
 
 
