@@ -246,7 +246,10 @@ async def _peers(
     async def status_of_peer(der: bytes, endpoint: Endpoint) -> bytes:
         # PR-MESSTRANSP 2.2: from the peer itself, which has it at hand; from its authority if the peer doesn't say.
         try:
-            return (await fetch_from_peer(http, endpoint.ocsp_url, [der]))[0]
+            answers = await fetch_from_peer(
+                http, endpoint.ocsp_url, [der], timeout_seconds=settings.connect_timeout_seconds
+            )
+            return answers[0]
         except (FetchFailed, MalformedInput):
             query = trust.latest.certificates.status_query(der, at=clock.now())
             return await statuses.status_for(query)

@@ -215,17 +215,17 @@ async def verify_response(node: Node, exchange: ConsumerExchange) -> None:
     rest.check_response_consistency(request, response, expected)
     receipts: tuple[Receipt, ...] = ()
     if response.receipt is not None or not node.receiptless_servers.issuperset(s.id for s in exchange.servers):
-        receipts = _receipts(response.receipt, exchange)
+        receipts = _receipts(response.receipt, exchange, node.clock.now().year)
     exchange.verified = VerifiedResponse(response, body, message, parts[0].digest, receipts, signature)
 
 
-def _receipts(value: str | None, exchange: ConsumerExchange) -> tuple[Receipt, ...]:
+def _receipts(value: str | None, exchange: ConsumerExchange, year: int) -> tuple[Receipt, ...]:
     """One receipt for each leaf that the provider owes, each of another leaf, of a log that its gateway keeps."""
     try:
         receipts = tuple(parse_receipt(text.strip()) for text in require_receipt(value).split(","))
     except MalformedInput:
         raise Fault("server.clientproxy.receipt_invalid") from None
-    if not all(is_log_of(receipt.origin, exchange.servers) for receipt in receipts):
+    if not all(is_log_of(receipt.origin, exchange.servers, year=year) for receipt in receipts):
         raise Fault("server.clientproxy.receipt_invalid", "the receipt is of another gateway's log")
     assert exchange.request is not None
     owed = max(1, len(exchange.request.fields.subjects))

@@ -125,7 +125,10 @@ _MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
     "inconsistent_response": ("the answer does not belong to the request and is held back", "ask the provider"),
     "cannot_create_signature": ("the gateway can't sign", "the operator must check key, certificate and OCSP status"),
     "malformed_signature": ("the signature is not of the supported form", "check the signing gateway"),
-    "invalid_reference": ("a signed part does not match its digest", "the message was changed on the way"),
+    "invalid_reference": (
+        "the signature does not cover exactly the message's parts",
+        "the message was changed on the way",
+    ),
     "invalid_signature_value": ("the signature value does not hold", "the message was changed or the key is wrong"),
     "incorrect_certificate": (
         "the certificate is not the sender's signing certificate",

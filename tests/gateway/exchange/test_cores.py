@@ -135,6 +135,11 @@ def test_a_receipt_names_its_log(code: str) -> None:
     assert not is_log_of(origin, [SecurityServer(SecurityServerId(UTILITY.member, "anderer"), "host")])
 
 
+@pytest.mark.parametrize(("year", "counts"), [(2025, False), (2026, True), (2027, True), (2028, False)])
+def test_a_receipt_is_of_this_years_log_or_the_last(year: int, counts: bool) -> None:
+    assert is_log_of(origin_of(UTILITY.server, 2026), [SecurityServer(UTILITY.server, "host")], year=year) is counts
+
+
 @pytest.mark.parametrize("origin", ["", "audit", "DE-TEST/COM/STADTWERKE/ss1", "DE-TEST/COM/STADTWERKE/ss1/audit/x"])
 def test_origins_that_are_none(origin: str) -> None:
     assert not is_log_of(origin, [SecurityServer(UTILITY.server, "host")])
