@@ -7,6 +7,7 @@ read here.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
@@ -40,6 +42,17 @@ class Authority:
     store: Store
 
 
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    UnsupportedAlgorithm,
+    CryptographyDeprecationWarning,
+)
+
+
 def load_certificate(der: bytes) -> x509.Certificate:
     """A certificate from DER, its extensions readable and unrepeated.
 
@@ -48,13 +61,18 @@ def load_certificate(der: bytes) -> x509.Certificate:
     if len(der) > MAX_CERTIFICATE_BYTES:
         raise MalformedInput("the certificate is too large", code="incorrect_certificate")
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        # These are read lazily and raise when they are reached; better here than in the middle of a proof.
-        _ = (certificate.extensions, certificate.subject, certificate.issuer, certificate.not_valid_after_utc)
-        _ = (certificate.serial_number, certificate.not_valid_before_utc)
+        with warnings.catch_warnings():
+            # What RFC 5280 forbids and the library only warns of yet, such as a serial number below one, is refused;
+            # that a name is longer than X.520 has it, is not.
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("error", CryptographyDeprecationWarning)
+            certificate = x509.load_der_x509_certificate(der)
+            # These are read lazily and raise when they are reached; better here than in the middle of a proof.
+            _ = (certificate.extensions, certificate.subject, certificate.issuer, certificate.not_valid_after_utc)
+            _ = (certificate.serial_number, certificate.not_valid_before_utc)
         if certificate.public_bytes(Encoding.DER) != der:
             raise MalformedInput("the certificate isn't DER", code="incorrect_certificate")
-    except (ValueError, TypeError, OverflowError, x509.DuplicateExtension, x509.InvalidVersion, UnsupportedAlgorithm):
+    except _UNREADABLE:
         raise MalformedInput("not a certificate", code="incorrect_certificate") from None
     return certificate
 

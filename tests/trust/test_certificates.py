@@ -393,6 +393,16 @@ def test_certificate_must_be_der_to_the_last_byte() -> None:
             load_certificate(other)
 
 
+def test_a_serial_number_below_one_is_refused() -> None:
+    """RFC 5280 section 4.1.2.2; the library only warns of it."""
+    der = bytearray(world().holder.der)
+    serial = der.index(world().holder.certificate.serial_number.to_bytes(20, "big").lstrip(b"\0"))
+    der[serial] |= 0x80
+    with pytest.raises(MalformedInput) as caught:
+        load_certificate(bytes(der))
+    assert caught.value.code == "incorrect_certificate"
+
+
 @settings(max_examples=300, deadline=None)
 @given(position=st.integers(0, 10_000), byte=st.integers(0, 255))
 def test_no_foreign_error_for_a_damaged_certificate(position: int, byte: int) -> None:
