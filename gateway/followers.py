@@ -1,4 +1,5 @@
-"""What a gateway does in the background: it follows the configuration, the certificates' status, the store, the year.
+"""What a gateway does in the background: it follows the configuration, the certificates' status, the store, the year,
+and lets records go whose time is up.
 
 A follower outlives whatever goes wrong in a round: it says so, waits, and does the next. When rounds have failed for
 long, `stale_since` tells the health check.
@@ -13,6 +14,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Final
 
+from audit.retention import delete_expired_records
 from gateway.clock import Clock
 from gateway.exchange.directory import build_directory
 from gateway.exchange.node import Node
@@ -25,6 +27,7 @@ from trust.globalconf import VerifiedConfiguration
 
 _STATUS_SECONDS: Final = 5.0
 _YEAR_SECONDS: Final = 1.0
+_RETENTION_SECONDS: Final = 3600.0
 # A follower is stale after so many intervals without a success, but not before so many seconds.
 _STALE_ROUNDS: Final = 10
 _STALE_SECONDS: Final = 10.0
@@ -51,12 +54,16 @@ class Follower:
         patience = max(self._interval * _STALE_ROUNDS, _STALE_SECONDS)
         return self._last if monotonic() - self._last_monotonic > patience else None
 
+    async def round(self) -> None:
+        """One round. Raises what the work raises."""
+        await self._work(self)
+        self.succeeded()
+
     async def run(self, node: Node) -> None:
         """Works until cancelled."""
         while True:
             try:
-                await self._work(self)
-                self.succeeded()
+                await self.round()
             except Exception as error:  # noqa: BLE001 - a follower that ends would leave the gateway with old rights
                 node.log.error("a background job failed, it is tried again", action=self.name, **describe_error(error))
             await asyncio.sleep(self._interval)
@@ -72,6 +79,7 @@ def build_followers(
         Follower("certificates", _STATUS_SECONDS, lambda _: _certificates(node), clock),
         Follower("store", node.settings.store_poll_seconds, _StoreReader(node, contexts).round, clock),
         Follower("log", _YEAR_SECONDS, lambda _: _year(node, logs), clock),
+        Follower("retention", _RETENTION_SECONDS, lambda _: _retention(node, logs), clock),
     )
 
 
@@ -125,6 +133,13 @@ class _StoreReader:
         if revision.consents != self._consents:
             node.consents.replace_all(await node.repository.consent_copies())
             self._consents = revision.consents
+
+
+async def _retention(node: Node, logs: OwnLogs) -> None:
+    """Deletes the records whose retention has ended; their leaves stay, and say nothing any more."""
+    count = await delete_expired_records(logs.engine, at_ms=node.clock.now_ms())
+    if count:
+        node.log.info("records deleted whose retention has ended", count=count)
 
 
 async def _year(node: Node, logs: OwnLogs) -> None:

@@ -52,6 +52,11 @@ class OwnLogs:
         self.sequencer: Sequencer
 
     @property
+    def engine(self) -> AsyncEngine:
+        """The database that holds the logs."""
+        return self._engine
+
+    @property
     def publisher(self) -> Publisher:
         """The current year's."""
         return self.publishers[_name(self._year)]

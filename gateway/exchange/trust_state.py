@@ -46,7 +46,10 @@ class TrustState:
 
     @property
     def latest(self) -> Trusted:
-        """The newest configuration, even if it has expired: for diagnosis and metrics only."""
+        """The newest configuration, even if it has expired.
+
+        For diagnosis and metrics, and for checks within an exchange that `current` has let begin.
+        """
         return self._trusted
 
     def current(self, hop: Hop) -> Trusted:
