@@ -35,7 +35,7 @@ async def refuse(*_: Any) -> Any:
 async def test_a_sound_gateway_is_healthy(pair: GatewayPair) -> None:
     status, checks = await health(pair)
     assert status == 200
-    assert set(checks) == {"configuration", "certificates", "database", "log", "store"}
+    assert set(checks) == {"configuration", "certificates", "database", "log", "retention", "store"}
 
 
 async def test_a_database_that_refuses_is_said_and_read_again_when_it_is_back(
