@@ -11,7 +11,7 @@ ARGS   ?=
 # Test processes at a time; each starts servers of its own.
 JOBS   ?= 2
 
-LOCK = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --extra postgres \
+LOCK = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --extra pkcs11 --extra postgres --extra tracing \
        --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
@@ -45,6 +45,7 @@ docs: $(VENV)/.dev ## Check that the documentation names every setting, metric, 
 lock: ## Resolve the dependencies anew (needs uv; the only target that does)
 	$(LOCK) --upgrade -q -o requirements.lock
 	$(LOCK) --upgrade -q --group dev -o requirements-dev.lock
+	$(LOCK) --upgrade -q --group dev --group fuzz -o requirements-fuzz.lock
 
 dist: $(VENV)/.dev ## Build wheel and source archive into dist/
 	@$(RUN) -m hatchling build
