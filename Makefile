@@ -23,8 +23,8 @@ help: ## Show this list
 demo: $(VENV)/.runtime ## Start the embedded city, walk a citizen's journey, stay up until Ctrl-C
 	@$(VENV)/bin/datenweg demo $(ARGS)
 
-test: $(VENV)/.dev ## Run all tests on SQLite and PostgreSQL (installs Chromium as root on Debian)
-	@sh tests/tools/chromium.sh
+test: $(VENV)/.dev ## Run all tests on SQLite and PostgreSQL (as root on Debian installs what they need)
+	@sh tests/tools/debian.sh
 	@$(RUN) -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.dev ## Check format, style, types and who imports whom

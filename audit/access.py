@@ -18,12 +18,13 @@ from audit.checkpoint import parse_checkpoint
 from audit.errors import RecordUnopenable
 from audit.leaf import parse_leaf
 from audit.note import parse_note
+from audit.period_store import IndexProof, newest_index, prove
 from audit.publisher import Publisher
 from audit.record import open_record
 from audit.store import log_entry, log_head, record, subject_head
 from audit.subject_keys import SubjectKeys
 from audit.tag import MonthKey, SubjectKey, months_between
-from audit.tree_reader import inclusion_path
+from audit.tree_reader import consistency_path, inclusion_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,20 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
+class Consistency:
+    """The proof (base64) that the tree of size `old`, which an earlier visit saw, is the checkpoint's beginning."""
+
+    old: int
+    path: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class AccessBundle:
-    """A month's accesses to one person's data, oldest first. `month_key` is None when the log knows no such person."""
+    """A month's accesses to one person's data, oldest first. `month_key` is None when the log knows no such person.
+
+    `index` proves against the month's newest index how many there were when it was made, or that there were none; it is
+    None while no index of the month is under a public checkpoint.
+    """
 
     version: int
     origin: str
@@ -48,6 +61,8 @@ class AccessBundle:
     month_key: str | None
     checkpoint: str
     accesses: list[Access]
+    index: IndexProof | None = None
+    consistency: Consistency | None = None
 
     def as_json(self) -> dict[str, Any]:
         """As plain values for `json.dumps`."""
@@ -71,17 +86,24 @@ async def months_of(engine: AsyncEngine, keys: SubjectKeys, subject_ref: str, *,
 
 
 async def accesses(
-    engine: AsyncEngine, keys: SubjectKeys, subject_ref: str, month: str, *, publisher: Publisher
+    engine: AsyncEngine, keys: SubjectKeys, subject_ref: str, month: str, *, publisher: Publisher, seen: int = 0
 ) -> AccessBundle:
-    """The person's accesses of one month ("2026-11", UTC), proven against the newest published checkpoint."""
+    """The person's accesses of one month ("2026-11", UTC), proven against the newest public checkpoint.
+
+    `seen` is the log's size that an earlier visit saw, if there was one.
+    """
     note = await publisher.latest()
     key: SubjectKey | None = await keys.existing(subject_ref)
     month_key = None if key is None else key.month(publisher.origin, month)
     found: list[Access] = []
+    index: IndexProof | None = None
+    size = parse_checkpoint(parse_note(note).text).size
     if month_key is not None:
-        size = parse_checkpoint(parse_note(note).text).size
+        stored = await newest_index(engine, publisher.origin, month)
         async with engine.connect() as connection:
             found = await _accesses(connection, publisher.log, month_key, size)
+            if stored is not None:
+                index = await prove(connection, stored, month_key.tag, size)
     return AccessBundle(
         version=1,
         origin=publisher.origin,
@@ -90,7 +112,18 @@ async def accesses(
         month_key=None if month_key is None else b64encode(month_key.key).decode(),
         checkpoint=note.decode(),
         accesses=found,
+        index=index,
+        consistency=await _consistency(engine, publisher.log, seen, size),
     )
+
+
+async def _consistency(engine: AsyncEngine, log: int, seen: int, size: int) -> Consistency | None:
+    if not 0 < seen < size:
+        return None
+    async with engine.connect() as connection:
+        return Consistency(
+            seen, [b64encode(hashed).decode() for hashed in await consistency_path(connection, log, seen, size)]
+        )
 
 
 async def _accesses(connection: AsyncConnection, log: int, month_key: MonthKey, size: int) -> list[Access]:

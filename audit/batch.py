@@ -15,7 +15,7 @@ from audit.entry import Entry, Receipt
 from audit.errors import DuplicateRecord
 from audit.leaf import NO_PREVIOUS, Chain, build_leaf
 from audit.merkle import leaf_hash
-from audit.message_log import MessageRecord, digest_of, next_link
+from audit.message_log import ContentSealer, MessageRecord, StoredContent, digest_of, next_link, plain_content
 from audit.record import commit, seal_record
 from audit.tag import MonthKey, month_of
 from audit.tiles import TreeEdge
@@ -49,9 +49,10 @@ class Step:
     entries: tuple[Entry, ...]
     salts: tuple[bytes, ...]
     seal: Seal
+    sealer: ContentSealer | None = None
     commitments: tuple[bytes, ...] = ()
     sealed_for: tuple[Receipt, ...] | None = None
-    records: tuple[tuple[MessageRecord, bytes], ...] = ()
+    records: tuple[tuple[MessageRecord, bytes, StoredContent], ...] = ()
     failure: Exception | None = None
 
     def __post_init__(self) -> None:
@@ -127,11 +128,11 @@ def _compute(state: LogState, steps: list[Step], known: Heads, time_ms: int, tak
                 batch.tiles.append((state.log, tile.level, tile.index, body))
             receipts.append(Receipt(state.origin, index, hashed))
         _seal(step, tuple(receipts), seen)
-        for message, digest in step.records:
+        for message, digest, content in step.records:
             link = next_link(link, digest)
-            row = _message_row(message, digest, link)
+            row = _message_row(message, digest, content, link)
             batch.messages.append((state.log, message_id, *row[:8], first, len(receipts), *row[8:]))
-            for position, body in enumerate(message.attachments):
+            for position, body in enumerate(content.attachments):
                 batch.attachments.append((state.log, message_id, position, body))
             message_id += 1
         batch.receipts.append(tuple(receipts))
@@ -144,19 +145,26 @@ def _seal(step: Step, receipts: tuple[Receipt, ...], seen: set[bytes]) -> None:
     """Let the step make its messages, unless it has for these very receipts; a failure stays with the step."""
     if step.sealed_for != receipts:
         try:
-            step.records = tuple((message, digest_of(message)) for message in step.seal(receipts))
+            step.records = tuple(_stored(step.sealer, message) for message in step.seal(receipts))
         except Exception as error:  # noqa: BLE001 - whatever the caller's function raises is handed back to the caller
             step.failure, step.records = error, ()
             return
         step.sealed_for = receipts
-    keys = [message.unique for message, _ in step.records if message.unique is not None]
+    keys = [message.unique for message, *_ in step.records if message.unique is not None]
     if len(set(keys)) < len(keys) or not seen.isdisjoint(keys):
         step.failure, step.records = DuplicateRecord("a message with this replay key was logged before"), ()
         return
     seen.update(keys)
 
 
-def _message_row(message: MessageRecord, digest: bytes, link: bytes) -> Row:
+def _stored(sealer: ContentSealer | None, message: MessageRecord) -> tuple[MessageRecord, bytes, StoredContent]:
+    digest = digest_of(message)
+    if sealer is None:
+        return message, digest, plain_content(message)
+    return message, digest, sealer.seal(message, digest)
+
+
+def _message_row(message: MessageRecord, digest: bytes, content: StoredContent, link: bytes) -> Row:
     return (
         message.request_id,
         message.message_id,
@@ -166,9 +174,13 @@ def _message_row(message: MessageRecord, digest: bytes, link: bytes) -> Row:
         message.service,
         message.outcome,
         message.time_ms,
-        message.message,
-        message.signature,
-        len(message.attachments),
+        content.message,
+        content.signature,
+        len(content.attachments),
+        message.kept,
+        content.key_id,
+        content.hash_chain_result,
+        content.hash_chain,
         digest,
         link,
         message.unique,

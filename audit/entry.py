@@ -11,13 +11,14 @@ from audit.errors import MalformedInput
 from audit.leaf import MAX_INTEGER
 from audit.tag import SubjectKey
 
-Kind = Literal["access", "exchange"]
+# Only the first is about a person; the others are the log's own words about itself.
+Kind = Literal["access", "exchange", "index", "erase", "release", "key", "policy"]
 _RECEIPT: Final = re.compile(r"([!-~]{1,255}) (0|[1-9]\d{0,15}) ([A-Za-z0-9+/]{43}=)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One leaf to come. `access` has a subject (one entry per person), `exchange` has none (one per message)."""
+    """One leaf to come. `access` has a subject (one entry per person); the other kinds have none."""
 
     kind: Kind
     subject: SubjectKey | None
@@ -27,7 +28,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         if (self.kind == "access") != (self.subject is not None):
-            raise ValueError("an access entry has a subject, an exchange entry has none")
+            raise ValueError("an access entry has a subject, any other has none")
         if len(self.exchange) != 32 or not 0 <= self.expires_ms <= MAX_INTEGER:
             raise ValueError("exchange id of 32 bytes, expiry below 2^53 ms")
 

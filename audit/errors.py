@@ -9,6 +9,11 @@
     ├── DuplicateRecord    a message with this replay key was logged before     (the sender's)
     ├── MalformedInput     bytes that are no note, checkpoint, leaf or proof    (the sender's)
     ├── ProofInvalid       well-formed, but it does not hold                    (the prover's)
+    ├── WitnessRefused     a witness won't cosign                               (the log's)
+    │   ├── UnknownLog          it knows no log of this origin
+    │   ├── UntrustedSignature  the log's key has not signed
+    │   └── SizeConflict        it has seen another size than the log thinks
+    ├── QuorumMissing      too few witnesses have cosigned for too long         (the operator's)
     ├── RecordUnopenable   a record whose key or bytes are not the right ones   (nobody's: it may be erased)
     └── OutOfRange         an index or size that the log does not have          (the asker's)
 
@@ -52,6 +57,30 @@ class MalformedInput(AuditError):
 
 class ProofInvalid(AuditError):
     """A well-formed proof or signature that does not hold."""
+
+
+class WitnessRefused(AuditError):
+    """A witness does not cosign the checkpoint."""
+
+
+class UnknownLog(WitnessRefused):
+    """The witness knows no log of this origin (404)."""
+
+
+class UntrustedSignature(WitnessRefused):
+    """No key that the witness trusts for this origin has signed the checkpoint (403)."""
+
+
+class SizeConflict(WitnessRefused):
+    """The witness has seen another size than the request says (409); `size` is the one that it has seen."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__("the witness has seen another size")
+        self.size = size
+
+
+class QuorumMissing(AuditError):
+    """Too few witnesses have cosigned for too long: what nobody has seen could still be taken back."""
 
 
 class RecordUnopenable(AuditError):

@@ -1,22 +1,35 @@
-"""The public read side of the logs, as aiohttp routes under /audit.
+"""The public read side of the logs, as aiohttp routes under /audit, and the witness's under /witness.
 
 Follows C2SP tlog-tiles for checkpoint and tiles. `<log>` is the log's short name, e.g. its year. Entries are not
-public: they are pseudonymous, and whoever holds a person's key could follow them.
+public: they are pseudonymous, and whoever holds a person's key could follow them. The auditor gets them for a token.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.errors import AuditError, LogUnavailable, MalformedInput, OutOfRange
+from audit.entry_bundles import build_bundle, parse_bundle_path
+from audit.errors import (
+    AuditError,
+    LogUnavailable,
+    MalformedInput,
+    OutOfRange,
+    ProofInvalid,
+    SizeConflict,
+    UnknownLog,
+    UntrustedSignature,
+)
 from audit.proofs import consistency_text, leaf_proof, published_note
 from audit.publisher import Publisher
 from audit.tiles import available_width, parse_tile_path
-from audit.tree_reader import tile_bytes
+from audit.tree_reader import entries_of, tile_bytes
+from audit.witness import MAX_REQUEST_BYTES, SIZE_TYPE
+from audit.witness_store import Witness
 
 _CORS: Final = {"Access-Control-Allow-Origin": "*", "X-Content-Type-Options": "nosniff"}
 _FOR_EVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"} | _CORS
@@ -26,10 +39,16 @@ _MAX_NUMBER_DIGITS: Final = 16
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def add_routes(app: web.Application, engine: AsyncEngine, publishers: Mapping[str, Publisher]) -> None:
-    """Serve these logs, by short name. The publishers are the caller's to start and stop."""
-    routes = _Routes(engine, publishers)
+def add_routes(
+    app: web.Application, engine: AsyncEngine, publishers: Mapping[str, Publisher], *, auditor_token: str | None = None
+) -> None:
+    """Serve these logs, by short name. The publishers are the caller's to start and stop.
+
+    `auditor_token`: who brings it is given the entries; without one nobody is.
+    """
+    routes = _Routes(engine, publishers, auditor_token)
     for path, handler in (
+        ("/audit/{log}/tile/entries/{tile:.+}", routes.entries),
         ("/audit/logs", routes.logs),
         ("/audit/{log}/checkpoint", routes.checkpoint),
         ("/audit/{log}/tile/{tile:.+}", routes.tile),
@@ -37,6 +56,43 @@ def add_routes(app: web.Application, engine: AsyncEngine, publishers: Mapping[st
         ("/audit/{log}/proof/consistency", routes.consistency),
     ):
         app.router.add_get(path, _answering(handler))
+
+
+def add_witness_routes(app: web.Application, witness: Witness) -> None:
+    """Serve a witness: C2SP tlog-witness, its submission and its monitoring paths under one prefix."""
+
+    async def add_checkpoint(request: web.Request) -> web.Response:
+        if request.content_length is not None and request.content_length > MAX_REQUEST_BYTES:
+            return web.Response(status=413, text="too large\n")
+        body = await request.content.read(MAX_REQUEST_BYTES + 1)
+        while body and len(body) <= MAX_REQUEST_BYTES and not request.content.at_eof():
+            body += await request.content.read(MAX_REQUEST_BYTES + 1 - len(body))
+        return await _cosigned(witness, body)
+
+    async def checkpoint(request: web.Request) -> web.Response:
+        note = await witness.note_of(request.match_info["origin"])
+        if note is None:
+            return web.Response(status=404, text="nothing of this log was cosigned\n", headers=_CORS)
+        return _text(note)
+
+    app.router.add_post("/witness/add-checkpoint", add_checkpoint)
+    app.router.add_get("/witness/{origin:[0-9a-f]{64}}/checkpoint", checkpoint)
+
+
+async def _cosigned(witness: Witness, body: bytes) -> web.Response:
+    """The statuses of tlog-witness."""
+    try:
+        return web.Response(body=await witness.add_checkpoint(body), content_type="text/plain", charset="utf-8")
+    except MalformedInput:
+        return web.Response(status=400, text="not an add-checkpoint request\n")
+    except UnknownLog:
+        return web.Response(status=404, text="no such log here\n")
+    except UntrustedSignature:
+        return web.Response(status=403, text="not signed by the log's key\n")
+    except SizeConflict as conflict:
+        return web.Response(status=409, body=f"{conflict.size}\n".encode(), headers={"Content-Type": SIZE_TYPE})
+    except ProofInvalid:
+        return web.Response(status=422, text="not consistent with what this witness has seen\n")
 
 
 def _answering(handler: _Handler) -> _Handler:
@@ -56,9 +112,10 @@ def _answering(handler: _Handler) -> _Handler:
 
 
 class _Routes:
-    def __init__(self, engine: AsyncEngine, publishers: Mapping[str, Publisher]) -> None:
+    def __init__(self, engine: AsyncEngine, publishers: Mapping[str, Publisher], auditor_token: str | None) -> None:
         self._engine = engine
         self._publishers = publishers
+        self._authorization = None if auditor_token is None else f"Bearer {auditor_token}".encode()
 
     def _publisher(self, request: web.Request) -> Publisher:
         try:
@@ -85,6 +142,21 @@ class _Routes:
         async with self._engine.connect() as connection:
             body = await tile_bytes(connection, publisher.log, tile)
         return web.Response(body=body, content_type="application/octet-stream", headers=_FOR_EVER)
+
+    async def entries(self, request: web.Request) -> web.Response:
+        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if self._authorization is None or not hmac.compare_digest(given, self._authorization):
+            return web.Response(
+                status=401, text="entries are for the auditor\n", headers={"WWW-Authenticate": "Bearer"}
+            )
+        publisher = self._publisher(request)
+        tile = parse_bundle_path(request.match_info["tile"])
+        if tile.width > available_width(0, tile.index, publisher.published.size):
+            raise OutOfRange("no such entries yet")
+        async with self._engine.connect() as connection:
+            body = build_bundle(await entries_of(connection, publisher.log, tile))
+        headers = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+        return web.Response(body=body, content_type="application/octet-stream", headers=headers)
 
     async def inclusion(self, request: web.Request) -> web.Response:
         publisher = self._publisher(request)

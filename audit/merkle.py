@@ -49,6 +49,11 @@ class Frontier:
         frontier._peaks = list(peaks)
         return frontier
 
+    @property
+    def peaks(self) -> tuple[bytes, ...]:
+        """What `from_peaks` takes."""
+        return tuple(self._peaks)
+
     def append(self, hashed: bytes) -> None:
         """Add one leaf hash; one node hash on average."""
         peaks, size = self._peaks, self.size

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 NO_LINK: Final = bytes(32)
+
+# What the log has of a message: all that was signed, or less, by the operator's choice or because it was too large.
+Kept = Literal["whole", "reduced", "truncated"]
 
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
-    """One message as it was signed. `unique` is a replay key: a second record with it raises DuplicateRecord."""
+    """One message as it was signed. `unique` is a replay key: a second record with it raises DuplicateRecord.
+
+    Unless it is kept `whole`, the signature is the whole message's, so the record can't be exported as one that
+    verifies.
+    """
 
     request_id: str
     message_id: str
@@ -30,6 +37,43 @@ class MessageRecord:
     signature: bytes
     attachments: tuple[bytes, ...] = ()
     unique: bytes | None = None
+    kept: Kept = "whole"
+    # Of a signature over a hash chain: the chain's result and the chain (XML), without which it can't be verified.
+    hash_chain_result: bytes | None = None
+    hash_chain: bytes | None = None
+
+    @property
+    def member(self) -> str:
+        """The member whose message this is at this gateway (`INSTANCE/CLASS/CODE`): the client's or the provider's."""
+        owner = self.client if self.role == "consumer" else self.service
+        return "/".join(owner.split("/", 3)[:3])
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """A record's content as it lies in the database: sealed under the key `key_id`, or plain where that is None."""
+
+    message: bytes
+    signature: bytes
+    attachments: tuple[bytes, ...]
+    hash_chain_result: bytes | None
+    hash_chain: bytes | None
+    key_id: str | None = None
+
+
+class ContentSealer(Protocol):
+    """Seals contents before they are stored. CPU work only; called within the log's transaction."""
+
+    def seal(self, record: MessageRecord, digest: bytes) -> StoredContent:
+        """The record's content as it is to be stored; `digest` is the record's, and is stored in the open."""
+        ...
+
+
+def plain_content(record: MessageRecord) -> StoredContent:
+    """The record's content, not sealed."""
+    return StoredContent(
+        record.message, record.signature, record.attachments, record.hash_chain_result, record.hash_chain
+    )
 
 
 def digest_of(record: MessageRecord) -> bytes:
@@ -44,6 +88,9 @@ def digest_of(record: MessageRecord) -> bytes:
         record.outcome.encode(),
         str(record.time_ms).encode(),
         b"" if record.unique is None else b"=" + record.unique,
+        record.kept.encode(),
+        b"" if record.hash_chain_result is None else b"=" + record.hash_chain_result,
+        b"" if record.hash_chain is None else b"=" + record.hash_chain,
         record.message,
         record.signature,
         *record.attachments,

@@ -1,4 +1,4 @@
-"""Signed notes: C2SP signed-note, with Ed25519 signatures (type 0x01).
+"""Signed notes: C2SP signed-note, with Ed25519 signatures (type 0x01). Verifier keys of cosigners are read here, too.
 
 A note is text, an empty line, and signature lines `— <name> base64(key id || signature)`. Who verifies, names the
 keys they know: signatures by others are ignored, a known key whose signature fails rejects the note.
@@ -20,9 +20,12 @@ from audit.errors import MalformedInput, ProofInvalid
 
 ED25519: Final = 0x01
 COSIGNATURE: Final = 0x04
+SUBTREE: Final = 0x06
 MAX_NOTE_BYTES: Final = 1 << 16
 MAX_SIGNATURES: Final = 64
 _KEY_ID_BYTES: Final = 4
+# The public key's bytes by type: Ed25519, and ML-DSA-44 (FIPS 204).
+_KEY_BYTES: Final = {ED25519: 32, COSIGNATURE: 32, SUBTREE: 1312}
 # signed-note: no Unicode space, no plus sign.
 _NAME: Final = re.compile(r"[^\s+]{1,255}")
 _SIGNATURE: Final = re.compile(r"\u2014 ([^\s+]{1,255}) ([A-Za-z0-9+/]+={0,2})")
@@ -97,13 +100,13 @@ class NoteSigner:
 
 
 def parse_vkey(text: str) -> NoteKey:
-    """A verifier key of a type that this module verifies. Raises MalformedInput."""
+    """A verifier key of one of the types above. Raises MalformedInput."""
     parts = text.split("+", 2)
     if len(parts) != 3 or not _NAME.fullmatch(parts[0]):
         raise MalformedInput("not a verifier key")
     data = _decode(parts[2])
-    if len(data) != 33 or data[0] not in (ED25519, COSIGNATURE):
-        raise MalformedInput("not an Ed25519 verifier key")
+    if not data or len(data) - 1 != _KEY_BYTES.get(data[0]):
+        raise MalformedInput("not an Ed25519 or ML-DSA-44 verifier key")
     key = NoteKey(parts[0], data[0], data[1:])
     if key.text != text:
         raise MalformedInput("key id does not match the key")

@@ -20,6 +20,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.checkpoint import Checkpoint, parse_checkpoint
+from audit.cosignature import Cosigner
 from audit.errors import LockFileMoved, LogRolledBack, LogUnavailable, OutOfRange
 from audit.lock_file import read_signed, require_prefix, swap_lock_file
 from audit.note import NoteKey, NoteSigner, verify_note
@@ -41,18 +42,28 @@ class Publisher:
         origin: str,
         clock_ms: Callable[[], int],
         on_failure: Callable[[Exception], None] | None = None,
+        witnessed: bool = False,
+        cosigner: Cosigner | None = None,
     ) -> None:
-        """`on_failure` is told of a publication that failed; the next second tries again."""
-        if signer.name != origin:
+        """`on_failure` is told of a publication that failed; the next second tries again.
+
+        `witnessed`: the public sees only checkpoints that `show` is given, those that a quorum has cosigned.
+
+        `cosigner`: a second key of the log (ML-DSA-44), whose line stands in each checkpoint after the first one's.
+        """
+        if signer.name != origin or (cosigner is not None and cosigner.verifier.name != origin):
             raise ValueError("a log signs under its origin")
         self._engine = engine
         self._signer = signer
+        self._cosigner = cosigner
         self._lock_file = lock_file
         self._origin = origin
         self._clock_ms = clock_ms
         self._on_failure = on_failure
+        self._witnessed = witnessed
         self._note: bytes | None = None
         self._signed: Checkpoint | None = None
+        self._shown: tuple[Checkpoint, bytes] | None = None
         self._covered_at: float | None = None
         self._log = 0
         self._publishing = asyncio.Lock()
@@ -62,6 +73,11 @@ class Publisher:
     @property
     def verifier(self) -> NoteKey:
         return self._signer.verifier
+
+    @property
+    def verifiers(self) -> tuple[NoteKey, ...]:
+        """All keys that sign this log's checkpoints."""
+        return (self.verifier,) if self._cosigner is None else (self.verifier, self._cosigner.verifier)
 
     @property
     def origin(self) -> str:
@@ -89,17 +105,35 @@ class Publisher:
             await self.publish()
 
     async def latest(self) -> bytes:
-        """The newest published checkpoint, as a signed note."""
+        """The newest public checkpoint, as a signed note, with the cosignatures of its witnesses if there are any."""
+        return self._public()[1]
+
+    @property
+    def published(self) -> Checkpoint:
+        """The newest public checkpoint. Proofs to outsiders end here, not at the log's head."""
+        return self._public()[0]
+
+    @property
+    def newest_note(self) -> bytes:
+        """The newest checkpoint that was signed, whether witnesses have seen it or not."""
         if self._note is None:
             raise LogUnavailable("nothing has been published yet")
         return self._note
 
-    @property
-    def published(self) -> Checkpoint:
-        """The newest published checkpoint. Proofs to outsiders end here, not at the log's head."""
-        if self._signed is None:
+    def show(self, note: bytes) -> None:
+        """Put a checkpoint of ours that a quorum has cosigned before the public."""
+        checkpoint = parse_checkpoint(verify_note(note, [self.verifier]).text)
+        if self._shown is None or checkpoint.size >= self._shown[0].size:
+            self._shown = checkpoint, note
+
+    def _public(self) -> tuple[Checkpoint, bytes]:
+        if self._witnessed:
+            shown = self._shown
+        else:
+            shown = None if self._signed is None or self._note is None else (self._signed, self._note)
+        if shown is None:
             raise LogUnavailable("nothing has been published yet")
-        return self._signed
+        return shown
 
     @property
     def behind_seconds(self) -> float:
@@ -132,8 +166,10 @@ class Publisher:
             # Signed by a process that ended before it could publish it, or by one beside us.
             await self._publish(found.checkpoint, found.note)
         if found is not None and head.size == found.checkpoint.size:
-            return await self.latest()
+            return self.newest_note
         note = self._signer.sign(head.text)
+        if self._cosigner is not None:
+            note += self._cosigner.sign(head.text, time=self._clock_ms() // 1000).line.encode()
         expected = None if found is None else found.checkpoint
         await asyncio.to_thread(swap_lock_file, self._lock_file, expected=expected, note=note)
         await self._publish(head, note)

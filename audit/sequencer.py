@@ -27,7 +27,7 @@ from audit.connection import WriterConnection, open_writer_connection
 from audit.entry import Entry, Receipt, parse_receipt
 from audit.errors import AuditError, LogInconsistent, LogOverloaded, LogRolledBack, LogUnavailable
 from audit.lock_file import require_not_behind
-from audit.message_log import MessageRecord
+from audit.message_log import ContentSealer, MessageRecord
 from audit.writer import LogWriter, OutcomeUnknown
 
 __all__ = ["BatchReport", "Entry", "MessageRecord", "Receipt", "Seal", "Sequencer", "parse_receipt"]
@@ -62,14 +62,19 @@ class Sequencer:
         limit: int = 4096,
         on_batch: Callable[[BatchReport], None] | None = None,
         lock_file: Path | None = None,
+        sealer: ContentSealer | None = None,
     ) -> None:
-        """`lock_file` is the publisher's: with it, a database behind the last signed checkpoint refuses to start."""
+        """`lock_file` is the publisher's: with it, a database behind the last signed checkpoint refuses to start.
+
+        `sealer` seals the messages' contents before they are stored; without one they are stored as they are.
+        """
         self._engine = engine
         self._origin = origin
         self._clock_ms = clock_ms
         self._limit = limit
         self._on_batch = on_batch
         self._lock_file = lock_file
+        self._sealer = sealer
         self._writer = LogWriter(origin)
         self._connection: WriterConnection | None = None
         self._waiting: deque[tuple[Step, asyncio.Future[tuple[Receipt, ...]]]] = deque()
@@ -117,7 +122,7 @@ class Sequencer:
             raise LogOverloaded("too many steps wait for the log")
         if len(entries) > _MAX_ENTRIES:
             raise LogOverloaded("too many entries in one step")
-        step = Step(tuple(entries), tuple(os.urandom(_SALT_BYTES) for _ in entries), seal)
+        step = Step(tuple(entries), tuple(os.urandom(_SALT_BYTES) for _ in entries), seal, self._sealer)
         future: asyncio.Future[tuple[Receipt, ...]] = asyncio.get_running_loop().create_future()
         self._waiting.append((step, future))
         self._wake.set()

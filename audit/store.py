@@ -117,10 +117,15 @@ message_record = Table(
     # The leaves of the same step: entry_count of them from entry_from on.
     Column("entry_from", _Number, nullable=False),
     Column("entry_count", Integer, nullable=False),
-    # NULL once the body's retention has ended; digest and link stay.
+    # NULL once the body's retention has ended; digest and link stay. Sealed unless `key_id` is NULL.
     Column("message", LargeBinary),
     Column("signature", LargeBinary),
     Column("attachments", Integer, nullable=False),
+    Column("kept", Text, nullable=False),
+    Column("key_id", Text),
+    # Of a signature over a hash chain; sealed too, since a digest confirms a guess. NULL with the message.
+    Column("hash_chain_result", LargeBinary),
+    Column("hash_chain", LargeBinary),
     Column("digest", LargeBinary, nullable=False),
     Column("link", LargeBinary, nullable=False),
     Column("unique_key", LargeBinary, unique=True),
@@ -138,6 +143,125 @@ message_attachment = Table(
     Column("body", LargeBinary, nullable=False),
     PrimaryKeyConstraint("log", "id", "position"),
     ForeignKeyConstraint(["log", "id"], ["message_record.log", "message_record.id"]),
+    sqlite_strict=True,
+)
+# What is known of messages later than they were logged stands beside their rows, which never change.
+time_stamp = Table(
+    "time_stamp",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=True),
+    Column("log", Integer, nullable=False),
+    Column("token", LargeBinary, nullable=False),
+    Column("time_ms", _Number, nullable=False),
+    Column("stored_ms", _Number, nullable=False),
+    Column("authority", Text, nullable=False),
+    # Of a batch: the stamped hash chain result, and the inputs of the chain (SHA-512 each). NULL when one was stamped.
+    Column("result", LargeBinary),
+    Column("inputs", LargeBinary),
+    sqlite_strict=True,
+)
+message_archive = Table(
+    "message_archive",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("grouping", Text, nullable=False),
+    # The last linking digest in it, which the group's next archive begins with.
+    Column("digest", Text, nullable=False),
+    Column("records", Integer, nullable=False),
+    Column("created_ms", _Number, nullable=False),
+    Column("transferred_ms", _Number),
+    sqlite_strict=True,
+)
+message_stamp = Table(
+    "message_stamp",
+    metadata,
+    Column("log", Integer, nullable=False),
+    Column("id", _Number, nullable=False),
+    Column("stamp", _Number, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("archive", _Number),
+    PrimaryKeyConstraint("log", "id"),
+    ForeignKeyConstraint(["stamp"], ["time_stamp.id"]),
+    ForeignKeyConstraint(["archive"], ["message_archive.id"]),
+    sqlite_strict=True,
+)
+# Up to where everything is done, so that nobody looks for the rest among all rows.
+message_progress = Table(
+    "message_progress",
+    metadata,
+    Column("log", Integer, primary_key=True, autoincrement=False),
+    Column("stamped", _Number, nullable=False),
+    Column("archived", _Number, nullable=False),
+    Column("emptied", _Number, nullable=False),
+    sqlite_strict=True,
+)
+# Which process does a job of the message log at the moment, and until when at most.
+message_lease = Table(
+    "message_lease",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until_ms", _Number, nullable=False),
+    sqlite_strict=True,
+)
+operator_access = Table(
+    "operator_access",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=True),
+    Column("time_ms", _Number, nullable=False),
+    Column("operator", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("criteria", Text, nullable=False),
+    sqlite_strict=True,
+)
+
+# Checkpoints with the cosignatures that made a quorum: what the public sees.
+cosigned_checkpoint = Table(
+    "cosigned_checkpoint",
+    metadata,
+    Column("log", Integer, nullable=False),
+    Column("size", _Number, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("cosigned_ms", _Number, nullable=False),
+    PrimaryKeyConstraint("log", "size"),
+    sqlite_strict=True,
+)
+# The newest index of each month (audit.period_index), and its rows in the order of their tags.
+period_index = Table(
+    "period_index",
+    metadata,
+    Column("log", Integer, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("upto", _Number, nullable=False),
+    Column("rows", _Number, nullable=False),
+    # The log's leaf that commits to it.
+    Column("leaf", _Number, nullable=False),
+    PrimaryKeyConstraint("log", "period"),
+    sqlite_strict=True,
+)
+period_row = Table(
+    "period_row",
+    metadata,
+    Column("log", Integer, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("position", _Number, nullable=False),
+    Column("tag", LargeBinary, nullable=False),
+    Column("n", _Number, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("log", "period", "position"),
+    sqlite_strict=True,
+)
+# Our role as a witness: the largest tree that we saw of each other log.
+witnessed = Table(
+    "witnessed",
+    metadata,
+    Column("origin", Text, primary_key=True),
+    Column("origin_hash", Text, nullable=False, unique=True),
+    Column("size", _Number, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
     sqlite_strict=True,
 )
 
@@ -161,7 +285,7 @@ def _forbid_changes(table: Table, connection: Connection, **_options: Any) -> No
 
 
 # A guard rail against slips, not a defence against the operator: that is what checkpoints are for.
-for _table in (log_entry, log_tile):
+for _table in (log_entry, log_tile, operator_access):
     event.listen(_table, "after_create", _forbid_changes)
 
 SQLITE_PRAGMAS: Final = (

@@ -56,6 +56,17 @@ async def _partial(connection: AsyncConnection, log: int, tile: TileId) -> bytes
     return b"".join(hashes)
 
 
+async def entries_of(connection: AsyncConnection, log: int, tile: TileId) -> list[bytes]:
+    """The entries of a tile of level 0, as stored."""
+    first = tile.index * WIDTH
+    where = (log_entry.c.log == log, log_entry.c.idx >= first, log_entry.c.idx < first + tile.width)
+    leaves = (await connection.execute(select(log_entry.c.leaf).where(*where).order_by(log_entry.c.idx))).scalars()
+    entries = [bytes(leaf) for leaf in leaves]
+    if len(entries) != tile.width:
+        raise OutOfRange("no such entries yet")
+    return entries
+
+
 async def hashes_of_ranges(connection: AsyncConnection, log: int, ranges: Sequence[Range], size: int) -> list[bytes]:
     """The hash of each leaf range, in a tree of this size."""
     wanted: Iterable[TileId] = {tile for start, end in ranges for tile in tiles_for_range(start, end, size)}

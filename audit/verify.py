@@ -19,6 +19,7 @@ from audit.checkpoint import parse_checkpoint
 from audit.errors import AuditError, LogInconsistent, MalformedInput, RecordUnopenable
 from audit.leaf import NO_PREVIOUS, Leaf, parse_leaf
 from audit.merkle import leaf_hash
+from audit.message_cipher import MessageCipher
 from audit.note import NoteKey, parse_note, verify_note
 from audit.record import open_record
 from audit.store import checkpoint, log_entry, log_head, log_tile, record, subject_head
@@ -73,8 +74,12 @@ async def verify_log(
     keys: SubjectKeys | None = None,
     verifiers: tuple[NoteKey, ...] = (),
     progress: Callable[[int, int], None] | None = None,
+    messages: MessageCipher | None = None,
 ) -> LogReport:
-    """Recompute the log named `origin`. `progress` is told (entries done, entries in all)."""
+    """Recompute the log named `origin`. `progress` is told (entries done, entries in all).
+
+    Messages that are sealed are opened and compared with `messages`.
+    """
     async with engine.connect() as connection:
         # One snapshot for everything that follows.
         if connection.dialect.name == "postgresql":
@@ -86,7 +91,7 @@ async def verify_log(
             raise LogInconsistent("no such log")
         report = LogReport(origin, head.size, bytes(head.root), head.messages)
         await _Verification(connection, head, report, verifiers, progress).run(keys)
-        await verify_messages(connection, head, report.found)
+        await verify_messages(connection, head, report.found, messages)
         await connection.rollback()
     return report
 

@@ -15,6 +15,8 @@ from bench.measure import Measurement, Settings, measure
 from bench.processes import NotMeasurable
 from bench.profile import as_values, print_profiles, read_profiles
 from bench.report import as_document, print_tables, write_document
+from bench.trust_bench import as_values as trust_values
+from bench.trust_bench import measure_trust, print_figures
 from gateway.city.start import NodeNotReady
 from gateway.logging import configure_logging
 from gateway.serve import run
@@ -55,6 +57,7 @@ def main(
     try:
         with tempfile.TemporaryDirectory(prefix="datenweg-bench-", dir=directory) as folder:
             document = as_document(_measure(settings, Path(folder), console))
+            figures = measure_trust(Path(folder) / "trust", rounds=settings.rounds)
     except (NotMeasurable, NodeNotReady, AuditError) as error:
         console.print(f"no figure: {error}", style="red", markup=False)
         raise typer.Exit(1) from None
@@ -62,6 +65,8 @@ def main(
         profiles = read_profiles(profile)
         document["profiles"] = {name: as_values(of_process) for name, of_process in profiles.items()}
         print_profiles(profiles, console)
+    document["trust"] = trust_values(figures)
+    print_figures(figures, console)
     print_tables(document, console)
     write_document(document, report)
     console.print(f"written: {report}")

@@ -29,10 +29,12 @@ from gateway.citizen.consents import CONTENT_TYPE, PUSH
 from gateway.citizen.context import ConsentKey
 from gateway.city.issuer_keys import IssuerKeys
 from gateway.city.plan import BANK, CITY, TOKEN_AUDIENCE, Plan
-from gateway.city.setup import ISSUER, REGISTRY, TESTCA, gateway_settings, prepare, to_toml
+from gateway.city.setup import ISSUER, gateway_settings, prepare
 from gateway.city.start import embedded
 from gateway.clock import SystemClock
 from gateway.exchange.pseudonyms import pseudonym
+from gateway.instance.plan import REGISTRY, TESTCA
+from gateway.instance.settings_files import to_toml
 from gateway.messages.headers import AUDIT_RECEIPT, CITIZEN, CONSENT
 from gateway.node_keys import load_keys
 from gateway.settings import GatewaySettings

@@ -21,14 +21,17 @@ class OwnAccesses:
         self._keys = keys
         self._logs = logs
 
-    async def read(self, subject_ref: str, month: str) -> bytes:
-        """One month's bundle as JSON; an empty one for a person that the log doesn't know. Raises AuditError."""
-        return json.dumps(await self.bundle(subject_ref, month), separators=(",", ":")).encode()
+    async def read(self, subject_ref: str, month: str, *, seen: int = 0) -> bytes:
+        """One month's bundle as JSON; an empty one for a person that the log doesn't know. Raises AuditError.
 
-    async def bundle(self, subject_ref: str, month: str) -> dict[str, Any]:
+        `seen`: the log's size at an earlier visit, from which the bundle then proves that the log only grew.
+        """
+        return json.dumps(await self.bundle(subject_ref, month, seen=seen), separators=(",", ":")).encode()
+
+    async def bundle(self, subject_ref: str, month: str, *, seen: int = 0) -> dict[str, Any]:
         """One month's bundle as plain values. Raises AuditError."""
         publisher = self._logs.publisher_of(month)
-        found = await accesses(self._engine, self._keys, subject_ref, month, publisher=publisher)
+        found = await accesses(self._engine, self._keys, subject_ref, month, publisher=publisher, seen=seen)
         return found.as_json()
 
 
@@ -38,7 +41,7 @@ class CitizenAccesses:
     def __init__(self, own: OwnAccesses) -> None:
         self._own = own
 
-    async def read(self, subject_ref: str, month: str) -> Mapping[str, Any] | None:
+    async def read(self, subject_ref: str, month: str, *, seen: int = 0) -> Mapping[str, Any] | None:
         """One month's bundle. Raises AuditError."""
-        bundle = await self._own.bundle(subject_ref, month)
+        bundle = await self._own.bundle(subject_ref, month, seen=seen)
         return bundle if bundle["accesses"] else None

@@ -11,9 +11,9 @@ import asyncio
 import gc
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import aiohttp
@@ -21,6 +21,9 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.http import add_witness_routes
+from audit.message_log import ContentSealer
+from audit.policy import Policy
 from audit.publisher import Publisher
 from audit.subject_keys import SubjectKeys
 from audit.subject_keys import create_schema as create_subject_key_schema
@@ -29,6 +32,9 @@ from gateway.citizen.app import build_citizen_app, citizen_http_session
 from gateway.citizen.context import CitizenContext, CitizenSettings, ConsentKey
 from gateway.citizen.purposes import load_purposes
 from gateway.clock import Clock, SystemClock
+from gateway.configuration import FollowedConfiguration
+from gateway.doctor.http import add_doctor
+from gateway.doctor.patient import Patient
 from gateway.errors import StartRefused
 from gateway.exchange.addresses import Endpoint
 from gateway.exchange.citizen_tokens import CitizenTokens
@@ -45,9 +51,12 @@ from gateway.exchange.services import ServiceCaller, service_session
 from gateway.exchange.signer import MessageSigner, OwnCertificates
 from gateway.exchange.trust_state import PeerVerifier, TrustState
 from gateway.followers import Follower, build_followers, start_followers
+from gateway.key_follower import KeyFollower
 from gateway.logging import describe_error, get_logger
 from gateway.logs import OwnLogs
+from gateway.message_log.assembly import message_log_followers, open_keys, open_message_log
 from gateway.metrics import Metrics
+from gateway.monitoring.start import monitoring_follower, open_monitoring, open_node_tracing
 from gateway.node_keys import NodeKeys, load_keys, make_missing_keys
 from gateway.operations import build_operations_app
 from gateway.refusals import open_database, start_refusals
@@ -56,8 +65,11 @@ from gateway.settings import GatewaySettings
 from gateway.store.migrate import migrate
 from gateway.store.repository import Repository
 from gateway.tls_contexts import TLSContexts, build_tls_contexts
+from gateway.witnessing import Witnessing, build_witness, read_policy
 from trust.configuration_client import ConfigurationClient
 from trust.errors import FetchFailed, MalformedInput
+from trust.federation import parse_allowed_federations
+from trust.federation_client import FederationClient
 from trust.globalconf import VerifiedConfiguration, parse_anchor
 from trust.identifiers import SubsystemId, parse_client_id
 from trust.ocsp_client import StatusSource, add_peer_routes, fetch_from_peer
@@ -77,6 +89,7 @@ class Gateway:
     logs: OwnLogs
     contexts: TLSContexts
     followers: tuple[Follower, ...]
+    keys: KeyFollower
 
     @property
     def publisher(self) -> Publisher:
@@ -142,13 +155,46 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
             settings.data_directory / "configuration",
             clock.now,
         )
+        federation = FederationClient(
+            http,
+            settings.data_directory / "configuration",
+            clock.now,
+            parse_allowed_federations(settings.allowed_federations),
+        )
+        followed = FollowedConfiguration(client, federation)
         trust = TrustState(await _first_configuration(client, clock), clock)
+        trust.replace(trust.latest.configuration, await federation.refresh(trust.latest.configuration))
         statuses = StatusSource(http, clock.now)
         stack.push_async_callback(statuses.close)
-        own = OwnCertificates(statuses, trust, clock, keys.signing, keys.authentication)
+        ring = KeyFollower(keys.ring, trust, clock)
+        own = OwnCertificates(statuses, trust, clock, await ring.load())
+        await own.refresh()
+        keys = replace(keys, authentication=ring.presentable(own, settings.server_id, keys.authentication))
         repository = Repository(engine)
-        directory = build_directory(await repository.load())
-        logs = await _open_logs(stack, settings, engine, keys=keys, clock=clock, metrics=metrics)
+        directory = build_directory(await repository.load(), settings.owner_id)
+        message_keys = await open_keys(settings, subject_engine, keys.record, now_ms=clock.now_ms())
+        policy = read_policy(settings.witness_policy_file)
+        witnessing = Witnessing(engine, http, policy, clock, limit_seconds=settings.witness_limit_seconds)
+        logs = await _open_logs(
+            stack,
+            settings,
+            engine,
+            keys=keys,
+            clock=clock,
+            metrics=metrics,
+            sealer=message_keys[1],
+            witnessed=witnessing.required,
+        )
+        messages = await open_message_log(
+            settings,
+            engine,
+            message_keys,
+            http=http,
+            configuration=lambda: trust.latest.configuration,
+            clock=clock,
+            metrics=metrics.message_log,
+            log=log,
+        )
         accesses = OwnAccesses(engine, subject_keys, logs)
         contexts = build_tls_contexts(keys, trust.latest.configuration, directory)
         tokens = None
@@ -163,26 +209,55 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
             repository=repository,
             sequencer=logs.sequencer,
             subject_keys=subject_keys,
-            signer=MessageSigner(keys.signing, settings.owner_id, own, clock),
+            signer=MessageSigner(settings.owner_id, own, clock),
             own_certificates=own,
             statuses=statuses,
             peers=await _peers(
                 stack, settings, trust, clock=clock, context=contexts.peer_client, statuses=statuses, http=http
             ),
-            services=await _services(stack, settings),
+            services=await _services(stack, settings, keys),
             quotas=Quotas(settings.requests_per_minute),
             metrics=metrics,
             log=log,
             accesses=accesses,
+            log_guard=witnessing,
+            monitoring=open_monitoring(stack, engine, settings, clock, metrics),
             citizen_tokens=tokens,
+            tracing=open_node_tracing(stack, settings),
             pseudonym_key=keys.pseudonym,
+            stamper=messages.stamper,
+            exporter=messages.exporter,
         )
-        followers = build_followers(node, client, contexts, logs)
+        of_messages = message_log_followers(
+            messages,
+            settings,
+            configuration=lambda: trust.latest.configuration,
+            clock=clock,
+            metrics=metrics.message_log,
+            log=log,
+        )
+        followers = (*build_followers(node, followed, contexts, logs, witnessing, keys=ring), *of_messages)
         operations = build_operations_app(node, engine, logs, keys, followers)
-        citizens = await _citizen_app(stack, node, keys, engine, accesses)
+        add_doctor(
+            operations,
+            lambda: Patient(
+                settings,
+                clock,
+                http,
+                anchor=client.anchor,
+                configuration=trust.latest.configuration,
+                keys=replace(keys, authentication=contexts.authentication),
+                engine=engine,
+                running=True,
+            ),
+        )
+        add_witness_routes(operations, build_witness(engine, settings.server_id, keys.witness, policy, clock))
+        citizens = await _citizen_app(stack, node, keys, engine, accesses, policy=policy)
         await own.refresh()
-        start_followers(stack, node, followers)
-        yield Gateway(node, tuple(_listeners(node, contexts, operations, citizens)), engine, logs, contexts, followers)
+        await witnessing.start(logs)
+        start_followers(stack, node, (*followers, monitoring_follower(node)))
+        listeners = tuple(_listeners(node, contexts, operations, citizens))
+        yield Gateway(node, listeners, engine, logs, contexts, followers, ring)
 
 
 async def _consents(engine: AsyncEngine, repository: Repository) -> ConsentCopies:
@@ -218,6 +293,8 @@ async def _open_logs(
     keys: NodeKeys,
     clock: Clock,
     metrics: Metrics,
+    sealer: ContentSealer,
+    witnessed: bool,
 ) -> OwnLogs:
     log = get_logger(node=settings.server_code)
     logs = OwnLogs(
@@ -227,6 +304,8 @@ async def _open_logs(
         clock,
         on_batch=metrics.observe_log_batch,
         on_failure=lambda error: log.error("checkpoint not published", **describe_error(error)),
+        witnessed=witnessed,
+        sealer=sealer,
     )
     stack.push_async_callback(logs.close)
     await logs.start()
@@ -243,18 +322,19 @@ async def _peers(
     statuses: StatusSource,
     http: aiohttp.ClientSession,
 ) -> Peers:
-    async def status_of_peer(der: bytes, endpoint: Endpoint) -> bytes:
+    async def statuses_of_peer(chain: tuple[bytes, ...], endpoint: Endpoint) -> Sequence[bytes]:
         # PR-MESSTRANSP 2.2: from the peer itself, which has it at hand; from its authority if the peer doesn't say.
         try:
-            answers = await fetch_from_peer(
-                http, endpoint.ocsp_url, [der], timeout_seconds=settings.connect_timeout_seconds
+            return await fetch_from_peer(
+                http, endpoint.ocsp_url, chain, timeout_seconds=settings.connect_timeout_seconds
             )
-            return answers[0]
         except (FetchFailed, MalformedInput):
-            query = trust.latest.certificates.status_query(der, at=clock.now())
-            return await statuses.status_for(query)
+            server = trust.latest.configuration.server_with_certificate(chain[0])
+            certificates = trust.latest.certificates_of("" if server is None else server.id.owner.instance)
+            queries = certificates.status_queries(chain[0], at=clock.now())
+            return [await statuses.status_for(query) for query in queries]
 
-    verifier = PeerVerifier(trust, clock, status_of_peer)
+    verifier = PeerVerifier(trust, clock, statuses_of_peer)
     session = aiohttp.ClientSession(
         connector=PeerConnector(context, verifier.verify, limit=settings.concurrency_limit),
         auto_decompress=False,
@@ -270,9 +350,9 @@ async def _peers(
     )
 
 
-async def _services(stack: AsyncExitStack, settings: GatewaySettings) -> ServiceCaller:
+async def _services(stack: AsyncExitStack, settings: GatewaySettings, keys: NodeKeys) -> ServiceCaller:
     session = await stack.enter_async_context(service_session(settings.concurrency_limit))
-    return ServiceCaller(session, limit=settings.max_body_bytes)
+    return ServiceCaller(session, limit=settings.max_body_bytes, key=keys.internal_tls)
 
 
 def _listeners(
@@ -293,12 +373,12 @@ def _listeners(
 
 
 async def _citizen_app(
-    stack: AsyncExitStack, node: Node, keys: NodeKeys, engine: AsyncEngine, accesses: OwnAccesses
+    stack: AsyncExitStack, node: Node, keys: NodeKeys, engine: AsyncEngine, accesses: OwnAccesses, *, policy: Policy
 ) -> web.Application | None:
     if node.settings.citizen_port is None:
         return None
     http = await stack.enter_async_context(citizen_http_session())
-    return build_citizen_app(_citizen_context(node, keys, engine, accesses), http, tokens=node.citizen_tokens)
+    return build_citizen_app(_citizen_context(node, keys, engine, accesses, policy), http, tokens=node.citizen_tokens)
 
 
 def _server(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> web.Server:
@@ -313,7 +393,9 @@ def _server(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]])
     )
 
 
-def _citizen_context(node: Node, keys: NodeKeys, engine: AsyncEngine, accesses: OwnAccesses) -> CitizenContext:
+def _citizen_context(
+    node: Node, keys: NodeKeys, engine: AsyncEngine, accesses: OwnAccesses, policy: Policy
+) -> CitizenContext:
     settings = node.settings
     client = parse_client_id(settings.citizen_client or "")
     if (
@@ -351,6 +433,7 @@ def _citizen_context(node: Node, keys: NodeKeys, engine: AsyncEngine, accesses: 
         keeps_log=lambda provider, origin: is_log_of(origin, node.trust.latest.configuration.servers_of(provider)),
         own_log=CitizenAccesses(accesses),
         log_keys=settings.citizen_log_keys,
+        witness_policy=policy.text,
     )
 
 

@@ -33,13 +33,22 @@ class ByteBudget:
         try:
             yield share
         finally:
-            self._left += share.taken
+            share.give_back()
 
     def take(self, count: int) -> None:
         """Takes bytes out of the budget. Raises BudgetSpent."""
         if count > self._left:
             raise BudgetSpent
         self._left -= count
+
+    def give_back(self, count: int) -> None:
+        """Puts bytes back that were taken."""
+        self._left += count
+
+    @property
+    def left(self) -> int:
+        """How many bytes there is room for."""
+        return self._left
 
 
 class ByteShare:
@@ -55,6 +64,12 @@ class ByteShare:
         """Takes more. Raises BudgetSpent."""
         self._budget.take(count)
         self.taken += count
+
+    def give_back(self, count: int | None = None) -> None:
+        """Gives back `count` bytes, or all."""
+        count = self.taken if count is None else count
+        self._budget.give_back(count)
+        self.taken -= count
 
 
 async def read_bounded(stream: StreamReader, limit: int, share: ByteShare | None = None) -> bytes:

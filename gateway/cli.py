@@ -15,10 +15,17 @@ import typer
 
 import gateway
 from audit.errors import AuditError
+from gateway.admin.access_commands import endpoint_commands, group_commands, right_commands
 from gateway.admin.commands import client_commands, register_adapter_commands
+from gateway.admin.configuration import configuration_commands
+from gateway.admin.doctor import doctor
 from gateway.admin.errors import AdminError
+from gateway.admin.keys import key_commands
+from gateway.admin.registry import rotate_key
+from gateway.admin.service_commands import service_commands
 from gateway.errors import ListenFailed, StartRefused
 from gateway.logging import configure_logging
+from gateway.message_log.commands import register_message_log_commands
 from gateway.settings import (
     AdapterSettings,
     GatewaySettings,
@@ -48,10 +55,23 @@ adapter_app = typer.Typer(
     help="An institution's adapter: run it, or register its service at a gateway.", invoke_without_command=True
 )
 log_app = typer.Typer(help="The verifiable log of a gateway.", no_args_is_help=True)
+registry_app = typer.Typer(
+    help="The registry: run it, or change the key that signs the configuration.", invoke_without_command=True
+)
+registry_app.command("rotate-key")(rotate_key)
+app.command()(doctor)
+app.add_typer(registry_app, name="registry")
+app.add_typer(configuration_commands, name="configuration")
 app.add_typer(adapter_app, name="adapter")
 app.add_typer(client_commands, name="client")
+app.add_typer(service_commands, name="service")
+app.add_typer(endpoint_commands, name="endpoint")
+app.add_typer(group_commands, name="group")
+app.add_typer(right_commands, name="right")
+app.add_typer(key_commands, name="key")
 app.add_typer(log_app, name="log")
 register_adapter_commands(adapter_app)
+register_message_log_commands(log_app)
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", metavar="FILE", help="TOML file with the settings (docs/operations.md).")
@@ -77,6 +97,36 @@ def demo(
     raise typer.Exit(0 if held else 1)
 
 
+@app.command()
+def instance(
+    *,
+    topology: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What it consists of, TOML or JSON (docs/instance.md)."),
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where it keeps its data; default: a temporary folder.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option(metavar="PATH", help="Also write the JSON document here.")] = None,
+    base_port: Annotated[
+        int | None, typer.Option(min=1024, max=65000, help="First of the ports in use; default: free ones.")
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the file's JSON Schema, and end.")] = False,
+) -> None:
+    """A test instance on loopback: registry, trust services, gateways, services, rights, as one file names them."""
+    from gateway.instance.reading import schema as describe
+
+    if schema:
+        print(describe(), end="")
+        return
+    if topology is None:
+        raise typer.BadParameter("give --topology FILE", param_hint="--topology")
+    from gateway.instance.run import run_instance
+
+    configure_logging("warning")
+    run_instance(topology, directory=directory, base_port=base_port, json_file=json_file)
+
+
 @app.command("gateway")
 def run_gateway(config: ConfigOption) -> None:
     """One gateway of the road, in its consumer and provider role."""
@@ -87,9 +137,21 @@ def run_gateway(config: ConfigOption) -> None:
     run(main(settings))
 
 
-@app.command()
-def registry(config: ConfigOption) -> None:
-    """The registry: publishes the signed global configuration."""
+@registry_app.callback()
+def registry(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="TOML file with the registry's settings.")
+    ] = None,
+) -> None:
+    """The registry: `--config FILE` runs it, publishing the signed global configuration."""
+    if context.invoked_subcommand is not None:
+        if config is not None:
+            raise typer.BadParameter("give --config after the command", param_hint="--config")
+        return
+    if config is None:
+        print(context.get_help())
+        raise typer.Exit(2)
     settings = _load(RegistrySettings, config)
     from gateway.registry.app import build_app
 
@@ -159,6 +221,33 @@ def verify_log(config: ConfigOption) -> None:
     from gateway.admin.log import print_verification
 
     raise typer.Exit(0 if asyncio.run(print_verification(settings)) else 1)
+
+
+@app.command()
+def verify(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A container (.asice), or a ZIP archive with several of them.")
+    ],
+    configuration: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="The instance's verification configuration: verificationconf.zip, or its folder."
+        ),
+    ],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    extract: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write messages and attachments that hold there; nothing is overwritten."),
+    ] = None,
+) -> None:
+    """Prove a signed container: who signed what and when, and that a time-stamp saw it. Needs no gateway, no network.
+
+    Exit codes: 0 every container holds, 1 one doesn't (its code is printed), 2 wrong use.
+    """
+    from gateway.admin.verify import run_verification
+
+    raise typer.Exit(0 if run_verification(file, configuration, as_json=as_json, extract=extract) else 1)
 
 
 @app.command()

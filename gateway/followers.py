@@ -16,17 +16,18 @@ from typing import Final
 
 from audit.retention import delete_expired_records
 from gateway.clock import Clock
+from gateway.configuration import FollowedConfiguration
 from gateway.exchange.directory import build_directory
 from gateway.exchange.node import Node
+from gateway.key_follower import KeyFollower
 from gateway.logging import describe_error
 from gateway.logs import OwnLogs
 from gateway.tls_contexts import TLSContexts
-from trust.configuration_client import ConfigurationClient
-from trust.errors import TrustError
-from trust.globalconf import VerifiedConfiguration
+from gateway.witnessing import Witnessing, index_month, index_year_end
 
 _STATUS_SECONDS: Final = 5.0
 _YEAR_SECONDS: Final = 1.0
+_INDEX_SECONDS: Final = 60.0
 _RETENTION_SECONDS: Final = 3600.0
 # A follower is stale after so many intervals without a success, but not before so many seconds.
 _STALE_ROUNDS: Final = 10
@@ -70,15 +71,25 @@ class Follower:
 
 
 def build_followers(
-    node: Node, client: ConfigurationClient, contexts: TLSContexts, logs: OwnLogs
+    node: Node,
+    configuration: FollowedConfiguration,
+    contexts: TLSContexts,
+    logs: OwnLogs,
+    witnessing: Witnessing,
+    *,
+    keys: KeyFollower,
 ) -> tuple[Follower, ...]:
     """The jobs of one gateway, not yet started."""
     every, clock = node.settings.configuration_interval_seconds, node.clock
+    confirmed = node.settings.witness_interval_seconds
     return (
-        Follower("configuration", every, lambda follower: _configuration(client, node, contexts, follower), clock),
+        Follower("configuration", every, lambda _: configuration.round(node, contexts), clock),
+        Follower("keys", node.settings.store_poll_seconds, lambda _: keys.round(node, contexts), clock),
         Follower("certificates", _STATUS_SECONDS, lambda _: _certificates(node), clock),
         Follower("store", node.settings.store_poll_seconds, _StoreReader(node, contexts).round, clock),
         Follower("log", _YEAR_SECONDS, lambda _: _year(node, logs), clock),
+        Follower("index", _INDEX_SECONDS, lambda _: _index(node, logs), clock),
+        Follower("witnesses", confirmed, lambda _: _witnesses(node, logs, witnessing), clock),
         Follower("retention", _RETENTION_SECONDS, lambda _: _retention(node, logs), clock),
     )
 
@@ -95,24 +106,9 @@ async def _stop(task: asyncio.Task[None]) -> None:
         await task
 
 
-async def _configuration(client: ConfigurationClient, node: Node, contexts: TLSContexts, follower: Follower) -> None:
-    def take(configuration: VerifiedConfiguration) -> None:
-        node.trust.replace(configuration)
-        node.metrics.configuration_accepted(expires=configuration.expires)
-        contexts.approve(configuration)
-
-    def failed(error: TrustError) -> None:
-        expires = node.trust.latest.configuration.expires.isoformat()
-        reason = {} if error.__cause__ is None else describe_error(error.__cause__)
-        node.log.warning("global configuration not refreshed", code=error.code, expires=expires, **reason)
-
-    # A refused or unreachable source is a round, too: whether the configuration in force has lapsed is another check.
-    await client.follow(node.settings.configuration_interval_seconds, take, failed, follower.succeeded)
-
-
 async def _certificates(node: Node) -> None:
-    current = await node.own_certificates.refresh()
-    if len(current) < 2:
+    await node.own_certificates.refresh()
+    if not node.own_certificates.complete:
         node.log.error("an OCSP answer of our own certificates is missing", hint="look at the authority's responder")
 
 
@@ -128,7 +124,7 @@ class _StoreReader:
         node = self._node
         revision = await node.repository.revision()
         if revision.configuration != node.directory.configuration_revision:
-            node.directory = build_directory(await node.repository.load())
+            node.directory = build_directory(await node.repository.load(), node.settings.owner_id)
             self._contexts.pin(node.directory)
         if revision.consents != self._consents:
             node.consents.replace_all(await node.repository.consent_copies())
@@ -142,10 +138,31 @@ async def _retention(node: Node, logs: OwnLogs) -> None:
         node.log.info("records deleted whose retention has ended", count=count)
 
 
+async def _index(node: Node, logs: OwnLogs) -> None:
+    """After each day the month's accesses are counted and the count sealed in the log."""
+    if await index_month(logs.engine, logs, node.clock):
+        node.log.info("the month's index is in the log")
+
+
+async def _witnesses(node: Node, logs: OwnLogs, witnessing: Witnessing) -> None:
+    """The others cosign our checkpoints; who doesn't, and for how long none did, is the operator's to know."""
+    await witnessing.round(logs)
+    missing = witnessing.seconds_without_quorum
+    node.metrics.witnessed(seconds_without_quorum=missing)
+    if missing > node.settings.witness_alarm_seconds:
+        for report in witnessing.reports.values():
+            if report.problem:
+                node.log.error("a witness does not confirm the log", server=report.name, hint=report.problem)
+
+
 async def _year(node: Node, logs: OwnLogs) -> None:
+    closing = logs.publisher.origin
     old = await logs.change_over()
     if old is not None:
         # New steps go to the new log from here on; the old one finishes those that it has.
         node.sequencer = logs.sequencer
-        await old.close()
+        try:
+            await index_year_end(logs.engine, old, closing)
+        finally:
+            await old.close()
         node.log.info("the new year's log is open")

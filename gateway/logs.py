@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.message_log import ContentSealer
 from audit.note import NoteSigner
 from audit.publisher import Publisher
 from audit.sequencer import BatchReport, Sequencer
@@ -38,14 +39,21 @@ class OwnLogs:
         *,
         on_batch: Callable[[BatchReport], None] | None = None,
         on_failure: Callable[[Exception], None] | None = None,
+        sealer: ContentSealer | None = None,
+        witnessed: bool = False,
     ) -> None:
-        """`on_failure` is told of each publication that failed."""
+        """`on_failure` is told of each publication that failed.
+
+        `witnessed`: checkpoints become public only once a quorum has cosigned them (gateway.witnessing).
+        """
         self._engine = engine
         self._settings = settings
         self._key = key
         self._clock = clock
         self._on_batch = on_batch
         self._on_failure = on_failure
+        self._witnessed = witnessed
+        self._sealer = sealer
         self._stack = AsyncExitStack()
         self._year = 0
         self.publishers: dict[str, Publisher] = {}
@@ -109,6 +117,7 @@ class OwnLogs:
             clock_ms=_within(year, self._clock),
             on_batch=self._on_batch,
             lock_file=self._lock_file(year),
+            sealer=self._sealer,
         )
 
     def _publisher(self, year: int) -> Publisher:
@@ -120,6 +129,7 @@ class OwnLogs:
             origin=origin,
             clock_ms=self._clock.now_ms,
             on_failure=self._on_failure,
+            witnessed=self._witnessed,
         )
 
     def _lock_file(self, year: int) -> Path:

@@ -6,7 +6,7 @@ the configuration, not from the request, and the number of label combinations is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -15,6 +15,7 @@ from prometheus_client.exposition import generate_latest
 
 from audit.sequencer import BatchReport
 from gateway.clock import Clock
+from gateway.message_log.metrics import MessageLogMetrics
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -77,6 +78,11 @@ class Metrics:
             "By how much the clock was behind the log's newest entry",
             registry=self.registry,
         )
+        self._without_quorum = Gauge(
+            "datenweg_log_seconds_without_quorum",
+            "For how long no quorum of witnesses has confirmed the log; 0 if the policy asks for none",
+            registry=self.registry,
+        )
         self._certificate_expiry = Gauge(
             "datenweg_certificate_expiry_seconds",
             "Time until one of our certificates expires",
@@ -93,6 +99,19 @@ class Metrics:
             "Time until the global configuration in use expires and exchanges stop",
             registry=self.registry,
         )
+        self._federation_expiry = Gauge(
+            "datenweg_federated_configuration_expiry_seconds",
+            "Time until a federated instance's configuration expires and its members can't be met",
+            ("instance",),
+            registry=self.registry,
+        )
+        self._federations: frozenset[str] = frozenset()
+        self._operational_records_dropped = Counter(
+            "datenweg_operational_records_dropped_total",
+            "Operational records that found no room in the buffer before the database took them",
+            registry=self.registry,
+        )
+        self.message_log = MessageLogMetrics(self.registry)
         self._exchange_counters: dict[tuple[str, str, str, str], Counter] = {}
         self._duration_histograms: dict[str, Histogram] = {}
         self._step_histograms: dict[str, Histogram] = {}
@@ -148,6 +167,22 @@ class Metrics:
 
         self._configuration_age.set_function(age)
         self._configuration_expiry.set_function(self._seconds_until(expires))
+
+    def witnessed(self, *, seconds_without_quorum: float) -> None:
+        """For how long no quorum has confirmed the log."""
+        self._without_quorum.set(seconds_without_quorum)
+
+    def federations_accepted(self, expires: Mapping[str, datetime]) -> None:
+        """The federated instances in force now, and until when each is."""
+        for instance in self._federations - expires.keys():
+            self._federation_expiry.remove(instance)
+        for instance, moment in expires.items():
+            self._federation_expiry.labels(instance).set_function(self._seconds_until(moment))
+        self._federations = frozenset(expires)
+
+    def operational_record_dropped(self) -> None:
+        """The buffer of operational monitoring was full."""
+        self._operational_records_dropped.inc()
 
     def render(self) -> bytes:
         """All metrics in the text format (`CONTENT_TYPE`)."""

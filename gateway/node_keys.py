@@ -2,8 +2,9 @@
 
 What exists is read, what is this gateway's alone to make is made at first start.
 
-Signing and authentication keys come from an authority and must be there. The log's key, the keys that lock records and
-index persons, and the city's pseudonym key are random; losing one of them is final, so they belong in the backup that
+Signing and authentication keys are in the key ring (`gateway.key_ring`); of each there must be one with a certificate.
+The log's key, the keys that lock records and index persons, and the city's pseudonym key are random; losing one of
+them is final, so they belong in the backup that
 `docs/operations.md` describes, apart from the databases. A fresh one in the place of a lost one would make the loss
 unnoticed, so each is made only while the databases hold nothing that it protects. The cookie key and the key of the
 clients' TLS port are made whenever they are missing: sessions end, clients pin anew.
@@ -12,6 +13,7 @@ clients' TLS port are made whenever they are missing: sessions end, clients pin 
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -26,30 +28,39 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.store import log_head
+from audit.store import log_head, witnessed
 from audit.subject_keys import subject_key
 from gateway.citizen.tables import consent
+from gateway.key_ring import first_usable, open_ring, read_pin
 from gateway.settings import GatewaySettings
+from trust.certificates import CertificateUsage
 from trust.errors import KeyUnavailable
 from trust.keys import SoftwareKey
 from trust.keystore import load_pkcs12, read_secret, save_pkcs12, write_private_once
+from trust.tokens import KeyRing
 
 _KEY_BYTES: Final = 32
-_PIN_VARIABLE: Final = "DATENWEG_PIN"
 _CLIENT_TLS_VALIDITY: Final = timedelta(days=3650)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NodeKeys:
-    """Everything secret that a gateway holds. Never logged, never shown."""
+    """Everything secret that a gateway holds. Never logged, never shown.
 
+    `ring` has the signing and authentication keys; `signing` is the owner's, and `authentication` the gateway's, that
+    were the latest at start.
+    """
+
+    ring: KeyRing
     signing: SoftwareKey
     authentication: SoftwareKey
     log: Ed25519PrivateKey
+    witness: Ed25519PrivateKey
     record: bytes
     subject_index: bytes
     cookie: bytes
     pseudonym: bytes | None
+    internal_tls: SoftwareKey
     client_tls: SoftwareKey | None
 
 
@@ -59,6 +70,7 @@ async def make_missing_keys(settings: GatewaySettings, engine: AsyncEngine, subj
     Processes that start at once agree on the keys. Raises KeyUnavailable if one is missing that must have been there.
     """
     await make_log_key(settings, engine)
+    await make_witness_key(settings, engine)
     for path in (settings.record_key_file, settings.subject_index_key_file):
         await _make(path, subject_engine, subject_key)
     if settings.pseudonym_key_file is not None:
@@ -72,19 +84,22 @@ async def make_log_key(settings: GatewaySettings, engine: AsyncEngine) -> None:
 
 def load_keys(settings: GatewaySettings) -> NodeKeys:
     """The gateway's keys, once `make_missing_keys` has been called. Raises KeyUnavailable."""
-    has_file = settings.pin_file.exists()
-    pin = read_secret(file=settings.pin_file if has_file else None, variable=_PIN_VARIABLE)
+    pin = read_pin(settings)
+    ring = open_ring(settings, pin=pin)
     pseudonym_file = settings.pseudonym_key_file
     if not _is_there(settings.citizen_cookie_key_file):
         _create(settings.citizen_cookie_key_file)
     return NodeKeys(
-        signing=load_pkcs12(settings.signing_key_file, pin),
-        authentication=load_pkcs12(settings.authentication_key_file, pin),
+        ring=ring,
+        signing=first_usable(ring, CertificateUsage.SIGNING, member=settings.owner).key,
+        authentication=first_usable(ring, CertificateUsage.AUTHENTICATION).key,
         log=load_log_key(settings),
+        witness=load_witness_key(settings),
         record=read_random_key(settings.record_key_file),
         subject_index=read_random_key(settings.subject_index_key_file),
         cookie=read_random_key(settings.citizen_cookie_key_file),
-        client_tls=None if settings.client_tls_port is None else _client_tls_key(settings, pin),
+        internal_tls=(internal := _client_tls_key(settings, pin)),
+        client_tls=None if settings.client_tls_port is None else internal,
         pseudonym=None if pseudonym_file is None else read_random_key(pseudonym_file),
     )
 
@@ -92,6 +107,16 @@ def load_keys(settings: GatewaySettings) -> NodeKeys:
 def load_log_key(settings: GatewaySettings) -> Ed25519PrivateKey:
     """The key that signs the log's checkpoints. Raises KeyUnavailable."""
     return Ed25519PrivateKey.from_private_bytes(read_random_key(settings.log_key_file))
+
+
+async def make_witness_key(settings: GatewaySettings, engine: AsyncEngine) -> None:
+    """Makes the key that cosigns others' checkpoints, while none was cosigned. Raises KeyUnavailable."""
+    await _make(settings.witness_key_file, engine, witnessed)
+
+
+def load_witness_key(settings: GatewaySettings) -> Ed25519PrivateKey:
+    """The key that cosigns others' checkpoints. Raises KeyUnavailable."""
+    return Ed25519PrivateKey.from_private_bytes(read_random_key(settings.witness_key_file))
 
 
 async def _make(path: Path, engine: AsyncEngine, protected: Table) -> None:
@@ -130,12 +155,12 @@ def read_random_key(path: Path) -> bytes:
 
 
 def _client_tls_key(settings: GatewaySettings, pin: str) -> SoftwareKey:
-    """The key of the clients' TLS port with a certificate that signs itself: clients pin it, no authority is asked."""
+    """The gateway's key inside its organisation, with a certificate that signs itself: clients and services pin it."""
     path = settings.client_tls_key_file
     if not path.exists():
         key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, settings.server_code[:64])])
-        names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+        names: list[x509.GeneralName] = [x509.DNSName("localhost"), *_addresses("127.0.0.1", settings.client_tls_host)]
         certificate = (
             x509.CertificateBuilder()
             .subject_name(name)
@@ -150,3 +175,14 @@ def _client_tls_key(settings: GatewaySettings, pin: str) -> SoftwareKey:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         save_pkcs12(path, key, certificate, (), pin)
     return load_pkcs12(path, pin)
+
+
+def _addresses(*hosts: str) -> list[x509.IPAddress]:
+    """Those of the hosts that are addresses of a machine, each once; a wildcard is nobody's."""
+    found: dict[x509.IPAddress, None] = {}
+    for host in hosts:
+        with suppress(ValueError):
+            address = ip_address(host)
+            if not address.is_unspecified:
+                found[x509.IPAddress(address)] = None
+    return list(found)

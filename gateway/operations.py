@@ -13,6 +13,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.http import add_routes
+from gateway.doctor.http import answer_in_full, asks_in_full
 from gateway.exchange.node import Node
 from gateway.followers import Follower
 from gateway.logs import OwnLogs
@@ -20,7 +21,7 @@ from gateway.metrics import CONTENT_TYPE
 from gateway.node_keys import NodeKeys
 from trust.errors import KeyUnavailable
 
-_GOOD: Final = ("ok", "expires soon")
+_GOOD: Final = ("ok", "expires soon", "late")
 _WARN_BEFORE: Final = timedelta(minutes=3)
 # A checkpoint is published within a second of each growth; this long without one isn't a hiccup.
 _UNPUBLISHED_SECONDS: Final = 10.0
@@ -53,13 +54,16 @@ class _Health:
         self._logs = logs
         self._followers = followers
 
-    async def answer(self, _: web.Request) -> web.Response:
-        """200 when every check is `ok`, else 503."""
+    async def answer(self, request: web.Request) -> web.Response:
+        """200 when every check is `ok`, else 503; `?full` asks the doctor."""
+        if asks_in_full(request):
+            return await answer_in_full(request, self._node.server_id.encoded)
         checks: dict[str, Check] = {
             "configuration": self._configuration,
             "certificates": self._certificates,
             "database": self._database,
             "log": self._log,
+            "timestamps": self._timestamps,
         }
         results = {name: await check() for name, check in checks.items()}
         for follower in self._followers:
@@ -81,7 +85,7 @@ class _Health:
     async def _certificates(self) -> str:
         try:
             self._node.signer.status()
-            self._node.own_certificates.authentication_status()
+            self._node.own_certificates.authentication_statuses()
         except KeyUnavailable:
             return "no current OCSP answer: check the authority's responder"
         return "ok"
@@ -92,6 +96,12 @@ class _Health:
         except Exception:  # noqa: BLE001 - while it connects, asyncpg raises what it likes: OSError, errors of its own
             return "not reachable: check the database"
         return "ok"
+
+    async def _timestamps(self) -> str:
+        stamper = self._node.stamper
+        if stamper is not None and stamper.refusing:
+            return "messages are refused until one gets a time-stamp: check the time-stamping authorities"
+        return "late" if stamper is not None and stamper.alarming else "ok"
 
     async def _log(self) -> str:
         if not self._node.sequencer.accepting:

@@ -18,7 +18,15 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from trust.identifiers import InvalidIdentifier, MemberId, SecurityServerId, parse_member_id, parse_security_server_id
+from trust.identifiers import (
+    InvalidIdentifier,
+    MemberId,
+    SecurityServerId,
+    parse_client_id,
+    parse_member_id,
+    parse_security_server_id,
+    parse_subsystem_id,
+)
 
 ENVIRONMENT_PREFIX = "DATENWEG_"
 
@@ -113,12 +121,23 @@ class GatewaySettings(Settings):
     signing_key_file: Path = _in_data_directory("keys/signing.p12")
     authentication_key_file: Path = _in_data_directory("keys/authentication.p12")
     pin_file: Path = _in_data_directory("keys/pin")
+    key_directory: Path = _in_data_directory("keys/ring")
+    pkcs11_module: Path | None = None
+    pkcs11_token: str | None = None
+    pkcs11_pin_file: Path | None = None
     log_key_file: Path = _in_data_directory("keys/log.key")
     record_key_file: Path = _in_data_directory("keys/record.key")
     subject_index_key_file: Path = _in_data_directory("keys/subject-index.key")
     checkpoint_lock_file: Path = _in_data_directory("checkpoint.lock")
+    # C2SP tlog-policy: which logs this gateway cosigns, and who must have cosigned its own.
+    witness_policy_file: Path | None = None
+    witness_key_file: Path = _in_data_directory("keys/witness.key")
+    witness_interval_seconds: Seconds = 10
+    witness_alarm_seconds: Seconds = 60
+    witness_limit_seconds: Seconds = 14_400
 
     configuration_interval_seconds: Seconds = 60
+    allowed_federations: tuple[str, ...] = ("none",)
     store_poll_seconds: Seconds = 1
     service_timeout_seconds: Seconds = 60
     # Longer than the service's, so that a slow service is reported by its own gateway, not taken for a dead gateway.
@@ -129,7 +148,27 @@ class GatewaySettings(Settings):
     concurrency_limit: Annotated[int, Field(gt=0)] = 1000
     requests_per_minute: Annotated[int, Field(gt=0)] | None = None
     error_vocabulary: Literal["snake", "camel"] = "snake"
+    tracing_endpoint: str | None = None
     record_retention_days: Annotated[int, Field(gt=0)] = 730
+
+    message_stamping: Literal["batch", "immediate"] = "batch"
+    message_stamping_interval_seconds: Seconds | None = None
+    acceptable_timestamp_failure_seconds: Annotated[float, Field(ge=0)] = 14_400
+    timestamp_cost_strategy: Literal["NONE", "ONLY_FREE", "ONLY_PAID", "FREE_FIRST", "PAID_FIRST"] = "NONE"
+    message_encryption: bool = True
+    message_body_logging: bool = True
+    message_body_logging_enabled: tuple[str, ...] = ()
+    message_body_logging_disabled: tuple[str, ...] = ()
+    max_loggable_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
+    truncated_body_allowed: bool = False
+    message_retention_days: Annotated[int, Field(gt=0)] = 30
+    message_archiving: bool = True
+    message_archive_directory: Path = _in_data_directory("archive")
+    message_archive_interval_seconds: Seconds = 21_600
+    message_archive_max_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
+    message_archive_grouping: Literal["none", "member", "subsystem"] = "none"
+    message_archive_transfer_command: tuple[str, ...] = ()
+    message_archive_transfer_timeout_seconds: Seconds = 600
 
     token_issuer: str | None = None
     token_audience: str | None = None
@@ -152,6 +191,8 @@ class GatewaySettings(Settings):
     insecure_plain_http_issuer: bool = False
     insecure_plain_http_citizens: bool = False
     insecure_peers_without_receipt: tuple[str, ...] = ()
+    # X-Road security servers before 7.6, which read signatures over several parts as hash chains only.
+    hash_chain_servers: tuple[str, ...] = ()
 
     @property
     def owner_id(self) -> MemberId:
@@ -169,6 +210,11 @@ class GatewaySettings(Settings):
         return frozenset(parse_security_server_id(server) for server in self.insecure_peers_without_receipt)
 
     @property
+    def hash_chain_server_ids(self) -> frozenset[SecurityServerId]:
+        """The gateways that messages are signed for in the form of X-Road 7."""
+        return frozenset(parse_security_server_id(server) for server in self.hash_chain_servers)
+
+    @property
     def consent_authority_ids(self) -> frozenset[MemberId]:
         """The members whose signed consents count here."""
         return frozenset(parse_member_id(authority) for authority in self.consent_authorities)
@@ -177,6 +223,12 @@ class GatewaySettings(Settings):
     def insecure_modes(self) -> tuple[str, ...]:
         """The insecure settings in force; each is shouted at start."""
         return tuple(name for name in type(self).model_fields if name.startswith("insecure_") and getattr(self, name))
+
+    @model_validator(mode="after")
+    def _device(self) -> Self:
+        if (self.pkcs11_module is None) != (self.pkcs11_token is None):
+            raise ValueError("pkcs11_module (the device's library) and pkcs11_token (the token's label) go together")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -191,6 +243,15 @@ class GatewaySettings(Settings):
             _ = self.receiptless_server_ids
         except InvalidIdentifier as error:
             raise ValueError(f"insecure_peers_without_receipt names INST/CLASS/MEMBER/SERVER: {error}") from None
+        try:
+            _ = self.hash_chain_server_ids
+        except InvalidIdentifier as error:
+            raise ValueError(f"hash_chain_servers names INST/CLASS/MEMBER/SERVER: {error}") from None
+        try:
+            for subsystem in (*self.message_body_logging_enabled, *self.message_body_logging_disabled):
+                parse_subsystem_id(subsystem)
+        except InvalidIdentifier as error:
+            raise ValueError(f"message_body_logging_… name INST/CLASS/MEMBER/SUBSYSTEM: {error}") from None
         if not is_loopback(self.client_host) and not self.insecure_plain_http_clients:
             raise ValueError(
                 "client_host is not a loopback address and client_port speaks plain HTTP: put a TLS proxy on this "
@@ -239,6 +300,23 @@ class RegistrySettings(Settings):
     pin_file: Path = _in_data_directory("keys/pin")
     interval_seconds: Seconds = 60
     validity_seconds: Seconds = 600
+    management_provider: str | None = None
+    management_url: str | None = None
+    time_stamping_interval_seconds: Annotated[int, Field(gt=0)] = 60
+    federation_directory: Path = _in_data_directory("federation")
+    monitoring_client: str | None = None
+    ocsp_fetch_interval_seconds: Annotated[int, Field(gt=0)] | None = None
+    verify_next_update: bool | None = None
+
+    @model_validator(mode="after")
+    def _clients_are_named(self) -> Self:
+        for name in ("management_provider", "monitoring_client"):
+            value = getattr(self, name)
+            try:
+                _ = None if value is None else parse_client_id(value)
+            except InvalidIdentifier as error:
+                raise ValueError(f"{name} is INSTANCE/CLASS/MEMBER[/SUBSYSTEM]: {error}") from None
+        return self
 
 
 class TestCASettings(Settings):

@@ -1,29 +1,52 @@
-"""A gateway's TLS contexts by name, so that a new configuration reaches every one of them."""
+"""A gateway's TLS contexts by name, so that a new configuration or a new certificate reaches every one of them."""
 
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 
 from gateway.exchange import tls
 from gateway.exchange.directory import Directory
 from gateway.node_keys import NodeKeys
 from trust.globalconf import VerifiedConfiguration
+from trust.keys import SoftwareKey
 
 
-@dataclass(frozen=True, slots=True)
 class TLSContexts:
-    """What is in force on each side. `clients` is None without a TLS port for client systems."""
+    """What is in force on each side. Used from one event loop.
 
-    peer_client: ssl.SSLContext
-    peer_server: ssl.SSLContext
-    clients: ssl.SSLContext | None
+    `peer_client` is replaced as a whole; `peer_server` stays the one that the port was opened with, and hands each
+    connection on to the one in force. `clients` is None without a TLS port for client systems.
+    """
+
+    def __init__(self, keys: NodeKeys, configuration: VerifiedConfiguration, directory: Directory) -> None:
+        """Raises KeyUnavailable."""
+        self._authorities = _authorities(configuration)
+        self._authentication = keys.authentication
+        self.peer_client = tls.client_context(keys.authentication)
+        self._server = tls.server_context(keys.authentication, self._authorities)
+        front = tls.server_context(keys.authentication, self._authorities)
+        self.peer_server = tls.choosing_context(front, lambda: self._server)
+        clients = keys.client_tls
+        self.clients: ssl.SSLContext | None = None
+        if clients is not None:
+            self.clients = tls.client_port_context(clients, directory.client_certificates)
+
+    @property
+    def authentication(self) -> SoftwareKey:
+        """The key whose certificate peers are shown."""
+        return self._authentication
 
     def approve(self, configuration: VerifiedConfiguration) -> None:
-        """Takes up authorities that the configuration approves: where we call, and where we are called."""
+        """From now on the authorities that the configuration approves count, and no others."""
         authorities = _authorities(configuration)
-        tls.trust_authorities(self.peer_client, authorities)
-        tls.trust_authorities(self.peer_server, authorities)
+        if authorities != self._authorities:
+            self._server = tls.server_context(self._authentication, authorities)
+            self._authorities = authorities
+
+    def authenticate_with(self, key: SoftwareKey) -> None:
+        """New connections are made and taken with this key; those that are open stay. Raises KeyUnavailable."""
+        server, client = tls.server_context(key, self._authorities), tls.client_context(key)
+        self._server, self.peer_client, self._authentication = server, client, key
 
     def pin(self, directory: Directory) -> None:
         """Takes up the certificates that client systems are known by."""
@@ -33,15 +56,9 @@ class TLSContexts:
 
 def build_tls_contexts(keys: NodeKeys, configuration: VerifiedConfiguration, directory: Directory) -> TLSContexts:
     """The contexts of a gateway that starts. Raises KeyUnavailable."""
-    authorities = _authorities(configuration)
-    clients = keys.client_tls
-    return TLSContexts(
-        peer_client=tls.client_context(keys.authentication, authorities),
-        peer_server=tls.server_context(keys.authentication, authorities),
-        clients=None if clients is None else tls.client_port_context(clients, directory.client_certificates),
-    )
+    return TLSContexts(keys, configuration, directory)
 
 
 def _authorities(configuration: VerifiedConfiguration) -> list[bytes]:
-    approved = configuration.parameters.approved_cas
+    approved = configuration.approved_cas
     return [certificate for authority in approved for certificate in (authority.certificate, *authority.intermediates)]

@@ -17,6 +17,7 @@ from typing import Final, Generic, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from trust.certification_path import (
     Authority,
@@ -26,11 +27,12 @@ from trust.certification_path import (
     is_for_signing,
     load_certificate,
     read_authority,
+    status_addresses,
 )
 from trust.errors import CertificateUntrusted, MalformedInput, SignatureMalformed, StatusNotGood
 from trust.identifiers import MemberId
 from trust.keys import PublicKey, require_strong
-from trust.ocsp import CLOCK_SKEW, NOT_GOOD, VerifiedStatus, concerns, verify_response
+from trust.ocsp import CLOCK_SKEW, NOT_GOOD, StatusPolicy, VerifiedStatus, concerns, verify_response
 from trust.parameters import SharedParameters
 from trust.profiles import member_of
 
@@ -84,6 +86,27 @@ class StatusQuery:
     urls: tuple[str, ...]
     authorised_responders: tuple[x509.Certificate, ...]
     freshness: timedelta
+    verify_next_update: bool = True
+    fetch_interval: timedelta | None = None
+
+    @property
+    def certificate_der(self) -> bytes:
+        """The certificate's DER, by which answers are known."""
+        return self.certificate.public_bytes(Encoding.DER)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedPath:
+    """A certificate of the right usage with a path to an approved authority. Its status is not known.
+
+    `chain` is DER from the certificate to the last intermediate, without the root; `member` is a signing
+    certificate's.
+    """
+
+    chain: tuple[bytes, ...]
+    member: MemberId | None
+    valid_from: datetime
+    valid_until: datetime
 
 
 class _Bounded(Generic[_K, _V]):
@@ -121,10 +144,13 @@ class CertificateVerifier:
     Keeps what it verified until that lapses. Not for several threads at once.
     """
 
-    def __init__(self, parameters: SharedParameters) -> None:
-        """Raises MalformedInput when an approved authority's certificate can't be read."""
+    def __init__(self, parameters: SharedParameters, *, policy: StatusPolicy | None = None) -> None:
+        """`policy` is by default the parameters' freshness with X-Road's defaults.
+
+        Raises MalformedInput when an approved authority's certificate can't be read.
+        """
         self._instance = parameters.instance
-        self._freshness = timedelta(seconds=parameters.ocsp_freshness_seconds)
+        self.policy = policy or StatusPolicy(timedelta(seconds=parameters.ocsp_freshness_seconds))
         self._authorities = tuple(read_authority(approved) for approved in parameters.approved_cas)
         self._claims: _Bounded[bytes, ClaimedSigner] = _Bounded()
         self._paths: _Bounded[tuple[CertificateUsage, bytes], _Path] = _Bounded()
@@ -157,8 +183,8 @@ class CertificateVerifier:
     ) -> VerifiedCertificate:
         """The signing certificate, verified at the time `at`; `member` is set.
 
-        An intermediate that only the sender names needs its own response among `more_ocsp_responses`; those of the
-        global configuration are vouched for by it. Raises CertificateUntrusted, StatusNotGood, MalformedInput.
+        Each intermediate of its path needs its own response among `more_ocsp_responses`. Raises CertificateUntrusted,
+        StatusNotGood, MalformedInput.
         """
         return self._verify(CertificateUsage.SIGNING, der, intermediates, (ocsp_response, *more_ocsp_responses), at)
 
@@ -171,16 +197,43 @@ class CertificateVerifier:
         """
         return self._verify(CertificateUsage.AUTHENTICATION, der, intermediates, tuple(ocsp_responses), at)
 
+    def verify_path(
+        self, usage: CertificateUsage, der: bytes, *, at: datetime, intermediates: Sequence[bytes] = ()
+    ) -> VerifiedPath:
+        """The certificate's path at the time `at`, without its status. Raises CertificateUntrusted, MalformedInput."""
+        path = self._path(usage, der, intermediates, at)
+        chain = tuple(link.public_bytes(Encoding.DER) for link in path.chain[:-1])
+        return VerifiedPath(chain, path.member, path.valid_from, path.valid_until)
+
     def status_query(self, der: bytes, *, at: datetime, intermediates: Sequence[bytes] = ()) -> StatusQuery:
         """How to ask for the status of a certificate of an approved authority. Raises CertificateUntrusted,
         MalformedInput.
         """
+        return self.status_queries(der, at=at, intermediates=intermediates)[0]
+
+    def status_queries(
+        self, der: bytes, *, at: datetime, intermediates: Sequence[bytes] = ()
+    ) -> tuple[StatusQuery, ...]:
+        """How to ask for the status of a certificate and of each intermediate above it, in this order.
+
+        PR-MESSTRANSP 2.2: whoever relies on the certificate wants all of them. Raises CertificateUntrusted,
+        MalformedInput.
+        """
         certificate = load_certificate(der)
         usage = CertificateUsage.SIGNING if is_for_signing(certificate) else CertificateUsage.AUTHENTICATION
-        path = self._path(usage, der, intermediates, at)
-        authority = path.authority
-        return StatusQuery(
-            path.chain[0], path.chain[1], authority.approved.ocsp_urls, authority.responders, self._freshness
+        path, policy = self._path(usage, der, intermediates, at), self.policy
+        return tuple(
+            StatusQuery(
+                link,
+                path.chain[number + 1],
+                # The configuration's first; what the certificate itself names is asked when none of them answers.
+                tuple(dict.fromkeys((*path.authority.approved.ocsp_urls, *status_addresses(link)))),
+                path.authority.responders,
+                policy.freshness,
+                policy.verify_next_update,
+                policy.fetch_interval,
+            )
+            for number, link in enumerate(path.chain[:-1])
         )
 
     def _verify(
@@ -213,10 +266,9 @@ class CertificateVerifier:
 
     def _verify_statuses(self, path: _Path, responses: tuple[bytes, ...], at: datetime) -> VerifiedStatus:
         statuses: list[VerifiedStatus] = []
+        # PR-MESSTRANSP 2.7: every certificate of the path but the root, whoever named it.
         for number, certificate in enumerate(path.chain[:-1]):
-            # An intermediate of the configuration is vouched for by whoever signed the configuration, a minute ago.
-            if number == 0 or certificate not in path.authority.intermediates:
-                statuses += self._verify_status(certificate, path.chain[number + 1], path.authority, responses, at)
+            statuses += self._verify_status(certificate, path.chain[number + 1], path.authority, responses, at)
         first = statuses[0]
         if len(statuses) == 1:
             return first
@@ -242,7 +294,8 @@ class CertificateVerifier:
                 certificate=certificate,
                 issuer=issuer,
                 authorised_responders=authority.responders,
-                freshness=self._freshness,
+                freshness=self.policy.freshness,
+                verify_next_update=self.policy.verify_next_update,
                 at=at,
             )
             for der in matching

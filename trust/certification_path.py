@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
 from trust.errors import MalformedInput
@@ -25,6 +25,7 @@ from trust.parameters import ApprovedCA
 
 MAX_CERTIFICATE_BYTES: Final = 16 * 1024
 _MAX_DEPTH: Final = 4
+_MAX_ADDRESSES: Final = 3
 # Not the web's rules (no names of hosts here): known extensions may stand, unknown critical ones are refused.
 _AUTHORITY_POLICY: Final = ExtensionPolicy.permit_all().require_present(
     x509.BasicConstraints, Criticality.AGNOSTIC, None
@@ -148,6 +149,17 @@ def is_for_authentication(certificate: x509.Certificate) -> bool:
     if usage is None or usage.content_commitment:
         return False
     return usage.digital_signature or usage.key_encipherment or usage.data_encipherment
+
+
+def status_addresses(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Where the certificate says that its status is told (RFC 5280 section 4.2.2.1, OCSP over HTTP)."""
+    try:
+        access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    except x509.ExtensionNotFound:
+        return ()
+    found = (entry.access_location for entry in access if entry.access_method == AuthorityInformationAccessOID.OCSP)
+    urls = (name.value for name in found if isinstance(name, x509.UniformResourceIdentifier))
+    return tuple(url for url in urls if url.startswith(("http://", "https://")))[:_MAX_ADDRESSES]
 
 
 def is_authority(certificate: x509.Certificate) -> bool:

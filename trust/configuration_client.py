@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -20,13 +21,14 @@ from yarl import URL
 from trust.configuration_store import ConfigurationStore
 from trust.errors import ConfigurationInvalid, FetchFailed, TrustError
 from trust.globalconf import (
-    PRIVATE_PARAMETERS,
+    EXTERNAL_PATH,
+    INTERNAL_PATH,
     READABLE_VERSIONS,
-    SHARED_PARAMETERS,
+    USED_PARTS,
     Anchor,
     DirectoryPart,
     VerifiedConfiguration,
-    VerifiedDirectory,
+    is_same_but_older,
     verify_configuration,
     verify_current_directory,
 )
@@ -35,8 +37,15 @@ from trust.globalconf_xml import MAX_BYTES
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=20)
 
-OnChange = Callable[[VerifiedConfiguration], Awaitable[None] | None]
-OnFailure = Callable[[TrustError], Awaitable[None] | None]
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """What came of asking one source last: the version that it offers, or the code of what went wrong."""
+
+    url: str
+    asked_at: datetime
+    version: int | None = None
+    failure: str | None = None
 
 
 class ConfigurationClient:
@@ -48,22 +57,40 @@ class ConfigurationClient:
         anchor: Anchor,
         directory: Path,
         clock: Callable[[], datetime],
+        *,
+        parts: Sequence[str] = USED_PARTS,
     ) -> None:
-        """`directory` holds what was accepted; `clock` gives the time as aware UTC."""
+        """`directory` holds what was accepted; `clock` gives the time as aware UTC.
+
+        `parts` are the content identifiers that are fetched; of a federated instance the shared parameters only.
+        """
         self._session = session
         self._anchor = anchor
-        self._store = ConfigurationStore(directory, anchor)
+        self._parts = parts
+        self._store = ConfigurationStore(directory, anchor, parts=parts)
         self._clock = clock
         self._current: VerifiedConfiguration | None = None
         self._files: dict[str, bytes] = {}
         self._versions: dict[str, int] = {}
         self._preferred: str | None = None
+        self._reports: dict[str, SourceReport] = {}
         self._refreshing = asyncio.Lock()
 
     @property
     def current(self) -> VerifiedConfiguration | None:
         """The last accepted configuration. It may have expired: `require_current` tells."""
         return self._current
+
+    @property
+    def anchor(self) -> Anchor:
+        """Where trust in the instance begins."""
+        return self._anchor
+
+    @property
+    def reports(self) -> tuple[SourceReport, ...]:
+        """What came of each source that was asked, by address; the first is the one in use, if one is."""
+        known = sorted(self._reports.values(), key=lambda report: report.url)
+        return tuple(sorted(known, key=lambda report: report.url != self._preferred))
 
     async def load(self) -> VerifiedConfiguration | None:
         """Takes up what was accepted before the last stop. Raises ConfigurationInvalid when it has been altered."""
@@ -85,58 +112,35 @@ class ConfigurationClient:
                 try:
                     configuration = await self._take(url)
                 except TrustError as error:
+                    self._reports[url] = SourceReport(url, self._clock(), failure=error.code)
                     # What a source says wrongly weighs more than that another is silent.
                     if isinstance(error, ConfigurationInvalid) or not isinstance(failure, ConfigurationInvalid):
                         failure = error
                     continue
                 self._preferred = url
+                self._reports[url] = SourceReport(url, self._clock(), version=self._versions.get(url))
                 return configuration
             raise failure
 
-    async def follow(
-        self,
-        interval: float,
-        on_change: OnChange,
-        on_failure: OnFailure | None = None,
-        on_round: Callable[[], None] | None = None,
-    ) -> None:
-        """Refreshes every `interval` seconds until cancelled.
-
-        `on_change` hears of each new generation, after it is on disk, and again until it has taken it without raising;
-        `on_failure` of each refresh that failed and of each generation that `on_change` didn't take (`__cause__` says
-        why); `on_round` of the end of each refresh, whatever came of it.
-        """
-        told: VerifiedDirectory | None = None
-        while True:
-            failure: TrustError | None = None
-            try:
-                configuration = await self.refresh()
-                if configuration.directory is not told:
-                    await _told(on_change(configuration))
-                    told = configuration.directory
-            except TrustError as error:
-                failure = error
-            except Exception as error:  # noqa: BLE001 - what goes wrong in one round must not end the following
-                failure = TrustError("the global configuration could not be put into use")
-                failure.__cause__ = error
-            if failure is not None and on_failure is not None:
-                await _told(on_failure(failure))
-            if on_round is not None:
-                on_round()
-            await asyncio.sleep(interval)
-
     def _sources(self) -> list[str]:
-        """Source addresses: the one that served last, then the anchor's, then announced ones; https before http."""
+        """Source addresses: the one that served last, then announced ones, which are newer, then the anchor's.
+
+        https before http, otherwise in any order, to spread the load (PR-GCONF 4.1).
+        """
         anchored = [source.url for source in self._anchor.sources]
         announced: list[str] = []
         if self._current is not None:
             path = urlsplit(anchored[0]).path
+            path = path if path in {INTERNAL_PATH, EXTERNAL_PATH} else INTERNAL_PATH
             addresses = [source.address for source in self._current.parameters.sources if source.address]
             announced = [f"{scheme}://{address}{path}" for address in addresses for scheme in ("https", "http")]
-        random.shuffle(anchored)  # to spread the load (PR-GCONF 4.1), not to keep a secret
-        anchored.sort(key=lambda url: not url.startswith("https://"))
+        for urls in (anchored, announced):
+            random.shuffle(urls)
+            urls.sort(key=lambda url: not url.startswith("https://"))
         preferred = [self._preferred] if self._preferred is not None else []
-        return list(dict.fromkeys((*preferred, *anchored, *announced)))
+        found = list(dict.fromkeys((*preferred, *announced, *anchored)))
+        self._reports = {url: report for url, report in self._reports.items() if url in found}
+        return found
 
     async def _take(self, url: str) -> VerifiedConfiguration:
         """One source's configuration, verified and kept."""
@@ -146,8 +150,15 @@ class ConfigurationClient:
             previous.require_current(self._clock())
             return previous
         directory = verify_current_directory(document, anchor=self._anchor, at=self._clock(), previous=previous)
-        files = {part.location: await self._fetch_part(url, part) for part in _wanted(directory.parts)}
-        configuration = verify_configuration(document, files, anchor=self._anchor, at=self._clock(), previous=previous)
+        if previous is not None and is_same_but_older(directory, previous):
+            # Another node of the registry, a few seconds behind. The newer one stays, so nothing between can return.
+            previous.require_current(self._clock())
+            return previous
+        wanted = [part for part in directory.parts if part.identifier in self._parts]
+        files = {part.location: await self._fetch_part(url, part) for part in wanted}
+        configuration = verify_configuration(
+            document, files, anchor=self._anchor, at=self._clock(), previous=previous, parts=self._parts
+        )
         try:
             await asyncio.to_thread(self._store.save, configuration, files, previous)
         except OSError as error:
@@ -161,11 +172,17 @@ class ConfigurationClient:
     async def _fetch_directory(self, url: str) -> bytes:
         """PR-GCONF 4.1: the newest version that the source offers; found once, asked anew when it fails."""
         known = self._versions.pop(url, None)
-        for version in (known,) if known is not None else READABLE_VERSIONS:
-            document = await self._get(URL(url).update_query(version=str(version)), MAX_DIRECTORY_BYTES)
+        first = () if known is None else (known,)
+        # Whoever fixes a version in the address of an anchor means it (as X-Road's client does).
+        fixed = "version" in URL(url).query
+        for version in dict.fromkeys((*first, *READABLE_VERSIONS)):
+            target = URL(url) if fixed else URL(url).update_query(version=str(version))
+            document = await self._get(target, MAX_DIRECTORY_BYTES)
             if document is not None:
                 self._versions[url] = version
                 return document
+            if fixed:
+                break
         raise FetchFailed(
             "a source of the global configuration offers no version that is supported",
             code="global_conf_get_version_failed",
@@ -208,12 +225,3 @@ class ConfigurationClient:
                 return bytes(body)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise FetchFailed("a source of the global configuration is not reachable") from error
-
-
-def _wanted(parts: Iterable[DirectoryPart]) -> list[DirectoryPart]:
-    return [part for part in parts if part.identifier in (SHARED_PARAMETERS, PRIVATE_PARAMETERS)]
-
-
-async def _told(result: Awaitable[None] | None) -> None:
-    if result is not None:
-        await result

@@ -2,10 +2,14 @@
 
     TrustError
     ├── MalformedInput         the bytes are not what they claim to be            (the sender's fault)
-    │   └── SignatureMalformed
+    │   ├── SignatureMalformed
+    │   ├── HashChainMalformed
+    │   └── ContainerInvalid   a damaged, incomplete or ambiguous container
     ├── SignatureInvalid       well-formed, but it does not hold                   (the sender's fault)
+    ├── HashChainInvalid       a hash chain that doesn't lead to what it should    (the sender's fault)
     ├── CertificateUntrusted   no path, wrong usage, outside its validity          (the sender's fault)
     ├── StatusNotGood          OCSP: revoked, unknown, stale, not authorised       (the sender's or its CA's fault)
+    │   └── CertificateRevoked
     ├── TimestampInvalid       a time-stamp token that does not hold               (the TSA's fault)
     ├── ConfigurationInvalid   the global configuration is not authentic           (the source's fault)
     │   ├── ConfigurationExpired
@@ -43,6 +47,24 @@ class SignatureMalformed(MalformedInput):
     default_code = "malformed_signature"
 
 
+class HashChainMalformed(MalformedInput):
+    """Not a hash chain, or one that goes in a circle."""
+
+    default_code = "malformed_hash_chain"
+
+
+class ContainerInvalid(MalformedInput):
+    """A container that is damaged, incomplete, too large, or that different readers would read differently."""
+
+    default_code = "asic_malformed_zip"
+
+
+class HashChainInvalid(TrustError):
+    """A hash chain that doesn't lead from its result to the inputs."""
+
+    default_code = "invalid_hash_chain"
+
+
 class SignatureInvalid(TrustError):
     """A well-formed signature that does not hold."""
 
@@ -59,6 +81,10 @@ class StatusNotGood(TrustError):
     """A certificate whose status is not known to be good now."""
 
     default_code = "cert_validation"
+
+
+class CertificateRevoked(StatusNotGood):
+    """An authentic, current answer says that the certificate is revoked."""
 
 
 class TimestampInvalid(TrustError):

@@ -33,6 +33,8 @@ from trust.globalconf_elements import (
 from trust.identifiers import ClientId
 
 _MAX_BYTES: Final = 1 << 20
+# Each is a configuration that every gateway fetches each minute.
+_MAX_ANCHORS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,17 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class PrivateParameters:
-    """What only members of the instance need: where management requests go, and whom the instance is federated with."""
+    """What only members of the instance need: where management requests go, and whom the instance is federated with.
+
+    `registration_certificate` (DER) is the TLS certificate behind `registration_address`.
+    """
 
     instance: str
     registration_address: str
     management_provider: ClientId
     time_stamping_interval_seconds: int = 60
     anchors: tuple[Anchor, ...] = ()
+    registration_certificate: bytes | None = None
 
 
 def anchor_hash(data: bytes) -> str:
@@ -93,12 +99,17 @@ def parse_private_parameters(data: bytes) -> PrivateParameters:
     """Private parameters. Raises ConfigurationInvalid; says nothing about authenticity."""
     root = _root(data, "conf")
     service = child(root, "managementService")
+    certificates = children(service, "authCertRegServiceCert")
+    anchors = tuple(map(_anchor, children(root, "configurationAnchor")))
+    if len(anchors) > _MAX_ANCHORS or len(certificates) > 1:
+        raise ConfigurationInvalid("private parameters with too many anchors or certificates")
     return PrivateParameters(
         instance=code_text(root, "instanceIdentifier"),
         registration_address=text_of(service, "authCertRegServiceAddress").strip(),
         management_provider=client_id(child(service, "managementRequestServiceProviderId")),
         time_stamping_interval_seconds=integer(root, "timeStampingIntervalSeconds"),
-        anchors=tuple(map(_anchor, children(root, "configurationAnchor"))),
+        anchors=anchors,
+        registration_certificate=certificate_der(certificates[0]) if certificates else None,
     )
 
 
@@ -111,6 +122,8 @@ def build_private_parameters(parameters: PrivateParameters) -> bytes:
             _fill_anchor(add_element(root, "configurationAnchor"), anchor)
         service = add_element(root, "managementService")
         add_element(service, "authCertRegServiceAddress", parameters.registration_address)
+        if parameters.registration_certificate is not None:
+            add_certificates(service, "authCertRegServiceCert", (parameters.registration_certificate,))
         add_client(service, "managementRequestServiceProviderId", parameters.management_provider)
         add_element(root, "timeStampingIntervalSeconds", str(parameters.time_stamping_interval_seconds))
     except ValueError as error:

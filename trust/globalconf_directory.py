@@ -38,9 +38,12 @@ _DIGESTS: Final = {
 }
 _BOUNDARY: Final = re.compile(r"""boundary=("?)([0-9A-Za-z'()+_,./:=?-]{1,70})\1(?:;|\s|$)""", re.IGNORECASE)
 _PARAMETER: Final = re.compile(r""";\s*([A-Za-z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^"';\s]+))\s*(?=;|$)""")
+_FOLD: Final = re.compile(r"\r?\n[ \t]+")
 _GENERATION: Final = re.compile(r"^/V\d{1,2}/(\d{14,29})/[^/]+$")
 
+_UNNAMED_VERSION: Final = 2
 _NOT_A_DIRECTORY: Final = "global_conf_parsing_downloaded_conf_directory_failure"
+_NO_EXPIRY: Final = "global_conf_missing_signed_data_expiration_date"
 _FIELD_MISSING: Final = "global_conf_header_field_missing"
 _FIELD_WRONG: Final = "global_conf_header_field_wrong_value"
 _PARAMETER_MISSING: Final = "global_conf_header_field_missing_parameter"
@@ -67,6 +70,11 @@ class VerifiedDirectory:
     parts: tuple[DirectoryPart, ...]
     sequence: int | None
     document: bytes
+
+    @property
+    def digests(self) -> frozenset[tuple[str, str, bytes]]:
+        """What the files are, wherever they stand: two directories with the same say the same."""
+        return frozenset((part.identifier, part.digest_name, part.digest) for part in self.parts)
 
     def part(self, identifier: str) -> DirectoryPart | None:
         """The file with that content identifier."""
@@ -160,13 +168,14 @@ def verify_directory(document: bytes, *, instance: str, certificates: Sequence[b
     # 3. Only now is the inner message read, from the bytes just verified.
     inner = _split_multipart(directory, _boundary(directory_headers, "multipart/mixed"))
     if not inner:
-        raise ConfigurationInvalid("the directory is empty", code=_NOT_A_DIRECTORY)
+        raise ConfigurationInvalid("the directory is empty", code=_NO_EXPIRY)
     head, rest = _split_headers(inner[0])
+    expires = _expires(head)
     if rest.strip():
         raise ConfigurationInvalid("the first part has content", code=_NOT_A_DIRECTORY)
     found = tuple(_part(*_split_headers(part)) for part in inner[1:])
     _require_unambiguous(found, instance)
-    return VerifiedDirectory(_expires(head), _version(head), found, _sequence(found), document)
+    return VerifiedDirectory(expires, _version(head), found, _sequence(found), document)
 
 
 def verify_file(part: DirectoryPart, data: bytes) -> bytes:
@@ -255,9 +264,7 @@ def _sequence(parts: Sequence[DirectoryPart]) -> int | None:
 
 
 def _expires(headers: Mapping[str, str]) -> datetime:
-    text = headers.get("expire-date", "")
-    if not text:
-        raise ConfigurationInvalid("no expiry date", code="global_conf_missing_signed_data_expiration_date")
+    text = _require(headers, "expire-date")
     try:
         expires = datetime.fromisoformat(text)
         if expires.tzinfo is None:
@@ -268,7 +275,8 @@ def _expires(headers: Mapping[str, str]) -> datetime:
 
 
 def _version(headers: Mapping[str, str]) -> int:
-    text = _require(headers, "version")
+    # PR-GCONF 2.4: the header SHOULD be there; sources that know of one version only leave it out.
+    text = headers.get("version") or str(_UNNAMED_VERSION)
     if not re.fullmatch(r"[1-9]\d?", text, re.ASCII):
         raise ConfigurationInvalid("the version is not a number", code=_FIELD_WRONG)
     return int(text)
@@ -292,7 +300,8 @@ def _split_headers(data: bytes) -> tuple[dict[str, str], bytes]:
         head, separator, body = data.partition(b"\n\n")
     headers: dict[str, str] = {}
     try:
-        lines = head.decode("utf-8").rstrip("\r\n").split("\n")
+        # RFC 5322 2.2.3: a line that begins with white space continues the one before (the specification's example).
+        lines = _FOLD.sub(" ", head.decode("utf-8").rstrip("\r\n")).split("\n")
     except UnicodeDecodeError:
         raise ConfigurationInvalid("a header is not UTF-8", code=_NOT_A_DIRECTORY) from None
     for line in lines:

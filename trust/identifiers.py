@@ -122,9 +122,9 @@ ClientId = MemberId | SubsystemId
 
 @dataclass(frozen=True, slots=True)
 class ServiceId:
-    """A service of a subsystem; SOAP services may carry a version."""
+    """A service of a subsystem, or of a member: what tells of its gateway. SOAP services may carry a version."""
 
-    provider: SubsystemId
+    provider: ClientId
     service_code: str
     service_version: str | None = None
 
@@ -171,6 +171,16 @@ class GlobalGroupId:
 
     def __str__(self) -> str:
         return f"GLOBALGROUP:{self.instance}/{self.group_code}"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalGroupId:
+    """A group that a subsystem keeps for the rights to its own services; the subsystem is known from the context."""
+
+    group_code: str
+
+    def __str__(self) -> str:
+        return f"LOCALGROUP:{self.group_code}"
 
 
 def parse_client_id(encoded: str) -> ClientId:

@@ -31,7 +31,7 @@ _MAX_SECRET: Final = 64 * 1024
 
 def load_pkcs12(path: Path, pin: str) -> SoftwareKey:
     """The key in the container at `path`. Raises KeyUnavailable."""
-    data = _read_private(path, _MAX_CONTAINER)
+    data = read_private(path, _MAX_CONTAINER)
     try:
         key, certificate, others = pkcs12.load_key_and_certificates(data, pin.encode())
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -87,7 +87,7 @@ def read_secret(*, file: Path | None = None, variable: str | None = None) -> str
     """
     if file is not None:
         try:
-            secret = _read_private(file, _MAX_SECRET).decode().rstrip("\r\n")
+            secret = read_private(file, _MAX_SECRET).decode().rstrip("\r\n")
         except UnicodeDecodeError:
             raise KeyUnavailable(f"the secret in {file} isn't text") from None
     else:
@@ -117,7 +117,8 @@ def load_into_tls(context: ssl.SSLContext, key: SoftwareKey) -> None:
         raise KeyUnavailable(f"the key can't serve TLS: {type(error).__name__}") from None
 
 
-def _read_private(path: Path, limit: int) -> bytes:
+def read_private(path: Path, limit: int) -> bytes:
+    """A file that is not open to every user, of at most `limit` bytes. Raises KeyUnavailable."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode

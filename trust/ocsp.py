@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from trust.errors import MalformedInput, SignatureMalformed, StatusNotGood
+from trust.errors import CertificateRevoked, MalformedInput, SignatureMalformed, StatusNotGood
 from trust.keys import PublicKey, require_strong
 
 MAX_BYTES: Final = 64 * 1024
@@ -31,6 +31,19 @@ CLOCK_SKEW: Final = timedelta(seconds=60)
 NOT_GOOD: Final = "cert_validation"
 DEFECTIVE: Final = "incorrect_validation_info"
 _STRONG: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusPolicy:
+    """How current an OCSP answer must be, and how often one is fetched (PR-GCONF: ocspFreshnessSeconds and the parts
+    NEXTUPDATE and FETCHINTERVAL; the defaults are X-Road's).
+
+    `verify_next_update`: an answer also lapses at its own nextUpdate.
+    """
+
+    freshness: timedelta = timedelta(seconds=3600)
+    verify_next_update: bool = True
+    fetch_interval: timedelta = timedelta(seconds=1200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +82,12 @@ def verify_response(
     issuer: x509.Certificate,
     authorised_responders: Sequence[x509.Certificate] = (),
     freshness: timedelta,
+    verify_next_update: bool = True,
     at: datetime,
 ) -> VerifiedStatus:
     """The good status of `certificate` at the time `at`.
+
+    `freshness` and `verify_next_update` are a StatusPolicy's.
 
     Raises StatusNotGood (`cert_validation` when an authentic answer says revoked or unknown,
     `incorrect_validation_info` when the answer is foreign, forged or stale) and MalformedInput.
@@ -90,14 +106,15 @@ def verify_response(
         if this_update > at + CLOCK_SKEW:
             raise _defective("the OCSP response is from the future")
         good_until = this_update + freshness
-        # 6. nextUpdate, when it is there, isn't over.
-        if next_update is not None:
+        # 6. nextUpdate, when it is there and the instance wants it looked at, isn't over.
+        if next_update is not None and verify_next_update:
             good_until = min(good_until, next_update)
         if at > good_until:
             raise _defective("the OCSP response is too old")
         # The status last: only an authentic, current answer speaks about the certificate.
         if single.certificate_status is not ocsp.OCSPCertStatus.GOOD:
-            raise StatusNotGood(
+            revoked = single.certificate_status is ocsp.OCSPCertStatus.REVOKED
+            raise (CertificateRevoked if revoked else StatusNotGood)(
                 f"the certificate's status is {single.certificate_status.name.lower()}",
                 code=NOT_GOOD,
                 hint="the holder must ask the certification authority for a new certificate",

@@ -22,12 +22,13 @@ from aiohttp import web
 from cryptography import x509
 
 from trust.certificates import StatusQuery
-from trust.errors import FetchFailed, MalformedInput, StatusNotGood, TrustError
+from trust.errors import CertificateRevoked, FetchFailed, MalformedInput, StatusNotGood, TrustError
 from trust.ocsp import MAX_BYTES, NOT_GOOD, VerifiedStatus, build_request, verify_response
 
 _DEFAULT_FRESHNESS: Final = timedelta(seconds=3600)
 _RETRY: Final = timedelta(seconds=60)  # X-Road's signer waits as long after a failed fetch
 _MAX_ASKED: Final = 10
+_MAX_KEPT: Final = 1024
 _RESPONSE_TYPE: Final = "application/ocsp-response"
 _REQUEST_TYPE: Final = "application/ocsp-request"
 _HEX: Final = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
@@ -46,9 +47,9 @@ class _Kept:
 class StatusSource:
     """Current, verified OCSP responses. One per process; used from one event loop.
 
-    An answer is asked for again, in the background, when half of its freshness is over; it goes on being served while
-    it is fresh, even if the responder is dead. One question per certificate is under way at a time. An answer that
-    says revoked takes effect at once.
+    An answer is asked for again, in the background, when the configuration's fetch interval or half of its freshness is
+    over; it goes on being served while it is fresh, even if the responder is dead. One question per certificate is
+    under way at a time. An answer that says revoked takes effect at once.
     """
 
     def __init__(
@@ -117,23 +118,38 @@ class StatusSource:
                     issuer=query.issuer,
                     authorised_responders=query.authorised_responders,
                     freshness=query.freshness,
+                    verify_next_update=query.verify_next_update,
                     at=self._clock(),
                 )
+            except CertificateRevoked:
+                self._kept.pop(query.certificate, None)
+                raise
             except (StatusNotGood, MalformedInput, FetchFailed) as error:
-                failure = error
-                if isinstance(error, StatusNotGood) and error.code == NOT_GOOD:
-                    self._kept.pop(query.certificate, None)
-                    raise
+                # A responder of another authority of the chain doesn't know the certificate: the next one may.
+                if not (isinstance(failure, StatusNotGood) and failure.code == NOT_GOOD):
+                    failure = error
                 continue
-            half = (status.good_until - status.this_update) / 2
-            self._kept[query.certificate] = _Kept(der, status, status.this_update + half)
+            self._keep(query, der, status)
             return der
+        if isinstance(failure, StatusNotGood) and failure.code == NOT_GOOD:
+            self._kept.pop(query.certificate, None)
+            raise failure
         kept = self._kept.get(query.certificate)
         if kept is not None:
             kept.refresh_at = self._clock() + _RETRY
         if isinstance(failure, FetchFailed):
             raise failure
         raise FetchFailed(f"no usable OCSP answer: {failure}", hint="look at the responder of the authority") from None
+
+    def _keep(self, query: StatusQuery, der: bytes, status: VerifiedStatus) -> None:
+        half = (status.good_until - status.this_update) / 2
+        refresh_at = status.this_update + half
+        if query.fetch_interval is not None:
+            refresh_at = min(refresh_at, self._clock() + query.fetch_interval)
+        self._kept.pop(query.certificate, None)
+        if len(self._kept) >= _MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[query.certificate] = _Kept(der, status, refresh_at)
 
     async def _post(self, url: str, request: bytes) -> bytes:
         headers = {"Content-Type": _REQUEST_TYPE, "Accept": _RESPONSE_TYPE}

@@ -1,13 +1,14 @@
 """The shared parameters of an instance, as values: members, who serves them, and the approved authorities.
 
-Follows PR-GCONF 2.12 section 3 (shared parameters, version 6). Only the values stand here; reading and writing their
-XML is `trust.globalconf_xml`'s, authenticity is `trust.globalconf`'s. A SharedParameters found in a
-VerifiedConfiguration is authentic; one built by hand is whatever its builder says.
+Follows PR-GCONF 2.12 section 3 (shared parameters, versions 2 to 6: what a version lacks stands at its default). Only
+the values stand here; reading and writing their XML is `trust.globalconf_xml`'s, authenticity is `trust.globalconf`'s.
+A SharedParameters found in a VerifiedConfiguration is authentic; one built by hand is whatever its builder says.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from trust.identifiers import ClientId, GlobalGroupId, MemberId, SecurityServerId, SubsystemId
@@ -18,6 +19,34 @@ PROFILE_EJBCA: Final = "ee.ria.xroad.common.certificateprofile.impl.EjbcaCertifi
 PROFILE_BASIC: Final = "ee.ria.xroad.common.certificateprofile.impl.BasicCertificateProfileInfoProvider"
 
 DEFAULT_OCSP_FRESHNESS_SECONDS: Final = 3600
+
+
+class CostType(StrEnum):
+    """Whether a trust service is paid for by use (since version 6)."""
+
+    FREE = "FREE"
+    PAID = "PAID"
+    UNDEFINED = "UNDEFINED"
+
+
+class CSRFormat(StrEnum):
+    """The form in which an authority wants certificate requests (since version 6)."""
+
+    PEM = "PEM"
+    DER = "DER"
+
+
+@dataclass(frozen=True, slots=True)
+class ACMEServer:
+    """Where an authority issues certificates by RFC 8555 (since version 3; the profile ids since version 4).
+
+    `ip_address` may list several, with commas.
+    """
+
+    directory_url: str
+    ip_address: str | None = None
+    authentication_profile_id: str | None = None
+    signing_profile_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +63,7 @@ class ApprovedCA:
     """A certification authority whose certificates count. Certificates are DER.
 
     `ocsp_responders` are certificates that may sign its OCSP answers besides those RFC 6960 section 4.2.2.2 allows
-    anyway.
+    anyway. `ocsp_costs` has the URLs whose cost is stated.
     """
 
     name: str
@@ -44,6 +73,9 @@ class ApprovedCA:
     ocsp_responders: tuple[bytes, ...] = ()
     profile: str = PROFILE_FI_VRK
     authentication_only: bool = False
+    ocsp_costs: tuple[tuple[str, CostType], ...] = ()
+    default_csr_format: CSRFormat | None = None
+    acme: ACMEServer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +85,7 @@ class ApprovedTSA:
     name: str
     url: str
     certificate: bytes
+    cost_type: CostType | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +110,8 @@ class SecurityServer:
     """A gateway: where it listens, which authentication certificates are its own, whom it serves.
 
     `address` is a host (ports 5500 and 5577 as X-Road has them) or `host:port`, our extension for several gateways on
-    one machine. `authentication_hashes` are SHA-256 of the certificates' DER. `maintenance` is None when the gateway
-    serves, otherwise the notice (possibly empty).
+    one machine. `authentication_hashes` are SHA-256 of the certificates' DER; `authentication_sha1` are their SHA-1,
+    which version 2 alone has. `maintenance` is None when the gateway serves, otherwise the notice (possibly empty).
     """
 
     id: SecurityServerId
@@ -86,6 +119,7 @@ class SecurityServer:
     authentication_hashes: frozenset[bytes] = frozenset()
     clients: frozenset[ClientId] = frozenset()
     maintenance: str | None = None
+    authentication_sha1: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

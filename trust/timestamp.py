@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from trust import timestamp_asn1 as tsp
+from trust.ber import has_indefinite_length, with_definite_lengths
 from trust.errors import TimestampInvalid
 from trust.parameters import ApprovedTSA
 from trust.timestamp_asn1 import OID
@@ -29,6 +30,7 @@ from trust.timestamp_asn1 import OID
 MAX_TOKEN_BYTES: Final = 64 << 10
 # A token from the future is wrong; a clock that is a little behind the authority's is usual.
 _FUTURE: Final = timedelta(minutes=5)
+_PAST: Final = timedelta(minutes=5)
 _GRANTED: Final = (0, 1)
 
 _DIGESTS: Final = {tsp.SHA256: "sha256", tsp.SHA384: "sha384", tsp.SHA512: "sha512"}
@@ -45,6 +47,9 @@ _ECDSA_SIGNATURES: Final = {
     OID("1.2.840.10045.4.3.3"): "sha384",
     OID("1.2.840.10045.4.3.4"): "sha512",
 }
+
+# OverflowError: a number too large for its place; TypeError: a name of a kind that can't be. All mean the same to us.
+_UNREADABLE: Final = (ValueError, OverflowError, TypeError)
 
 T = TypeVar("T")
 
@@ -83,7 +88,7 @@ def parse_response(data: bytes) -> bytes:
         raise TimestampInvalid("the answer is too large")
     try:
         response = asn1.decode_der(tsp.TimeStampResp, data)
-    except ValueError:
+    except _UNREADABLE:
         _decode(tsp.TimeStampRefusal, data)
         raise TimestampInvalid("the time-stamping authority refused", code="timestamping_failed") from None
     if response.status.status not in _GRANTED:
@@ -93,7 +98,7 @@ def parse_response(data: bytes) -> bytes:
 
 def add_certificate(token: bytes, certificate: bytes) -> bytes:
     """The token with its signer's certificate (DER) in it, as containers carry it. Raises TimestampInvalid."""
-    info = _decode(tsp.ContentInfo, token)
+    info = _content_info(token)
     present = [asn1.encode_der(item) for item in info.content.certificates or ()]
     if certificate in present:
         return token
@@ -102,9 +107,23 @@ def add_certificate(token: bytes, certificate: bytes) -> bytes:
     return asn1.encode_der(info)
 
 
+def imprint_of(token: bytes) -> tuple[str, bytes]:
+    """The name of the digest algorithm and the digest that a token claims to stamp; `verify_token` proves it.
+
+    Raises TimestampInvalid.
+    """
+    if len(token) > MAX_TOKEN_BYTES:
+        raise TimestampInvalid("the token is too large")
+    imprint = _decode(tsp.TSTInfo, _content_info(token).content.content.content).message_imprint
+    name = _DIGESTS.get(imprint.hash_algorithm.algorithm)
+    if name is None:
+        raise TimestampInvalid("the token's digest algorithm isn't accepted")
+    return name, imprint.hashed_message
+
+
 def signer_of(token: bytes, approved: Sequence[ApprovedTSA]) -> ApprovedTSA:
     """The approved authority whose certificate the token names; `verify_token` proves it. Raises TimestampInvalid."""
-    signer = _signer(_decode(tsp.ContentInfo, token)).signer
+    signer = _signer(_content_info(token)).signer
     for authority in approved:
         certificate = _certificate(authority.certificate)
         if (certificate.issuer, certificate.serial_number) == (signer.issuer, signer.serial_number):
@@ -120,16 +139,18 @@ def verify_token(
     at: datetime,
     digest_name: str = "sha512",
     nonce: int | None = None,
+    asked_at: datetime | None = None,
 ) -> VerifiedTimestamp:
     """The time stamp in `token`, when the authority with `tsa_certificate` (DER) stamped `digest`.
 
-    `at` is the verifier's time; `nonce`, if given, is the request's. Raises TimestampInvalid.
+    `at` is the verifier's time; `nonce`, if given, is the request's; so is `asked_at`, its time: whoever asks doesn't
+    take an older stamp. Raises TimestampInvalid.
     """
     if len(token) > MAX_TOKEN_BYTES:
         raise TimestampInvalid("the token is too large")
     certificate = _certificate(tsa_certificate)
     # 1. Signed data with one signer over a TSTInfo (RFC 3161 2.4.2).
-    info = _decode(tsp.ContentInfo, token)
+    info = _content_info(token)
     if info.content_type != tsp.SIGNED_DATA or info.content.content.content_type != tsp.TST_INFO:
         raise TimestampInvalid("not a time-stamp token")
     signer = _signer(info)
@@ -155,6 +176,8 @@ def verify_token(
     time = stamped.generated.as_datetime().replace(tzinfo=UTC)
     if time > at + _FUTURE:
         raise TimestampInvalid("the token is from the future", hint="compare the clocks")
+    if asked_at is not None and time < asked_at - _PAST:
+        raise TimestampInvalid("the token is older than the request", hint="compare the clocks")
     if not certificate.not_valid_before_utc <= time <= certificate.not_valid_after_utc:
         raise TimestampInvalid("the token's time is outside its signer's validity")
     return VerifiedTimestamp(time, stamped.serial_number, stamped.policy.dotted_string, digest, tsa_certificate, token)
@@ -243,6 +266,12 @@ def _certificate(der: bytes) -> x509.Certificate:
         raise TimestampInvalid("the approved certificate can't be read") from None
 
 
+def _content_info(token: bytes) -> tsp.ContentInfo:
+    # RFC 3161 asks for DER; some authorities answer in BER, and what X-Road keeps is what they answered.
+    der = _guarded(lambda: with_definite_lengths(token)) if has_indefinite_length(token) else token
+    return _decode(tsp.ContentInfo, der)
+
+
 def _decode(kind: type[T], data: bytes) -> T:
     return _guarded(lambda: asn1.decode_der(kind, data))
 
@@ -253,8 +282,7 @@ def _parse(value: asn1.TLV, kind: type[T]) -> T:
 
 
 def _guarded(read: Callable[[], T]) -> T:
-    # OverflowError: a number too large for its place; both mean the same to us.
     try:
         return read()
-    except (ValueError, OverflowError):
+    except _UNREADABLE:
         raise TimestampInvalid("not the ASN.1 that it should be") from None

@@ -45,10 +45,13 @@ class TimestampClient:
         raise failure
 
     async def _stamp(self, digest: bytes, authority: ApprovedTSA) -> VerifiedTimestamp:
+        asked_at = self._clock()
         token = parse_response(await self._ask(authority.url, build_request(digest)))
         # PR-MESSTRANSP leaves the certificate out of the request; whoever reads the token later needs it (UG-SIGDOC 4).
         token = add_certificate(token, authority.certificate)
-        return verify_token(token, digest=digest, tsa_certificate=authority.certificate, at=self._clock())
+        return verify_token(
+            token, digest=digest, tsa_certificate=authority.certificate, at=self._clock(), asked_at=asked_at
+        )
 
     async def _ask(self, url: str, request: bytes) -> bytes:
         headers = {"Content-Type": "application/timestamp-query"}

@@ -1,4 +1,7 @@
-"""A small SOAP 1.1 server (document/literal wrapped) for sandboxes: one POST endpoint, its WSDL at `?wsdl`.
+"""A small SOAP 1.1 server (document/literal wrapped): one POST endpoint, its WSDL at `?wsdl`.
+
+For sandboxes, and for adapters that are SOAP services on the road: an answer repeats the request's header, as the road
+wants it (PR-MESS 2.2).
 
 SOAP 1.1 sections 4 (envelope, mustUnderstand), 4.4 (fault codes) and 6.1 (HTTP). Requests are parsed bounded and
 validated against the WSDL's own schema before a handler sees them, answers before they leave.
@@ -7,6 +10,7 @@ validated against the WSDL's own schema before a handler sees them, answers befo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from copy import deepcopy
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -44,7 +48,8 @@ def build_soap_handler(
         if request.content_type != "text/xml":
             return web.Response(status=415)
         try:
-            operation = _operation(parse(await request.read(), max_bytes=64 << 10))
+            root = parse(await request.read(), max_bytes=64 << 10)
+            operation = _operation(root)
             name = etree.QName(operation)
             handler = handlers.get(name.localname)
             if name.namespace != namespace or handler is None:
@@ -61,7 +66,7 @@ def build_soap_handler(
             return _fault("Client", "Die Nachricht entspricht nicht der Schnittstelle.")
         except ServiceFault as fault:
             return _fault("Client", fault.text, fault.detail)
-        return _envelope_response(answer, 200)
+        return _envelope_response(answer, 200, root.find(f"{{{ENVELOPE}}}Header"))
 
     return handle
 
@@ -98,7 +103,9 @@ def _fault(code: str, text: str, detail: etree._Element | None = None) -> web.Re
     return _envelope_response(fault, 500)
 
 
-def _envelope_response(entry: etree._Element, status: int) -> web.Response:
+def _envelope_response(entry: etree._Element, status: int, header: etree._Element | None = None) -> web.Response:
     envelope = etree.Element(f"{{{ENVELOPE}}}Envelope", nsmap={"soap": ENVELOPE})
+    if header is not None:
+        envelope.append(deepcopy(header))
     etree.SubElement(envelope, f"{{{ENVELOPE}}}Body").append(entry)
     return web.Response(status=status, body=serialise(envelope), content_type="text/xml", charset="utf-8")

@@ -46,15 +46,18 @@ def verifier_module() -> bytes:
     return files(__package__).joinpath("verifier.js").read_bytes()
 
 
-def build_verifier(vkeys: Sequence[str]) -> bytes:
-    """The verifier as one HTML file that trusts these log keys. The same keys give the same bytes."""
+def build_verifier(vkeys: Sequence[str], *, policy: str = "") -> bytes:
+    """The verifier as one HTML file that trusts these log keys. The same keys give the same bytes.
+
+    `policy` is a tlog-policy's text: with it the page demands its quorum of witnesses.
+    """
     folder = files(__package__)
     script = _inline("".join(folder.joinpath(name).read_text("utf-8") for name in ("verifier.js", "page.js")))
     style = folder.joinpath("page.css").read_text("utf-8")
-    keys = json.dumps({"vkeys": list(vkeys)}).replace("<", "\\u003c")
+    keys = json.dumps({"vkeys": list(vkeys), "policy": policy}).replace("<", "\\u003c")
     allowed = f"script-src '{_hash(script)}'; style-src '{_hash(style)}'"
-    policy = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
-    return _PAGE.format(policy=policy, style=style, keys=keys, script=script).encode()
+    rules = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+    return _PAGE.format(policy=rules, style=style, keys=keys, script=script).encode()
 
 
 def _inline(module: str) -> str:

@@ -8,6 +8,22 @@ const TEXTS = {
     choose: "Zugriffsnachweis (.json)",
     good: (result, month) =>
       `${result.accesses.length} Zugriffe im Monat ${month}: lückenlos bis zum letzten gezeigten, unverändert, im unterschriebenen Protokoll (${result.size} Einträge).`,
+    counted: (index, time) =>
+      `Das Protokoll selbst zählte ${index.counted} am ${time}: Bis dahin fehlt keiner, auch am Ende nicht.`,
+    uncounted: "Dieser Monat ist noch nicht ausgezählt: Dass ganz am Ende nichts fehlt, zeigt sich erst nach Tagesende.",
+    confirmed: (names, time) => `Bestätigt von ${names}, zuletzt ${time}.`,
+    stale: "Diese Bestätigung ist älter als eine Stunde.",
+    alone: "Kein unabhängiger Zeuge hat das Protokoll bestätigt: Diese Seite verlangt keinen.",
+    visits: {
+      first: "Der Stand wird in diesem Browser gemerkt und beim nächsten Besuch verglichen.",
+      same: "Das Protokoll steht wie bei Ihrem letzten Besuch.",
+      extended: "Das Protokoll setzt fort, was Sie beim letzten Besuch gesehen haben.",
+      unproven:
+        "Ob es fortsetzt, was Sie beim letzten Besuch gesehen haben, ist noch offen: Laden Sie den Nachweis mit diesem Stand neu:",
+    },
+    limits:
+      "Nicht erkennen lässt sich, wenn beide beteiligten Stellen gemeinsam an diesem Weg vorbei handeln. Zugriffe, die das Gesetz noch geheim hält, stehen nicht in der Liste.",
+    report: "Datei für die Datenschutzaufsicht speichern",
     bad: "Die Prüfung ist gescheitert:",
     at: "Eintrag",
     unsealed: (count) => `${count} davon sind so neu, dass der nächste Prüfpunkt sie erst noch festhält.`,
@@ -38,6 +54,20 @@ const TEXTS = {
     choose: "Proof of accesses (.json)",
     good: (result, month) =>
       `${result.accesses.length} accesses in ${month}: none missing up to the last one shown, unchanged, in the signed log (${result.size} entries).`,
+    counted: (index, time) => `The log itself counted ${index.counted} on ${time}: none is missing until then, not at the end either.`,
+    uncounted: "This month has not been counted yet: that nothing is missing at the very end shows after the day is over.",
+    confirmed: (names, time) => `Confirmed by ${names}, last on ${time}.`,
+    stale: "This confirmation is older than an hour.",
+    alone: "No independent witness has confirmed the log: this page demands none.",
+    visits: {
+      first: "This state is remembered in this browser and compared on your next visit.",
+      same: "The log stands as on your last visit.",
+      extended: "The log continues what you saw on your last visit.",
+      unproven: "Whether it continues what you saw on your last visit is open: download the proof again with this state:",
+    },
+    limits:
+      "It can't be seen when both parties together act outside of this road. Accesses that the law still keeps secret are not in the list.",
+    report: "Save a file for the data protection authority",
     bad: "The check failed:",
     at: "entry",
     unsealed: (count) => `${count} of them are so new that the next checkpoint has yet to cover them.`,
@@ -68,6 +98,26 @@ const policy = JSON.parse(document.getElementById("policy").textContent);
 let language = navigator.language.startsWith("de") ? "de" : "en";
 let last = null;
 
+// What earlier visits saw of each log. A browser that keeps nothing compares nothing, and says so by "first".
+const MEMORY = "datenweg-seen";
+const HOUR = 3600000;
+
+function seenBefore() {
+  try {
+    return JSON.parse(localStorage.getItem(MEMORY)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function remember(origin, { size, root }) {
+  try {
+    localStorage.setItem(MEMORY, JSON.stringify({ ...seenBefore(), [origin]: { size, root } }));
+  } catch {
+    // A browser that keeps nothing.
+  }
+}
+
 function element(name, text) {
   const made = document.createElement(name);
   made.textContent = text;
@@ -82,16 +132,44 @@ function show() {
   const output = document.getElementById("result");
   output.replaceChildren();
   if (last === null) return;
-  const { result, month } = last;
+  const { result, month, bundle, seen } = last;
   output.className = result.ok ? "good" : "bad";
   output.append(element("p", result.ok ? texts.good(result, month) : texts.bad));
   for (const failure of result.failures) {
     const where = failure.index === null ? "" : ` (${texts.at} ${failure.index})`;
     output.append(element("p", `${failure[language]}${where} [${failure.code}]`));
   }
+  if (result.ok) output.append(...assured(result, texts, bundle, seen));
+  else output.append(report(result, bundle, texts));
   if (result.unsealed) output.append(element("p", texts.unsealed(result.unsealed)));
   if (result.erased) output.append(element("p", texts.erased(result.erased)));
   if (result.ok && result.accesses.length) output.append(table(result.accesses, texts));
+}
+
+// What a good result rests on, and what it can't say.
+function assured(result, texts, bundle, seen) {
+  const time = (at) => new Date(at).toLocaleString(language);
+  const lines = [];
+  if (bundle.month_key !== null) lines.push(result.index ? texts.counted(result.index, time(result.index.time)) : texts.uncounted);
+  if (result.confirmations.length > 0) {
+    const newest = Math.max(...result.confirmations.map((one) => one.time));
+    lines.push(texts.confirmed(result.confirmations.map((one) => one.name).join(", "), time(newest)));
+    if (Date.now() - newest > HOUR) lines.push(texts.stale);
+  } else {
+    lines.push(texts.alone);
+  }
+  const state = result.visit === "unproven" ? ` seen=${seen[bundle.origin].size}` : "";
+  lines.push(texts.visits[result.visit] + state, texts.limits);
+  return lines.map((line) => element("p", line));
+}
+
+// Everything that an authority needs to see the same failure, as a file.
+function report(result, bundle, texts) {
+  const content = JSON.stringify({ checked: new Date().toISOString(), failures: result.failures, policy, bundle }, null, 1);
+  const link = element("a", texts.report);
+  link.href = URL.createObjectURL(new Blob([content], { type: "application/json" }));
+  link.download = "datenweg-report.json";
+  return link;
 }
 
 function table(accesses, texts) {
@@ -147,7 +225,11 @@ document.getElementById("file").addEventListener("change", async (event) => {
   } catch {
     // Not JSON: verifyBundle says so.
   }
-  last = { result: await verifyBundle(bundle, policy), month: String(bundle?.month ?? "") };
+  const seen = seenBefore();
+  const result = await verifyBundle(bundle, { ...policy, seen });
+  // An unproven continuation must not replace what it is to be compared with.
+  if (result.ok && result.visit !== "unproven") remember(bundle.origin, result);
+  last = { result, month: String(bundle?.month ?? ""), bundle, seen };
   show();
 });
 document.getElementById("switch").addEventListener("click", () => {

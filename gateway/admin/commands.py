@@ -6,34 +6,38 @@ rules are in `gateway.admin.registration`; a running gateway follows within `sto
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certificate
 
 from gateway.admin.errors import AdminError
 from gateway.admin.registration import Declaration, check_declaration, parse_grants, register
+from gateway.admin.terminal import (
+    Code,
+    GatewayConfig,
+    Provider,
+    print_table,
+    read_certificate,
+    read_file,
+    service_of,
+    with_repository,
+)
 from gateway.settings import GatewaySettings
 from gateway.store.model import (
     AccessRight,
     Client,
+    ClientState,
     ConnectionType,
     LegalBasisKind,
     RequiredIdentityLevel,
     format_right_subject,
 )
-from gateway.store.repository import Repository, UnknownService
-from trust.identifiers import InvalidIdentifier, ServiceId, parse_client_id, parse_subsystem_id
+from gateway.store.repository import Repository
+from trust.identifiers import InvalidIdentifier, ServiceId, parse_client_id
 
-_Result = TypeVar("_Result")
-
-GatewayConfig = Annotated[Path, typer.Option("--config", metavar="FILE", help="TOML file with the gateway's settings.")]
-Provider = Annotated[str, typer.Option(help="The providing subsystem: INSTANCE/CLASS/MEMBER/SUBSYSTEM.")]
-Code = Annotated[str, typer.Option(help="The service's code.")]
 Grants = Annotated[
     list[str] | None,
     typer.Option(
@@ -88,15 +92,15 @@ def register_service(  # noqa: PLR0917 - typer reads the options of a command fr
         data_categories=tuple(data_category or ()),
         identity_level=identity_level,
         grants=tuple(grant or ()),
-        openapi=_read(openapi),
-        wsdl=_read(wsdl),
+        openapi=None if openapi is None else read_file(openapi),
+        wsdl=None if wsdl is None else read_file(wsdl),
         timeout_seconds=timeout,
         insecure_plain_http=insecure_plain_http,
     )
     registration = check_declaration(declaration, instance=settings.instance)
-    _with_repository(settings, lambda repository: register(repository, registration))
+    with_repository(settings, lambda repository: register(repository, registration))
     service = registration.service
-    _print_table(
+    print_table(
         f"Registered {service.identifier.encoded}",
         ("", ""),
         [
@@ -115,11 +119,12 @@ def register_service(  # noqa: PLR0917 - typer reads the options of a command fr
 
 def list_services(config: GatewayConfig) -> None:
     """The services of this gateway and who may use them."""
-    configuration = _with_repository(GatewaySettings.from_file(config), lambda repository: repository.load())
+    configuration = with_repository(GatewaySettings.from_file(config), lambda repository: repository.load())
     granted: dict[ServiceId, list[str]] = {}
     for right in configuration.rights:
-        granted.setdefault(right.service, []).append(format_right_subject(right.subject))
-    _print_table(
+        endpoint = "" if right.endpoint.is_base else f" ({right.method} {right.path})"
+        granted.setdefault(right.service, []).append(format_right_subject(right.subject) + endpoint)
+    print_table(
         "Services",
         ("service", "type", "legal basis", "identity level", "enabled", "granted to"),
         [
@@ -129,7 +134,7 @@ def list_services(config: GatewayConfig) -> None:
                 service.legal_basis_kind.value,
                 service.identity_level.value,
                 "yes" if service.enabled else "no",
-                "\n".join(sorted(granted.get(service.identifier, ()))) or "nobody",
+                "\n".join(sorted(granted.get(service.key, ()))) or "nobody",
             )
             for service in configuration.services
         ],
@@ -155,8 +160,14 @@ def add_client(
     ] = ConnectionType.HTTP,
     certificate: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Certificate of a client system, PEM or DER. Repeatable."),
+        typer.Option(
+            metavar="FILE",
+            help="Certificate of one of its systems, PEM or DER: of a caller over HTTPS, of a service. Repeatable.",
+        ),
     ] = None,
+    state: Annotated[
+        ClientState, typer.Option(help="How far its registration is; only a registered client exchanges messages.")
+    ] = ClientState.REGISTERED,
 ) -> None:
     """Serve a member or subsystem at this gateway, or change how it connects."""
     settings = GatewaySettings.from_file(config)
@@ -166,23 +177,55 @@ def add_client(
         raise AdminError(f"--identifier: {error}") from None
     if client_id.instance != settings.instance:
         raise AdminError(f"--identifier belongs to another instance than this gateway ({settings.instance})")
-    certificates = frozenset(map(_read_certificate, certificate or ()))
-    if (connection_type is ConnectionType.HTTPS) != bool(certificates):
-        raise AdminError("--connection-type HTTPS and --certificate go together")
-    client = Client(client_id, connection_type, certificates=certificates)
-    _with_repository(settings, lambda repository: repository.upsert_client(client))
+    certificates = frozenset(map(read_certificate, certificate or ()))
+    if connection_type is ConnectionType.HTTPS and not certificates:
+        raise AdminError("--connection-type HTTPS needs a --certificate: nobody else could connect")
+    client = Client(client_id, connection_type, state, certificates)
+    with_repository(settings, lambda repository: repository.upsert_client(client))
     list_clients(config)
 
 
 @client_commands.command("list")
 def list_clients(config: GatewayConfig) -> None:
     """The members and subsystems that this gateway serves."""
-    clients = _with_repository(GatewaySettings.from_file(config), lambda repository: repository.clients())
-    _print_table(
+    clients = with_repository(GatewaySettings.from_file(config), lambda repository: repository.clients())
+    print_table(
         "Clients",
-        ("client", "connection", "enabled"),
-        [(c.identifier.encoded, c.connection_type.value, "yes" if c.enabled else "no") for c in clients],
+        ("client", "connection", "state"),
+        [(c.identifier.encoded, c.connection_type.value, c.state.value) for c in clients],
     )
+
+
+@client_commands.command("state")
+def set_client_state(
+    config: GatewayConfig,
+    identifier: Annotated[str, typer.Option(help="INSTANCE/CLASS/MEMBER[/SUBSYSTEM].")],
+    state: Annotated[ClientState, typer.Option(help="Only a registered client exchanges messages.")],
+) -> None:
+    """Say how far a client's registration is; `disabled` stops its exchanges, `registered` lets them pass again."""
+
+    async def change(repository: Repository) -> None:
+        for client in await repository.clients():
+            if client.identifier.encoded == identifier:
+                return await repository.upsert_client(replace(client, state=state))
+        raise AdminError("--identifier: this gateway doesn't serve it")
+
+    with_repository(GatewaySettings.from_file(config), change)
+    list_clients(config)
+
+
+@client_commands.command("remove")
+def remove_client(
+    config: GatewayConfig,
+    identifier: Annotated[str, typer.Option(help="INSTANCE/CLASS/MEMBER[/SUBSYSTEM].")],
+) -> None:
+    """No longer serve a member or subsystem at this gateway. Its services stay registered, and unreachable."""
+    try:
+        client_id = parse_client_id(identifier)
+    except InvalidIdentifier as error:
+        raise AdminError(f"--identifier: {error}") from None
+    with_repository(GatewaySettings.from_file(config), lambda repository: repository.remove_client(client_id))
+    list_clients(config)
 
 
 def _change_rights(
@@ -195,65 +238,11 @@ def _change_rights(
     subjects = parse_grants(grants or ())
     if not subjects:
         raise AdminError("name at least one --grant")
-    try:
-        service = ServiceId(parse_subsystem_id(provider), code)
-    except InvalidIdentifier as error:
-        raise AdminError(f"--provider is INSTANCE/CLASS/MEMBER/SUBSYSTEM: {error}") from None
+    service = service_of(provider, code)
 
     async def apply(repository: Repository) -> None:
         for subject in subjects:
             await change(repository, AccessRight(service, subject))
 
-    _with_repository(GatewaySettings.from_file(config), apply)
+    with_repository(GatewaySettings.from_file(config), apply)
     list_services(config)
-
-
-def _with_repository(settings: GatewaySettings, work: Callable[[Repository], Awaitable[_Result]]) -> _Result:
-    # Loaded here: Alembic, SQLAlchemy's engine and the audit log take their time, and `--help` needs none of them.
-    from audit.store import open_engine
-    from gateway.store.migrate import migrate
-
-    async def main() -> _Result:
-        settings.data_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        engine = open_engine(settings.database_url)
-        try:
-            await migrate(engine)
-            return await work(Repository(engine))
-        except UnknownService as error:
-            raise AdminError(f"{error}: register it first") from None
-        finally:
-            await engine.dispose()
-
-    return asyncio.run(main())
-
-
-def _read_certificate(path: Path) -> bytes:
-    data = _read(path) or b""
-    try:
-        parse = load_pem_x509_certificate if data.startswith(b"-----") else load_der_x509_certificate
-        return parse(data).public_bytes(Encoding.DER)
-    except ValueError:
-        raise AdminError(f"--certificate: {path} holds no certificate") from None
-
-
-def _read(path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise AdminError(f"{path}: {error.strerror}") from None
-
-
-def _print_table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), title_justify="left", show_header=any(columns))
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        # Text, not markup: what institutions declare is never an instruction to the terminal.
-        table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)

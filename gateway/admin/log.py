@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import select
 
+from audit.message_cipher import MessageCipher
+from audit.message_keys import MessageKeys
 from audit.note import NoteSigner
 from audit.store import log_head, open_engine
 from audit.subject_keys import SubjectKeys
@@ -55,6 +57,7 @@ async def verify_logs(settings: GatewaySettings) -> tuple[LogReport, ...]:
         if await version_of(engine) != HEAD:
             raise AdminError("the database is not of this version, or empty: start the gateway once")
         keys: SubjectKeys | None = None
+        cipher: MessageCipher | None = None
         log_key: Ed25519PrivateKey | None = None
         try:
             # Read, never made: a fresh key would open nothing.
@@ -70,6 +73,9 @@ async def verify_logs(settings: GatewaySettings) -> tuple[LogReport, ...]:
             stack.push_async_callback(key_engine.dispose)
             keys = SubjectKeys(key_engine, record_key, index_key)
             await keys.create_schema()
+            message_keys = MessageKeys(key_engine, record_key)
+            await message_keys.create_schema()
+            cipher = await message_keys.cipher(sealing=False, now_ms=0)
         async with engine.connect() as connection:
             origins = (await connection.execute(select(log_head.c.origin).order_by(log_head.c.origin))).scalars().all()
         if not origins:
@@ -80,6 +86,7 @@ async def verify_logs(settings: GatewaySettings) -> tuple[LogReport, ...]:
                     engine,
                     origin=origin,
                     keys=keys,
+                    messages=cipher,
                     verifiers=() if log_key is None else (NoteSigner(origin, log_key).verifier,),
                 )
                 for origin in origins

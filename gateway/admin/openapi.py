@@ -23,6 +23,8 @@ _MAX_NODES: Final = 100_000
 _MAX_DEPTH: Final = 64
 _METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
+# From the first to the last parameter of a segment: a glob's `*` leaves nothing of a segment for what follows it.
+_PARAMETERS: Final = re.compile(r"\{[^/]*\}")
 _STATUS: Final = re.compile(r"[1-5](?:[0-9]{2}|XX)|default")
 
 
@@ -34,6 +36,11 @@ class Operation:
     path: str
     operation_id: str | None
 
+    @property
+    def glob(self) -> str:
+        """The path as access rights match it."""
+        return glob_of(self.path)
+
 
 @dataclass(frozen=True, slots=True)
 class OpenAPIDescription:
@@ -42,6 +49,12 @@ class OpenAPIDescription:
     title: str
     version: str
     operations: tuple[Operation, ...]
+    server: str = ""
+
+
+def glob_of(template: str) -> str:
+    """A path template as access rights match it: a parameter is whatever stands in its place within a segment."""
+    return "*".join(re.sub(r"([*\\])", r"\\\1", literal) for literal in _PARAMETERS.split(template))
 
 
 class _Part(BaseModel):
@@ -91,10 +104,15 @@ class _PathItem(_Part):
                 yield method, operation
 
 
+class _Server(_Part):
+    url: str = ""
+
+
 class _Document(_Part):
     openapi: str = Field(pattern=r"^3\.[01]\.\d+$")
     info: _Info
     paths: dict[str, _PathItem] = {}
+    servers: list[_Server] = []
 
 
 def parse_openapi(data: bytes) -> OpenAPIDescription:
@@ -113,7 +131,8 @@ def parse_openapi(data: bytes) -> OpenAPIDescription:
     _check_unique(operations)
     for pointer in sorted(pointers):
         _resolve(tree, pointer)
-    return OpenAPIDescription(document.info.title, document.info.version, operations)
+    server = document.servers[0].url if document.servers else ""
+    return OpenAPIDescription(document.info.title, document.info.version, operations, server)
 
 
 def _load(data: bytes) -> Any:

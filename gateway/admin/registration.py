@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.admin.errors import AdminError
-from gateway.admin.openapi import parse_openapi
+from gateway.admin.openapi import OpenAPIDescription, parse_openapi
 from gateway.admin.wsdl import parse_wsdl
 from gateway.exchange.directory import RESERVED_CODES
 from gateway.settings import is_loopback
 from gateway.store.model import (
     AccessRight,
     Client,
+    Endpoint,
     LegalBasisKind,
     RequiredIdentityLevel,
     RightSubject,
@@ -27,7 +29,9 @@ from gateway.store.model import (
     parse_right_subject,
 )
 from gateway.store.repository import Repository
-from trust.identifiers import InvalidIdentifier, SubsystemId, decode_segment, encode_segment, parse_subsystem_id
+from trust.identifiers import InvalidIdentifier, SubsystemId, decode_segment, parse_subsystem_id
+
+_SEPARATORS: Final = "%:;/\\"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +63,14 @@ class Registration:
     service: Service
     grants: tuple[RightSubject, ...]
     operations: tuple[str, ...]
+    endpoints: tuple[Endpoint, ...] = ()
 
 
 def check_declaration(declaration: Declaration, *, instance: str) -> Registration:
     """The registration that a declaration asks for. Raises AdminError, which says what to change."""
     provider = _subsystem(declaration.provider, "--provider", instance)
-    code = _code(declaration.code)
-    _check_url(declaration.url, insecure_plain_http=declaration.insecure_plain_http)
+    code = check_code(declaration.code)
+    check_url(declaration.url, insecure_plain_http=declaration.insecure_plain_http)
     _check_texts(declaration)
     if declaration.legal_basis_kind is LegalBasisKind.CONSENT:
         # Only somebody who is known can consent.
@@ -76,7 +81,7 @@ def check_declaration(declaration: Declaration, *, instance: str) -> Registratio
     timeout = declaration.timeout_seconds
     if timeout is not None and not (math.isfinite(timeout) and timeout > 0):
         raise AdminError("--timeout is a number of seconds above 0")
-    service_type, description, operations = _description(declaration, code)
+    service_type, description, operations, version = _description(declaration, code)
     service = Service(
         provider=provider,
         code=code,
@@ -92,16 +97,28 @@ def check_declaration(declaration: Declaration, *, instance: str) -> Registratio
         identity_level=declaration.identity_level,
         timeout_seconds=declaration.timeout_seconds,
         description=description,
+        version=version,
     )
-    return Registration(service, parse_grants(declaration.grants), operations)
+    endpoints: tuple[Endpoint, ...] = ()
+    if service.service_type is ServiceType.OPENAPI3:
+        endpoints = endpoints_of(service, parse_openapi(service.description))
+    return Registration(service, parse_grants(declaration.grants), operations, endpoints)
+
+
+def endpoints_of(service: Service, description: OpenAPIDescription) -> tuple[Endpoint, ...]:
+    """The endpoints that a description gives its service."""
+    found = (Endpoint(service.key, o.method, o.glob, generated=True) for o in description.operations)
+    return tuple(dict.fromkeys(found))
 
 
 def parse_grants(texts: Sequence[str]) -> tuple[RightSubject, ...]:
-    """Subsystems (`I/C/M/S`) and global groups (`GLOBALGROUP:I/G`). Raises AdminError."""
+    """Subsystems (`I/C/M/S`), global groups (`GLOBALGROUP:I/G`), local ones (`LOCALGROUP:G`). Raises AdminError."""
     try:
         return tuple(parse_right_subject(text) for text in texts)
     except InvalidIdentifier as error:
-        raise AdminError(f"--grant is INSTANCE/CLASS/MEMBER/SUBSYSTEM or GLOBALGROUP:INSTANCE/GROUP: {error}") from None
+        raise AdminError(
+            f"--grant is INSTANCE/CLASS/MEMBER/SUBSYSTEM, GLOBALGROUP:INSTANCE/GROUP or LOCALGROUP:GROUP: {error}"
+        ) from None
 
 
 async def register(repository: Repository, registration: Registration) -> None:
@@ -113,7 +130,7 @@ async def register(repository: Repository, registration: Registration) -> None:
     if service.provider not in {client.identifier for client in await repository.clients()}:
         await repository.upsert_client(Client(service.provider))
     rights = [AccessRight(service.identifier, subject) for subject in registration.grants]
-    await repository.upsert_service(service, grant_to=rights)
+    await repository.upsert_service(service, grant_to=rights, generated=registration.endpoints)
 
 
 def _subsystem(text: str, option: str, instance: str) -> SubsystemId:
@@ -126,16 +143,25 @@ def _subsystem(text: str, option: str, instance: str) -> SubsystemId:
     return subsystem
 
 
-def _code(text: str) -> str:
+def check_code(text: str) -> str:
+    """A code that a service may have. Raises AdminError."""
     if text in RESERVED_CODES:
         raise AdminError("--code is the code of a service that every gateway answers itself")
+    return check_segment(text, "--code")
+
+
+def check_segment(text: str, option: str) -> str:
+    """One part of an identifier without what PR-MESS 2.2 keeps out of new ones. Raises AdminError."""
+    if set(text) & set(_SEPARATORS):
+        raise AdminError(f"{option}: none of {_SEPARATORS} may be in it")
     try:
-        return decode_segment(encode_segment(text))
+        return decode_segment(text)
     except InvalidIdentifier as error:
-        raise AdminError(f"--code: {error}") from None
+        raise AdminError(f"{option}: {error}") from None
 
 
-def _check_url(url: str, *, insecure_plain_http: bool) -> None:
+def check_url(url: str, *, insecure_plain_http: bool) -> None:
+    """Raises AdminError unless a service can be reached at the URL without leaving this machine in the clear."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
@@ -160,18 +186,22 @@ def _check_texts(declaration: Declaration) -> None:
             raise AdminError(f"{option} is one line of 1 to 1000 characters: citizens read it")
 
 
-def _description(declaration: Declaration, code: str) -> tuple[ServiceType, bytes, tuple[str, ...]]:
+def _description(declaration: Declaration, code: str) -> tuple[ServiceType, bytes, tuple[str, ...], str | None]:
     match declaration.openapi, declaration.wsdl:
         case (bytes() as openapi, None):
             operations = parse_openapi(openapi).operations
-            return ServiceType.OPENAPI3, openapi, tuple(f"{o.method} {o.path}" for o in operations)
+            return ServiceType.OPENAPI3, openapi, tuple(f"{o.method} {o.path}" for o in operations), None
         case (None, bytes() as wsdl):
-            names = tuple(operation.name for operation in parse_wsdl(wsdl))
-            # PR-MESS 4.2: a SOAP service's code is the name of its operation.
-            if code not in names:
+            found = parse_wsdl(wsdl)
+            names = tuple(dict.fromkeys(operation.name for operation in found))
+            # PR-MESS 4.2: a SOAP service's code is the name of its operation, its version the operation's xrd:version.
+            versions = [operation.version for operation in found if operation.name == code]
+            if not versions:
                 raise AdminError(f"--code is none of the WSDL's operations: {', '.join(names)}")
-            return ServiceType.WSDL, wsdl, names
+            if len(versions) > 1:
+                raise AdminError(f"--wsdl has {len(versions)} versions of {code}: give a document with one of them")
+            return ServiceType.WSDL, wsdl, names, versions[0]
         case (None, None):
-            return ServiceType.REST, b"", ()
+            return ServiceType.REST, b"", (), None
         case _:
             raise AdminError("give --openapi or --wsdl, not both")

@@ -31,7 +31,7 @@ _MONTH: Final = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
 _MONTHS_KEPT: Final = 24
 _MAX_TEXT: Final = 2_000
 _RESULTS: Final = ("delivered", "denied", "failed")
-_BASES: Final = ("consent", "law", "contract")
+_BASES: Final = ("consent", "law", "contract", "not_declared")
 
 
 def is_month(text: str) -> bool:
@@ -150,16 +150,19 @@ class AccessView:
         }
 
 
-async def load_accesses(citizen: Citizen, session: Session, month: str) -> AccessView:
-    """Asks every log at once and checks what they say. Raises NotLoggedIn, LevelTooLow."""
+async def load_accesses(citizen: Citizen, session: Session, month: str, *, seen: int = 0) -> AccessView:
+    """Asks every log at once and checks what they say. Raises NotLoggedIn, LevelTooLow.
+
+    `seen`: a log's size at an earlier visit, which the bundles then prove to be continued.
+    """
     if session.level < REQUIRED_LEVEL:
         raise LevelTooLow(REQUIRED_LEVEL.word)
     token = session.road_token(now_ms=citizen.context.clock.now_ms())
     settings = citizen.context.settings
     names = {purpose.service.provider: purpose.provider_name for purpose in settings.purposes}
     own, *others = await asyncio.gather(
-        _own(citizen, session, month),
-        *(_provider(citizen, provider, names[provider], token, month) for provider in settings.providers),
+        _own(citizen, session, month, seen),
+        *(_provider(citizen, provider, names[provider], token, month, seen=seen) for provider in settings.providers),
     )
     answers = [answer for asked in (own, *others) for answer in asked]
     newest_first = sorted(_each_once(answers), key=lambda access: (-access.time_ms, access.message_id))
@@ -169,7 +172,7 @@ async def load_accesses(citizen: Citizen, session: Session, month: str) -> Acces
 _Answer = tuple[Source, VerifiedBundle | None]
 
 
-async def _own(citizen: Citizen, session: Session, month: str) -> list[_Answer]:
+async def _own(citizen: Citizen, session: Session, month: str, seen: int) -> list[_Answer]:
     asked = Source("", "", "", True, 0, 0, "", None)
     context = citizen.context
     if context.own_log is None:
@@ -180,7 +183,7 @@ async def _own(citizen: Citizen, session: Session, month: str) -> list[_Answer]:
     for purpose in context.settings.purposes:
         there = context.pseudonym_at(purpose.service.provider.member, session.issuer, session.subject)
         pseudonyms.setdefault(there, purpose.provider_name)
-    bundles = await asyncio.gather(*(context.own_log.read(pseudonym, month) for pseudonym in pseudonyms))
+    bundles = await asyncio.gather(*(context.own_log.read(pseudonym, month, seen=seen) for pseudonym in pseudonyms))
     return [
         _checked(citizen, replace(asked, calls_to=calls_to, bundle=bundle), month)
         for calls_to, bundle in zip(pseudonyms.values(), bundles, strict=True)
@@ -188,10 +191,13 @@ async def _own(citizen: Citizen, session: Session, month: str) -> list[_Answer]:
     ]
 
 
-async def _provider(citizen: Citizen, provider: SubsystemId, name: str, token: str, month: str) -> list[_Answer]:
+async def _provider(
+    citizen: Citizen, provider: SubsystemId, name: str, token: str, month: str, *, seen: int
+) -> list[_Answer]:
     asked = Source(name, provider.encoded, "", True, 0, 0, "", None)
     try:
-        answer = await citizen.road.call("GET", ServiceId(provider, ACCESSES), query={"month": month}, token=token)
+        query = {"month": month} | ({"seen": str(seen)} if seen else {})
+        answer = await citizen.road.call("GET", ServiceId(provider, ACCESSES), query=query, token=token)
     except RoadDown:
         return [(replace(asked, reachable=False), None)]
     if not answer.good or not isinstance(answer.data, dict):
@@ -262,7 +268,7 @@ def _access(time_ms: int, record: Mapping[str, Any], recorded_by: str) -> Access
 
 def _merged(first: Access, second: Access) -> Access:
     """One exchange from two logs: the provider's record says more (it has the declaration), both are named."""
-    fuller = first if first.titles else second
+    fuller = first if first.titles or first.basis_kind else second
     recorded_by = tuple(dict.fromkeys((*first.recorded_by, *second.recorded_by)))
     return replace(fuller, recorded_by=recorded_by, time_ms=min(first.time_ms, second.time_ms))
 

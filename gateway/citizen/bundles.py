@@ -18,6 +18,7 @@ from audit.errors import AuditError
 from audit.leaf import NO_PREVIOUS, Leaf, parse_leaf
 from audit.merkle import leaf_hash, verify_inclusion
 from audit.note import parse_vkey, verify_note
+from audit.period_index import KIND, IndexRow, RowProof, parse_index_record, verify_row
 from audit.record import commit
 from audit.tag import KEY_BYTES, month_key, month_of
 
@@ -84,6 +85,7 @@ def _verify(bundle: Mapping[str, Any], month: str, log_keys: Sequence[str]) -> V
         if accesses:
             raise BundleBroken("key")
         return VerifiedBundle(origin, 0, 0, 0, ())
+    heads: list[tuple[int, bytes]] = []
     # 2. The tag of this person and month, from the key that the citizen was given.
     month_secret = b64decode(bundle["month_key"], validate=True)
     if len(month_secret) != KEY_BYTES:
@@ -101,6 +103,7 @@ def _verify(bundle: Mapping[str, Any], month: str, log_keys: Sequence[str]) -> V
         if leaf.chain.number != number or leaf.chain.previous != previous:
             raise BundleBroken("chain")
         previous = leaf_hash(stored)
+        heads.append((int(access["index"]), previous))
         # 4. The leaf is in the signed tree, or younger than it.
         if _sealed(access, previous, checkpoint):
             entries += 1
@@ -112,7 +115,34 @@ def _verify(bundle: Mapping[str, Any], month: str, log_keys: Sequence[str]) -> V
             erased += 1
         else:
             records.append(record)
+    # 6. The month's index, if there is one, counts as many and ends where the chain did.
+    if bundle.get("index") is not None:
+        _verify_index(bundle["index"], month, tag, heads, checkpoint)
     return VerifiedBundle(origin, entries, unsealed, erased, tuple(records))
+
+
+def _verify_index(
+    index: Mapping[str, Any], month: str, tag: bytes, heads: Sequence[tuple[int, bytes]], checkpoint: Checkpoint
+) -> None:
+    stored = str(index["leaf"]).encode("ascii")
+    leaf = parse_leaf(stored)
+    if leaf.kind != KIND or not _sealed(index, leaf_hash(stored), checkpoint):
+        raise BundleBroken("index")
+    opened = b64decode(index["record"], validate=True)
+    if not hmac.compare_digest(commit(b64decode(index["nonce"], validate=True), opened), leaf.commitment):
+        raise BundleBroken("index")
+    record = parse_index_record(opened)
+    row = verify_row(record, [_row(proof) for proof in index["rows"]], tag)
+    before = [head for at, head in heads if at < record.upto]
+    counted = [] if row is None else [row.head]
+    if record.period != month or len(before) != (0 if row is None else row.count) or before[-1:] != counted:
+        raise BundleBroken("index")
+
+
+def _row(proof: Mapping[str, Any]) -> RowProof:
+    tag, head = (b64decode(proof[name], validate=True) for name in ("tag", "head"))
+    path = tuple(b64decode(line, validate=True) for line in proof["path"])
+    return RowProof(int(proof["position"]), IndexRow(tag, int(proof["n"]), head), path)
 
 
 def _checkpoint(bundle: Mapping[str, Any], log_keys: Sequence[str]) -> Checkpoint:

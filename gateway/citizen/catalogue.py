@@ -120,7 +120,8 @@ class Catalogues:
         return Catalogue(offered, unreachable)
 
     def _declaration(self, service: ServiceId) -> ServiceDeclaration | None:
-        known = self._known.get(service.provider)
+        provider = service.provider
+        known = self._known.get(provider) if isinstance(provider, SubsystemId) else None
         return None if known is None else known.declarations.get(service.service_code)
 
     async def _refresh(self, provider: SubsystemId, now_ms: int) -> None:

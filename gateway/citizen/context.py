@@ -52,7 +52,8 @@ class CitizenSettings:
     @property
     def providers(self) -> tuple[SubsystemId, ...]:
         """The subsystems behind the purposes, each once, in order."""
-        return tuple(dict.fromkeys(purpose.service.provider for purpose in self.purposes))
+        providers = dict.fromkeys(purpose.service.provider for purpose in self.purposes)
+        return tuple(provider for provider in providers if isinstance(provider, SubsystemId))
 
     @property
     def issuer_origin(self) -> str:
@@ -78,8 +79,11 @@ class ConsentKey:
 class AccessLogReader(Protocol):
     """Reads this gateway's own access log."""
 
-    async def read(self, subject_ref: str, month: str) -> Mapping[str, Any] | None:
-        """The bundle of one pseudonym's accesses in `month` ("2026-11"), as JSON data; None when there are none."""
+    async def read(self, subject_ref: str, month: str, *, seen: int = 0) -> Mapping[str, Any] | None:
+        """The bundle of one pseudonym's accesses in `month` ("2026-11"), as JSON data; None when there are none.
+
+        `seen`: the log's size at an earlier visit; the bundle then proves that the log continues it.
+        """
         ...
 
 
@@ -106,6 +110,8 @@ class CitizenContext:
     own_log: AccessLogReader | None = None
     # The keys of the logs that proofs may be signed with; empty: each log's own word is taken, and shown as such.
     log_keys: tuple[str, ...] = ()
+    # The operator's tlog-policy, which the verifier to take home then demands.
+    witness_policy: str = ""
 
     def __post_init__(self) -> None:
         if min(len(self.pseudonym_key), len(self.cookie_key)) < MINIMUM_KEY_BYTES:

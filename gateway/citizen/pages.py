@@ -24,6 +24,7 @@ from gateway.citizen.sessions import Session
 from gateway.citizen.texts import fault_text, text
 from gateway.citizen.web import CITIZEN, form_of, language_of, redirect, render, session_of
 
+_MAX_DIGITS: Final = 16
 routes: Final = web.RouteTableDef()
 
 
@@ -216,7 +217,10 @@ async def accesses(request: web.Request) -> web.Response:
 @routes.get("/accesses/bundle")
 async def access_bundle(request: web.Request) -> web.Response:
     """One log's bundle of the month exactly as it came, for the verifier on the citizen's own device."""
-    view = await _view(request, await session_of(request))
+    seen = request.query.get("seen", "0")
+    if not (seen.isascii() and seen.isdigit() and len(seen) <= _MAX_DIGITS):
+        raise InvalidRequest("seen")
+    view = await _view(request, await session_of(request), seen=int(seen))
     number = request.query.get("source", "")
     if not number.isascii() or not number.isdigit() or int(number[:3]) >= len(view.sources):
         raise InvalidRequest("source")
@@ -246,18 +250,18 @@ async def verifier(request: web.Request) -> web.Response:
         named = (str(source.bundle["vkey"]) for source in sources if source.bundle and not source.broken)
         keys = tuple(dict.fromkeys(named))
     return web.Response(
-        body=build_verifier(keys),
+        body=build_verifier(keys, policy=request.app[CITIZEN].context.witness_policy),
         content_type="text/html",
         headers={"Content-Disposition": 'attachment; filename="datenweg-verifier.html"'},
     )
 
 
-async def _view(request: web.Request, session: Session) -> AccessView:
+async def _view(request: web.Request, session: Session, *, seen: int = 0) -> AccessView:
     citizen = request.app[CITIZEN]
     month = request.query.get("month", _months(request)[0])
     if not is_month(month):
         raise InvalidRequest("month")
-    return await load_accesses(citizen, session, month)
+    return await load_accesses(citizen, session, month, seen=seen)
 
 
 def _months(request: web.Request) -> tuple[str, ...]:

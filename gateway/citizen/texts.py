@@ -76,6 +76,7 @@ TEXTS: Final[dict[str, Text]] = {
     "basis_consent": Text("Ihre Einwilligung", "Your consent"),
     "basis_law": Text("Gesetz", "Law"),
     "basis_contract": Text("Vertrag", "Contract"),
+    "basis_not_declared": Text("vom Anbieter nicht angegeben", "not declared by the provider"),
     "data_categories": Text("Welche Daten", "Which data"),
     # Categories that institutions declare by code; another code is shown as it is.
     "category_accounts": Text("Konten und IBAN", "accounts and IBAN"),

@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from audit.store import message_attachment, message_record, open_engine
+from audit.message_keys import MessageKeys
+from audit.message_reader import MessageReader, OpenedMessage
+from audit.store import open_engine
 from gateway.city.plan import CITY, Organisation, Plan
-from gateway.city.setup import REGISTRY, gateway_settings
+from gateway.city.setup import gateway_settings
 from gateway.clock import Clock
 from gateway.exchange.signer import signed_parts
+from gateway.instance.plan import REGISTRY
+from gateway.node_keys import read_random_key
 from trust.certificates import CertificateVerifier
 from trust.configuration_store import ConfigurationStore
 from trust.errors import TrustError
 from trust.globalconf import parse_anchor
 from trust.parameters import SharedParameters
-from trust.xades import verify_signature
-
-
-@dataclass(frozen=True, slots=True)
-class _Logged:
-    direction: str
-    message: bytes
-    signature: bytes
-    attachments: tuple[bytes, ...]
+from trust.xades import SignedPart, parse_signature, verify_signature
 
 
 class SignaturesDiffer(Exception):
@@ -51,18 +43,20 @@ async def count_verified_signatures(plan: Plan, provider: Organisation, request_
         for logged in await _messages(plan, organisation, request_id):
             if not logged.signature:
                 continue
-            signer = CITY.member if logged.direction == "request" else provider.member
-            body = logged.attachments[0] if logged.attachments else None
+            direction = logged.header.direction
+            signer = CITY.member if direction == "request" else provider.member
             verify_signature(
                 logged.signature,
-                signed_parts(logged.message, body),
+                _parts(logged),
                 signer=signer,
                 certificates=certificates,
                 at=clock.now(),
+                hash_chain_result=logged.hash_chain_result,
+                hash_chain=logged.hash_chain,
             )
             digest = hashlib.sha256(logged.signature).digest()
-            if held.setdefault(logged.direction, digest) != digest:
-                raise SignaturesDiffer(logged.direction)
+            if held.setdefault(direction, digest) != digest:
+                raise SignaturesDiffer(direction)
         logs.append(held)
     return found_in_both(*logs)
 
@@ -84,23 +78,20 @@ def _parameters(plan: Plan) -> SharedParameters:
     return stored.configuration.parameters
 
 
-async def _messages(plan: Plan, organisation: Organisation, request_id: str) -> list[_Logged]:
-    engine = open_engine(gateway_settings(plan, organisation).database_url)
+async def _messages(plan: Plan, organisation: Organisation, request_id: str) -> list[OpenedMessage]:
+    settings = gateway_settings(plan, organisation)
+    engine, key_engine = open_engine(settings.database_url), open_engine(settings.subject_key_database_url)
     try:
-        return await _read(engine, request_id)
+        keys = MessageKeys(key_engine, read_random_key(settings.record_key_file))
+        reader = MessageReader(engine, await keys.cipher(sealing=False, now_ms=0))
+        return await reader.open(await reader.of_request(request_id))
     finally:
         await engine.dispose()
+        await key_engine.dispose()
 
 
-async def _read(engine: AsyncEngine, request_id: str) -> list[_Logged]:
-    record, attachment = message_record.c, message_attachment.c
-    query = select(record.log, record.id, record.direction, record.message, record.signature).where(
-        record.request_id == request_id
-    )
-    found = []
-    async with engine.connect() as connection:
-        for log, number, direction, message, signature in (await connection.execute(query)).all():
-            bodies = select(attachment.body).where(attachment.log == log, attachment.id == number)
-            rows = (await connection.execute(bodies.order_by(attachment.position))).scalars()
-            found.append(_Logged(direction, bytes(message), bytes(signature), tuple(bytes(row) for row in rows)))
-    return found
+def _parts(logged: OpenedMessage) -> list[SignedPart]:
+    if logged.header.kept == "whole":
+        return signed_parts(logged.message, logged.attachments[0] if logged.attachments else None)
+    # Where the log may not keep bodies, it has their digests still, under the signature.
+    return [SignedPart(reference.name, reference.digest) for reference in parse_signature(logged.signature).references]

@@ -1,6 +1,8 @@
-"""Musterstadt on paper: who is on the road, on which ports, in which folders. No real organisation or person appears.
+"""Musterstadt on paper: its organisations from the city's topology file, and what stands beside the road.
 
-Everything listens on loopback. Ports count from the base port: shared nodes at 0 to 9, then ten for each organisation.
+Everything listens on loopback. Ports count from the base port as those of any instance (`gateway.instance.plan`):
+shared nodes at 0 to 9, then ten for each organisation, of which citizens' pages, adapters and sandboxes take the free
+ones.
 """
 
 from __future__ import annotations
@@ -10,13 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from gateway.citizen.purposes import Journey
+from gateway.instance.plan import FIRST_GATEWAY, HOST, SPAN
+from gateway.instance.reading import read_topology
 from gateway.settings import InstitutionKind
 from trust.identifiers import MemberId, SecurityServerId, SubsystemId
 
-INSTANCE: Final = "DE-TEST"
-HOST: Final = "127.0.0.1"
 TOKEN_AUDIENCE: Final = "https://datenweg.example/musterstadt"  # noqa: S105 - a name, no secret
-MEMBER_CLASSES: Final = (("GOV", "Verwaltung"), ("COM", "Unternehmen"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,6 @@ class Organisation:
     member_class: str
     member_code: str
     subsystem_code: str
-    subsystem_name: str
     folder: str
     first_port: int
     institution: Institution | None = None
@@ -53,22 +53,34 @@ class Organisation:
 
     @property
     def server(self) -> SecurityServerId:
-        return SecurityServerId(self.member, self.server_code)
-
-    @property
-    def server_code(self) -> str:
-        return f"{self.folder}-1"
+        return FILE.topology.server(self.folder)
 
 
-CITY: Final = Organisation("Stadt Musterstadt", "GOV", "MUSTERSTADT", "app", "Musterstadt-App", "city", 10)
-AUTHORITY: Final = Organisation(
-    "Bürgeramt Musterstadt",
-    "GOV",
-    "BUERGERAMT",
-    "termine",
-    "Terminvereinbarung",
+FILE: Final = read_topology(Path(__file__).with_name("musterstadt.toml"))
+INSTANCE: Final = FILE.topology.instance
+
+
+def _organisation(folder: str, institution: Institution | None = None) -> Organisation:
+    """The organisation behind a gateway of the file; it has one subsystem there."""
+    topology = FILE.topology
+    server = topology.server(folder)
+    member = next(member for member in topology.members if topology.id_of(member) == server.owner)
+    (subsystem,) = member.subsystems
+    place = list(topology.gateways).index(folder)
+    return Organisation(
+        name=member.name or member.code,
+        member_class=member.member_class,
+        member_code=member.code,
+        subsystem_code=subsystem.code,
+        folder=folder,
+        first_port=FIRST_GATEWAY + place * SPAN,
+        institution=institution,
+    )
+
+
+CITY: Final = _organisation("city")
+AUTHORITY: Final = _organisation(
     "authority",
-    20,
     Institution(
         InstitutionKind.OZG,
         Journey.APPOINTMENTS,
@@ -77,14 +89,8 @@ AUTHORITY: Final = Organisation(
         "Booking and cancelling appointments at the residents' office.",
     ),
 )
-UTILITY: Final = Organisation(
-    "Stadtwerke Musterstadt",
-    "COM",
-    "STADTWERKE",
-    "kundenservice",
-    "Kundenservice",
+UTILITY: Final = _organisation(
     "utility",
-    30,
     Institution(
         InstitutionKind.STADTWERKE,
         Journey.UTILITY,
@@ -93,14 +99,8 @@ UTILITY: Final = Organisation(
         "Showing your bills in the Musterstadt app.",
     ),
 )
-BANK: Final = Organisation(
-    "Sparkasse Musterstadt",
-    "COM",
-    "SPARKASSE",
-    "konto",
-    "Kontoauskunft",
+BANK: Final = _organisation(
     "bank",
-    40,
     Institution(
         InstitutionKind.SPARKASSE,
         Journey.BANK,

@@ -15,14 +15,14 @@ from typing import Final
 
 import aiohttp
 
-from gateway.app import serving
 from gateway.city.institutions import build_adapter_app, build_sandbox_app
 from gateway.city.issuer import DemoIssuerSettings, build_issuer
-from gateway.city.plan import HOST, Plan
-from gateway.clock import SystemClock
+from gateway.city.plan import Plan
+from gateway.clock import Clock
 from gateway.errors import StartRefused
-from gateway.registry.app import build_app as build_registry
-from gateway.serve import Listener, listening
+from gateway.instance.plan import HOST
+from gateway.instance.start import running
+from gateway.serve import Listener
 from gateway.settings import (
     AdapterSettings,
     GatewaySettings,
@@ -32,8 +32,6 @@ from gateway.settings import (
     Settings,
     TestCASettings,
 )
-from trust.testca.app import build_app as build_testca
-from trust.testca.authority import CertificateAuthority
 
 _READY_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 30.0
@@ -54,34 +52,19 @@ class NodeNotReady(Exception):
 @asynccontextmanager
 async def embedded(settings: Mapping[str, Settings]) -> AsyncIterator[None]:
     """Within the block every node runs in this process."""
-    clock = SystemClock()
     async with AsyncExitStack() as stack:
-        # Gateways need the registry and the authority from their first second on.
-        shared = [listener for node in settings.values() for listener in _listeners(node, clock)]
         try:
-            await stack.enter_async_context(listening(shared, shutdown_seconds=5))
-            for node in settings.values():
-                if isinstance(node, GatewaySettings):
-                    await stack.enter_async_context(serving(node, clock=clock))
+            await stack.enter_async_context(running(settings, more=_listeners))
         except StartRefused as error:
-            raise NodeNotReady(str(error)) from None
-        except OSError as error:
-            raise NodeNotReady(
-                f"a port is taken or can't be opened ({error.strerror}): stop what uses it, or choose --base-port"
-            ) from None
+            raise NodeNotReady(f"{error} (--base-port)") from None
         yield
 
 
-def _listeners(node: Settings, clock: SystemClock) -> Iterator[Listener]:
+def _listeners(node: Settings, clock: Clock) -> Iterator[Listener]:
+    """What stands beside the road."""
     match node:
-        case TestCASettings():
-            authority = CertificateAuthority.load_or_create(node.data_directory, node.instance, clock=clock.now)
-            yield Listener(build_testca(authority), node.host, node.port)
-        case RegistrySettings():
-            yield Listener(build_registry(node, clock=clock), node.host, node.port)
         case IssuerSettings():
-            issuer = build_issuer(DemoIssuerSettings.from_settings(node), clock=clock)
-            yield Listener(issuer, node.host, node.port)
+            yield Listener(build_issuer(DemoIssuerSettings.from_settings(node), clock=clock), node.host, node.port)
         case SandboxSettings():
             yield Listener(build_sandbox_app(node), node.host, node.port)
         case AdapterSettings():

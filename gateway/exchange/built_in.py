@@ -3,6 +3,8 @@
 PUT datenwegConsent/<reference>      a signed consent copy, taken before it is acknowledged
 GET datenwegAccesses?month=2026-11   one person's accesses in this gateway's log, with proofs
 GET datenwegServices                 what the calling client may use here, and on what basis
+
+The metaservices are in `metaservices`.
 """
 
 from __future__ import annotations
@@ -15,17 +17,21 @@ from urllib.parse import parse_qs
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.errors import AuditError
+from gateway.exchange import metaservices
 from gateway.exchange.consents import MAX_JWS_BYTES, ConsentRefused, parse_consent, verify_consent
 from gateway.exchange.directory import BuiltIn, Offer
 from gateway.exchange.node import Node
 from gateway.exchange.services import ServiceAnswer
-from gateway.exchange.state import VerifiedRequest
+from gateway.exchange.state import VerifiedRequest, VerifiedSOAPRequest
 from gateway.logging import describe_error
 from gateway.messages.faults import Fault
+from gateway.messages.soap_request import SOAPParts
+from gateway.monitoring.answers import answer_monitoring
 from gateway.store.model import ConsentCopy, Service
 from gateway.store.repository import ConsentConflict, StaleConsent
 from trust.errors import TrustError
 
+_SIZE: Final = re.compile(r"\d{1,16}", re.ASCII)
 _MONTH: Final = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
 _JSON: Final = ("Content-Type", "application/json; charset=utf-8")
 
@@ -39,8 +45,26 @@ async def answer(node: Node, verified: VerifiedRequest, offer: Offer) -> Service
             return await _accesses(node, verified)
         case BuiltIn.SERVICES:
             return _services(node, verified)
+        case BuiltIn.LIST_METHODS | BuiltIn.ALLOWED_METHODS | BuiltIn.GET_OPENAPI | BuiltIn.GET_WSDL:
+            return metaservices.answer_rest(node, verified, offer)
+        case BuiltIn.OPERATIONAL_DATA | BuiltIn.HEALTH_DATA | BuiltIn.METRICS:
+            raise Fault("server.serverproxy.service_type", str(verified.request.service))
         case None:
             raise Fault("server.serverproxy.internal_error", "no built-in service")
+
+
+async def answer_soap(node: Node, verified: VerifiedSOAPRequest, offer: Offer) -> SOAPParts:
+    """As `answer`, over SOAP: a message made by `messages.soap_answer.build_soap_answer`.
+
+    Raises Fault, `server.serverproxy.service_type` for a service that speaks REST only.
+    """
+    match offer.built_in:
+        case BuiltIn.OPERATIONAL_DATA | BuiltIn.HEALTH_DATA | BuiltIn.METRICS:
+            return await answer_monitoring(node, verified, offer.built_in)
+        case BuiltIn.LIST_METHODS | BuiltIn.ALLOWED_METHODS | BuiltIn.GET_OPENAPI | BuiltIn.GET_WSDL:
+            return metaservices.answer_soap(node, verified, offer)
+        case _:
+            raise Fault("server.serverproxy.service_type", str(verified.request.service))
 
 
 def _invalid(reason: str) -> Fault:
@@ -100,11 +124,14 @@ async def _accesses(node: Node, verified: VerifiedRequest) -> ServiceAnswer:
         raise _invalid("GET the accesses of a month")
     if len(request.fields.subjects) != 1:
         raise Fault("server.serverproxy.subject_required", "exactly one person")
-    months = parse_qs(request.query or "", max_num_fields=8).get("month", [])
+    query = parse_qs(request.query or "", max_num_fields=8)
+    months, seen = query.get("month", []), query.get("seen", ["0"])
     if len(months) != 1 or not _MONTH.fullmatch(months[0]):
         raise _invalid("month is YYYY-MM")
+    if len(seen) != 1 or not _SIZE.fullmatch(seen[0]):
+        raise _invalid("seen is the log's size at an earlier visit")
     try:
-        bundle = await node.accesses.read(request.fields.subjects[0], months[0])
+        bundle = await node.accesses.read(request.fields.subjects[0], months[0], seen=int(seen[0]))
     except (AuditError, SQLAlchemyError) as error:
         node.log.error("access log not readable", **describe_error(error))
         raise Fault("server.serverproxy.database_error") from None
@@ -117,8 +144,9 @@ async def _accesses(node: Node, verified: VerifiedRequest) -> ServiceAnswer:
 def _services(node: Node, verified: VerifiedRequest) -> ServiceAnswer:
     request = verified.request
     groups = node.trust.latest.configuration.groups_of(request.client)
-    offers = node.directory.services_of(request.service.provider)
-    usable = [o for o in offers if request.client in o.granted or not o.granted.isdisjoint(groups)]
+    provider = request.service.provider
+    subjects = node.directory.subjects_of(request.client, groups, provider)
+    usable = [offer for offer in node.directory.services_of(provider) if offer.opened_to(subjects)]
     listed = [_described(offer.registered) for offer in usable if offer.registered is not None]
     body = json.dumps({"services": listed}, ensure_ascii=False, separators=(",", ":")).encode()
     return ServiceAnswer(200, "OK", (_JSON,), body)

@@ -8,7 +8,6 @@ Each step states what holds when it returns. Everything that can fail raises a F
 
 from __future__ import annotations
 
-import hashlib
 import os
 import uuid
 from dataclasses import replace
@@ -19,20 +18,20 @@ from audit.errors import MalformedInput
 from audit.message_log import MessageRecord
 from gateway.exchange.citizen_tokens import CitizenTokenRefused, IssuerUnavailable, VerifiedCitizen
 from gateway.exchange.directory import keeps_body
-from gateway.exchange.logging_step import append, subject_keys
+from gateway.exchange.kinds import parts_of, sign
+from gateway.exchange.logging_step import append, require_stamping, subject_keys
 from gateway.exchange.node import Node
 from gateway.exchange.origins import is_log_of
 from gateway.exchange.pseudonyms import pseudonym
-from gateway.exchange.recording import Access, Result, build_entries
+from gateway.exchange.recording import Access, Result, build_entries, with_chain
 from gateway.exchange.rights import DENIALS
-from gateway.exchange.signer import digested_parts, signed_parts
-from gateway.exchange.state import ConsumerExchange, SignedMessage, VerifiedResponse
+from gateway.exchange.state import ConsumerExchange
 from gateway.exchange.trust_state import serves
-from gateway.messages import rest, transport
+from gateway.messages import transport
 from gateway.messages.faults import Fault, Hop, TrustStep, from_trust_error, parse_soap_fault
 from gateway.messages.headers import RoadFields, require_receipt
-from gateway.messages.transport import PartKind
-from gateway.store.model import ConnectionType
+from gateway.messages.mime import charset_of
+from gateway.store.model import Client, ConnectionType
 from trust.errors import TrustError
 from trust.identifiers import ServiceId
 from trust.parameters import SecurityServer
@@ -44,9 +43,7 @@ _NONCE_BYTES: Final = 32
 
 async def parse_and_resolve(node: Node, exchange: ConsumerExchange) -> None:
     """The request is well formed; client and provider exist, and gateways that serve the provider are known."""
-    incoming = exchange.incoming
-    request = rest.parse_request(incoming.method, incoming.target, incoming.headers)
-    exchange.request = request
+    request = exchange.request = exchange.kind.parse_request(exchange)
     exchange.directory = node.directory
     trusted = exchange.trusted = node.trust.current(_HOP)
     configuration = trusted.configuration
@@ -78,17 +75,22 @@ async def authenticate_caller(_node: Node, exchange: ConsumerExchange) -> None:
     client = exchange.directory.client(exchange.request.client)
     assert client is not None
     incoming = exchange.incoming
+    require_connection(client, over_tls=incoming.over_tls, certificate=incoming.client_certificate)
+
+
+def require_connection(client: Client, *, over_tls: bool, certificate: bytes | None) -> None:
+    """Raises Fault `ssl_authentication_failed` unless the connection is of the client's kind."""
     match client.connection_type:
         case ConnectionType.HTTP:
             # Plain HTTP is for whoever reaches the plain port, which is this machine's alone unless an insecure mode
             # says otherwise; over TLS from anywhere a client without a certificate would be anybody.
-            if not incoming.over_tls:
+            if not over_tls:
                 return
         case ConnectionType.HTTPS_NO_AUTH:
-            if incoming.over_tls:
+            if over_tls:
                 return
         case ConnectionType.HTTPS:
-            if incoming.client_certificate in client.certificates:
+            if certificate in client.certificates:
                 return
     raise Fault(
         "server.clientproxy.ssl_authentication_failed",
@@ -139,28 +141,24 @@ def _speak_for(
 async def sign_and_log_request(node: Node, exchange: ConsumerExchange) -> None:
     """The request is signed for the client's member, and the signed request is durable in the message log."""
     assert exchange.request is not None
-    request = rest.complete_request(
-        exchange.request,
-        request_id=exchange.request_id,
-        generated_message_id=f"{node.settings.instance}-{uuid.uuid4()}",
-        fields=exchange.fields,
-    )
+    require_stamping(node, _HOP)
+    request, content = exchange.kind.complete(exchange, f"{node.settings.instance}-{uuid.uuid4()}")
     exchange.request = request
-    if request.client.member != node.signer.member:
+    if not node.signer.serves(request.client.member):
         raise Fault("server.clientproxy.cannot_create_signature", f"no signing key for {request.client.member}")
-    message = rest.serialise_request(request)
-    body = exchange.body
-    message_digest = hashlib.sha512(message).digest()
-    body_digest = hashlib.sha512(body).digest() if body else None
-    try:
-        signature = node.signer.sign(digested_parts(message_digest, body_digest))
-    except TrustError as error:
-        raise from_trust_error(_HOP, error) from None
-    exchange.signed = SignedMessage(message, message_digest, body, body_digest, signature)
+    classic = not node.hash_chain_servers.isdisjoint(server.id for server in exchange.servers)
+    signed = exchange.signed = sign(node, content, member=request.client.member, classic=classic, hop=_HOP)
+    exchange.request = exchange.kind.signed_request(request, signed.signature)
     record = _message(
-        exchange, "request", "ok", time_ms=node.clock.now_ms(), message=message, signature=signature, body=body
+        exchange,
+        "request",
+        "ok",
+        time_ms=node.clock.now_ms(),
+        message=signed.message,
+        signature=signed.signature,
+        contents=content.contents,
     )
-    await append(node, (), lambda _: (record,), _HOP)
+    await append(node, (), lambda _: (with_chain(record, signed.hash_chain),), _HOP)
 
 
 async def send_to_provider(node: Node, exchange: ConsumerExchange) -> None:
@@ -169,54 +167,50 @@ async def send_to_provider(node: Node, exchange: ConsumerExchange) -> None:
     assert signed is not None
     boundary = transport.boundary_from(os.urandom(30))
     try:
-        own_status = node.own_certificates.authentication_status()
+        own_statuses = node.own_certificates.authentication_statuses()
     except TrustError as error:
         raise from_trust_error(_HOP, error, TrustStep.PEER) from None
-    content = transport.encode_message(
-        PartKind.REST_REQUEST,
-        signed.message,
-        signed.signature,
-        boundary=boundary,
-        body=signed.body or None,
-        ocsp_responses=(own_status,),
-    )
-    answer = await node.peers.send(exchange.servers, transport.exchange_headers(exchange.request_id, boundary), content)
+    content = exchange.kind.encode_request(signed, boundary, own_statuses)
+    exchange.sent_ms = node.clock.now_ms()
+    answer = await node.peers.send(exchange.servers, exchange.kind.request_headers(exchange, boundary), content)
+    exchange.received_ms = node.clock.now_ms()
     if answer.status != 200:
         raise Fault("server.clientproxy.http_error", f"status {answer.status}")
     exchange.received = transport.decode_small(
         answer.content_type, answer.body, reader=_HOP, limits=node.transport_limits
     )
+    exchange.original_content_type = answer.original_content_type or answer.content_type
 
 
 async def verify_response(node: Node, exchange: ConsumerExchange) -> None:
     """The answer is signed by the provider's member, answers this very request, and carries its log's receipts."""
-    received, request, signed, trusted = exchange.received, exchange.request, exchange.signed, exchange.trusted
+    received, request, trusted = exchange.received, exchange.request, exchange.trusted
     assert received is not None
     assert request is not None
-    assert signed is not None
     assert trusted is not None
     if received.fault is not None:
-        raise parse_soap_fault(received.fault, reader=_HOP)
-    message, document = transport.require_signed(received, PartKind.REST_RESPONSE, reader=_HOP)
-    body = received.body or b""
-    parts = signed_parts(message, body)
+        raise parse_soap_fault(received.fault, reader=_HOP, charset=charset_of(exchange.original_content_type or ""))
+    message, document = transport.require_signed(received, exchange.kind.response_part, reader=_HOP)
+    content = exchange.kind.unpack(received, message, exchange.original_content_type, _HOP)
+    parts = parts_of(content)
+    chain = received.hash_chain
     try:
         signature = verify_signature(
             document,
             parts,
             signer=request.service.provider.member,
-            certificates=trusted.certificates,
+            certificates=trusted.certificates_of(request.service.provider.instance),
             at=node.clock.now(),
+            hash_chain_result=None if chain is None else chain.result,
+            hash_chain=None if chain is None else chain.chain,
         )
     except TrustError as error:
         raise from_trust_error(_HOP, error) from None
-    response = rest.parse_response_message(message)
-    expected = rest.bind_digests(signed.message_digest, signed.body_digest)
-    rest.check_response_consistency(request, response, expected)
-    receipts: tuple[Receipt, ...] = ()
-    if response.receipt is not None or not node.receiptless_servers.issuperset(s.id for s in exchange.servers):
-        receipts = _receipts(response.receipt, exchange, node.clock.now().year)
-    exchange.verified = VerifiedResponse(response, body, message, parts[0].digest, receipts, signature)
+    verified = exchange.kind.read_response(exchange, content, parts[0].digest, signature)
+    receipt = verified.response.receipt
+    if receipt is not None or not node.receiptless_servers.issuperset(s.id for s in exchange.servers):
+        verified = replace(verified, receipts=_receipts(receipt, exchange, node.clock.now().year))
+    exchange.verified = verified
 
 
 def _receipts(value: str | None, exchange: ConsumerExchange, year: int) -> tuple[Receipt, ...]:
@@ -242,8 +236,8 @@ async def log_response(node: Node, exchange: ConsumerExchange) -> None:
     assert exchange.received.signature is not None
     now_ms = node.clock.now_ms()
     access = _access(exchange, Result.DELIVERED, now_ms)
-    access = replace(access, status=verified.response.status, response_digest=verified.message_digest)
-    if verified.response.status >= 400:
+    access = replace(access, status=verified.status, response_digest=verified.message_digest)
+    if verified.status >= 400:
         # The service declined: it was asked, so the citizen sees it, but no data were delivered.
         access = replace(access, result=Result.FAILED)
     record = _message(
@@ -253,8 +247,9 @@ async def log_response(node: Node, exchange: ConsumerExchange) -> None:
         time_ms=now_ms,
         message=verified.message,
         signature=exchange.received.signature,
-        body=verified.body,
+        contents=verified.contents,
     )
+    record = with_chain(record, exchange.received.hash_chain)
     exchange.receipts = await _log_access(node, exchange, access, record)
 
 
@@ -266,7 +261,7 @@ async def log_refusal(node: Node, exchange: ConsumerExchange, fault: Fault) -> N
     received = exchange.received
     content = b"" if received is None else received.fault or received.message or b""
     document = b"" if received is None else received.signature or b""
-    record = _message(exchange, "response", fault.code, time_ms=now_ms, message=content, signature=document, body=b"")
+    record = _message(exchange, "response", fault.code, time_ms=now_ms, message=content, signature=document)
     exchange.receipts = await _log_access(node, exchange, access, record)
 
 
@@ -304,7 +299,7 @@ def _message(
     time_ms: int,
     message: bytes,
     signature: bytes,
-    body: bytes,
+    contents: tuple[bytes, ...] = (),
 ) -> MessageRecord:
     request = exchange.request
     assert request is not None
@@ -319,5 +314,5 @@ def _message(
         time_ms=time_ms,
         message=message,
         signature=signature,
-        attachments=(body,) if body and keeps_body(request.service) else (),
+        attachments=contents if keeps_body(request.service) else (),
     )

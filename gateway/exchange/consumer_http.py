@@ -1,7 +1,7 @@
-"""The client port: X-Road's REST interface over HTTP (PR-REST 1.0). Translates; the steps decide.
+"""The client port: X-Road's REST and SOAP interfaces over HTTP (PR-REST 1.0, PR-MESS 4.0). The steps decide.
 
-Every request gets an answer and a log line with the same id. A Fault becomes X-Road's error body; whatever we did not
-foresee becomes `internal_error` with nothing of the exception in it.
+Every request gets an answer and a log line with the same id. A Fault becomes X-Road's error body or SOAP fault;
+whatever we did not foresee becomes `internal_error` with nothing of the exception in it.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from time import perf_counter
 from typing import Final
 
 from aiohttp import web
-from multidict import CIMultiDict
 
 from gateway.bounded import ByteShare
 from gateway.exchange import consumer, pipeline
+from gateway.exchange.client_answers import CONSUMER_RECEIPT, delivered, kind_of, refusal
+from gateway.exchange.client_routes import ClientRoutes
 from gateway.exchange.http_parts import loggable_detail, peer_certificate, read_body, text_of
 from gateway.exchange.node import Node
 from gateway.exchange.state import ConsumerExchange, Incoming
 from gateway.logging import describe_error
-from gateway.messages import rest
-from gateway.messages.faults import ERRORS, Fault, error_header, rest_error_body
+from gateway.messages.faults import ERRORS, Fault
 from gateway.messages.http_fields import Header
+from gateway.monitoring.observe import observe_consumer
 from trust.identifiers import ServiceId
 
-CONSUMER_RECEIPT: Final = "X-Datenweg-Consumer-Receipt"
-_SERVER: Final = "datenweg"
-_RETRY_AFTER: Final = "1"
+__all__ = ["CONSUMER_RECEIPT", "ClientPort"]
+
 _ROLE: Final = "consumer"
 _MAX_SERVICES: Final = 1000
 
@@ -40,24 +40,30 @@ class ClientPort:
         self._node = node
         self._in_progress = 0
         self._answered: set[ServiceId] = set()
+        self._routes = ClientRoutes(node, _request_id)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one HTTP request."""
+        if (own := await self._routes.answer(request)) is not None:
+            return own
         node, started = self._node, perf_counter()
         exchange = ConsumerExchange(
             Incoming(request.method, request.raw_path, _headers(request), request.secure, peer_certificate(request)),
             request_id=_request_id(node.clock.now_ms()),
             started_ms=node.clock.now_ms(),
+            kind=kind_of(request.raw_path),
         )
+        refused: Fault | None = None
         node.metrics.exchange_started()
         self._in_progress += 1
         try:
             with node.bodies.share() as share:
                 await self._exchange(request, exchange, share)
-            answer, outcome, hop = _delivered(exchange), "ok", ""
+            answer, outcome, hop = delivered(exchange), "ok", ""
         except Fault as fault:
             fault = fault.identify(exchange.request_id)
             answer, outcome, hop = self._refusal(request, exchange, fault), fault.code, fault.hop.value
+            refused = fault
         finally:
             self._in_progress -= 1
             node.metrics.exchange_ended()
@@ -68,6 +74,7 @@ class ClientPort:
             role=_ROLE,
             seconds=perf_counter() - started,
         )
+        observe_consumer(node, exchange, refused)
         return answer
 
     def _label(self, exchange: ConsumerExchange, outcome: str) -> str:
@@ -122,36 +129,7 @@ class ClientPort:
             step=exchange.step,
             role=_ROLE,
         )
-        content_type, body = rest_error_body(fault, request.headers.getall("Accept", ()), node.vocabulary)
-        headers = [error_header(fault, node.vocabulary), ("Content-Type", content_type), ("Server", _SERVER)]
-        headers.append((rest.REQUEST_ID, exchange.request_id))
-        if exchange.request is not None and exchange.request.message_id:
-            headers.append((rest.MESSAGE_ID, exchange.request.message_id))
-        status = fault.status
-        if fault.code.endswith(".overloaded"):
-            status = 503
-            headers.append(("Retry-After", _RETRY_AFTER))
-        elif fault.code.endswith(".quota_exceeded"):
-            status = 429
-            headers.append(("Retry-After", _RETRY_AFTER))
-        if exchange.receipts:
-            headers.append((CONSUMER_RECEIPT, exchange.receipts[0].encode()))
-        return web.Response(status=status, headers=CIMultiDict(headers), body=body)
-
-
-def _delivered(exchange: ConsumerExchange) -> web.Response:
-    verified = exchange.verified
-    assert verified is not None
-    response = verified.response
-    headers = CIMultiDict(rest.delivered_headers(response))
-    if "Date" in headers:
-        # PR-REST 4.3: exactly one, whatever the service sent.
-        headers["Date"] = headers["Date"]
-    headers.add(CONSUMER_RECEIPT, exchange.receipts[0].encode())
-    headers["Server"] = _SERVER
-    return web.Response(
-        status=response.status, reason=response.reason or None, headers=headers, body=verified.body or None
-    )
+        return refusal(node, request, exchange, fault)
 
 
 def _headers(request: web.BaseRequest) -> tuple[Header, ...]:

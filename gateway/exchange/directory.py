@@ -8,13 +8,30 @@ it serves.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from gateway.store.model import Client, LegalBasisKind, NodeConfiguration, RequiredIdentityLevel, RightSubject, Service
+from gateway.exchange.service_tls import Pins
+from gateway.messages.paths import matches_glob
+from gateway.store.model import (
+    ANY_METHOD,
+    ANY_PATH,
+    AccessRight,
+    Client,
+    ConnectionType,
+    Endpoint,
+    Group,
+    LegalBasisKind,
+    NodeConfiguration,
+    RequiredIdentityLevel,
+    RightSubject,
+    Service,
+)
 from gateway.store.model import ServiceType as StoredType
-from trust.identifiers import ClientId, ServiceId, SubsystemId
+from trust.identifiers import ClientId, GlobalGroupId, MemberId, ServiceId, SubsystemId
+
+DEFAULT_VERSION: Final = "v1"
 
 
 class BuiltIn(StrEnum):
@@ -23,20 +40,24 @@ class BuiltIn(StrEnum):
     CONSENT = "datenwegConsent"
     ACCESSES = "datenwegAccesses"
     SERVICES = "datenwegServices"
+    LIST_METHODS = "listMethods"
+    ALLOWED_METHODS = "allowedMethods"
+    GET_OPENAPI = "getOpenAPI"
+    GET_WSDL = "getWsdl"
+    # Of the gateway's owner, not of its subsystems (PR-OPMON, PR-ENVMONMES).
+    OPERATIONAL_DATA = "getSecurityServerOperationalData"
+    HEALTH_DATA = "getSecurityServerHealthData"
+    METRICS = "getSecurityServerMetrics"
 
+
+# What tells of the gateway itself: services of the member that owns it.
+MONITORING: Final = (BuiltIn.OPERATIONAL_DATA, BuiltIn.HEALTH_DATA, BuiltIn.METRICS)
 
 # The metaservices' codes (PR-META, reserved since X-Road 7.7) and ours: no institution may register one of these.
 RESERVED_CODES: Final = frozenset(
     {
         *(code.value for code in BuiltIn),
         "listClients",
-        "listMethods",
-        "allowedMethods",
-        "getWsdl",
-        "getOpenAPI",
-        "getSecurityServerMetrics",
-        "getSecurityServerOperationalData",
-        "getSecurityServerHealthData",
     }
 )
 
@@ -45,13 +66,29 @@ RESERVED_CODES: Final = frozenset(
 class Offer:
     """A service as the pipeline meets it.
 
-    The registered one, or a built-in, and the subjects that have a right to it.
+    The registered one, or a built-in; the subjects that have a right to all of it, its endpoints, and the rights to
+    single ones of them.
     """
 
     identifier: ServiceId
     registered: Service | None
     built_in: BuiltIn | None
     granted: frozenset[RightSubject]
+    endpoints: tuple[Endpoint, ...] = ()
+    endpoint_rights: tuple[AccessRight, ...] = ()
+
+    def opened_to(self, subjects: frozenset[RightSubject]) -> tuple[Endpoint, ...]:
+        """The endpoints that one of the subjects has been given; the base endpoint alone if the whole service was."""
+        if not self.granted.isdisjoint(subjects):
+            return (Endpoint(self.identifier, ANY_METHOD, ANY_PATH),)
+        return tuple(right.endpoint for right in self.endpoint_rights if right.subject in subjects)
+
+    def may_be_used(self, subjects: frozenset[RightSubject], method: str | None, path: str | None) -> bool:
+        """Whether one of the subjects has a right to the base endpoint or to any endpoint that matches.
+
+        `method` and `path` (normalised) of a REST request; None for SOAP, which has the base endpoint only.
+        """
+        return any(matches_endpoint(endpoint, method, path) for endpoint in self.opened_to(subjects))
 
     @property
     def is_rest(self) -> bool:
@@ -76,6 +113,21 @@ class Directory:
     clients: Mapping[ClientId, Client]
     offers: Mapping[ServiceId, Offer]
     configuration_revision: int
+    groups: Mapping[SubsystemId, tuple[Group, ...]] = field(default_factory=dict)
+
+    def subjects_of(
+        self, client: ClientId, global_groups: frozenset[GlobalGroupId], provider: ClientId
+    ) -> frozenset[RightSubject]:
+        """As whom a client may have rights to a provider's services: itself, and the groups that it is in.
+
+        Local groups are the provider's own. A member without subsystem is in global groups at most.
+        """
+        subjects: set[RightSubject] = set(global_groups)
+        if isinstance(client, SubsystemId):
+            subjects.add(client)
+            own = self.groups.get(provider, ()) if isinstance(provider, SubsystemId) else ()
+            subjects |= {group.identifier for group in own if client in group.members}
+        return frozenset(subjects)
 
     @property
     def client_certificates(self) -> frozenset[bytes]:
@@ -83,36 +135,88 @@ class Directory:
         return frozenset(der for client in self.clients.values() for der in client.certificates)
 
     def client(self, identifier: ClientId) -> Client | None:
-        """The client if this gateway serves it and it is enabled."""
+        """The client if this gateway serves it and its registration is complete."""
         client = self.clients.get(identifier)
-        return client if client is not None and client.enabled else None
+        return client if client is not None and client.may_exchange else None
+
+    def service_pins(self, service: Service) -> Pins:
+        """The certificates that a service may show over TLS: its subsystem's, or any if none is verified."""
+        if not service.verify_tls:
+            return None
+        provider = self.clients.get(service.provider)
+        return frozenset() if provider is None else provider.certificates
 
     def offer(self, identifier: ServiceId) -> Offer | None:
-        """What stands under the identifier here, if anything."""
-        return self.offers.get(identifier)
+        """What stands under the identifier here, if anything.
 
-    def services_of(self, provider: SubsystemId) -> tuple[Offer, ...]:
-        """The registered services of one subsystem."""
+        PR-MESS 4.2: an operation whose description names no version has version v1.
+        """
+        offer = self.offers.get(identifier)
+        if offer is None and identifier.service_version == DEFAULT_VERSION:
+            offer = self.offers.get(replace(identifier, service_version=None))
+            if offer is not None and offer.is_rest:
+                return None
+        return offer
+
+    def services_of(self, provider: ClientId) -> tuple[Offer, ...]:
+        """The registered services of one subsystem; a member without subsystem has none."""
         return tuple(o for o in self.offers.values() if o.identifier.provider == provider and o.registered is not None)
 
 
-def build_directory(configuration: NodeConfiguration) -> Directory:
-    """The snapshot of what the store holds. A registered service with a reserved code is left out."""
+def build_directory(configuration: NodeConfiguration, owner: MemberId | None = None) -> Directory:
+    """The snapshot of what the store holds. A registered service with a reserved code is left out.
+
+    `owner`: the member that runs the gateway.
+    """
     clients = {client.identifier: client for client in configuration.clients}
-    granted: dict[ServiceId, set[RightSubject]] = {}
+    rights: dict[ServiceId, list[AccessRight]] = {}
     for right in configuration.rights:
-        granted.setdefault(right.service, set()).add(right.subject)
+        rights.setdefault(right.service, []).append(right)
+    endpoints: dict[ServiceId, list[Endpoint]] = {}
+    for endpoint in configuration.endpoints:
+        endpoints.setdefault(endpoint.service, []).append(endpoint)
     offers: dict[ServiceId, Offer] = {}
     for service in configuration.services:
         if service.code not in RESERVED_CODES:
-            rights = frozenset(granted.get(service.identifier, ()))
-            offers[service.identifier] = Offer(service.identifier, service, None, rights)
+            # Rights and endpoints belong to the code, whatever the version.
+            given = rights.get(service.key, ())
+            offers[service.identifier] = Offer(
+                service.identifier,
+                service,
+                None,
+                frozenset(right.subject for right in given if right.endpoint.is_base),
+                tuple(endpoints.get(service.key, ())),
+                tuple(right for right in given if not right.endpoint.is_base),
+            )
     for identifier in clients:
         if isinstance(identifier, SubsystemId):
             for built_in in BuiltIn:
-                service_id = ServiceId(identifier, built_in.value)
-                offers[service_id] = Offer(service_id, None, built_in, frozenset())
-    return Directory(clients, offers, configuration.revision.configuration)
+                if built_in not in MONITORING:
+                    service_id = ServiceId(identifier, built_in.value)
+                    offers[service_id] = Offer(service_id, None, built_in, frozenset())
+    if owner is not None:
+        # PR-GCONF: the owner is a client of its gateway, whether anybody wrote it down or not; until somebody says how
+        # its systems connect, none does.
+        clients.setdefault(owner, Client(owner, ConnectionType.HTTPS))
+        for built_in in MONITORING:
+            service_id = ServiceId(owner, built_in.value)
+            offers[service_id] = Offer(service_id, None, built_in, frozenset())
+    groups: dict[SubsystemId, list[Group]] = {}
+    for group in configuration.groups:
+        groups.setdefault(group.owner, []).append(group)
+    kept = {owner: tuple(own) for owner, own in groups.items()}
+    return Directory(clients, offers, configuration.revision.configuration, kept)
+
+
+def matches_endpoint(endpoint: Endpoint, method: str | None, path: str | None) -> bool:
+    """Whether a request's method and normalised path are the endpoint's; without them only the base endpoint is."""
+    if endpoint.is_base:
+        return True
+    if method is None or path is None:
+        return False
+    if endpoint.method not in {ANY_METHOD, method.upper()}:
+        return False
+    return endpoint.path == ANY_PATH or matches_glob(endpoint.path, path)
 
 
 def keeps_body(service: ServiceId) -> bool:

@@ -11,11 +11,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from audit.entry import Entry, Receipt
 from audit.errors import AuditError, DuplicateRecord, LogOverloaded
+from audit.message_log import MessageRecord
 from audit.sequencer import Seal
 from audit.tag import SubjectKey
 from gateway.exchange.node import Node
 from gateway.logging import describe_error
+from gateway.message_log.content import TooLargeToLog
+from gateway.message_log.stamping import Stamper
 from gateway.messages.faults import Fault, Hop, prefix_of
+from trust.errors import TrustError
 
 
 async def subject_keys(node: Node, subjects: Sequence[str], hop: Hop, *, known_only: bool = False) -> list[SubjectKey]:
@@ -33,14 +37,50 @@ async def subject_keys(node: Node, subjects: Sequence[str], hop: Hop, *, known_o
         raise Fault(f"{prefix_of(hop)}.logging_failed") from None
 
 
+def require_stamping(node: Node, hop: Hop) -> None:
+    """Refuses new messages while the log hasn't been time-stamped for longer than the operator accepts.
+
+    Raises Fault `timestamping_failed`.
+    """
+    if node.stamper is not None and node.stamper.refusing:
+        raise Fault(f"{prefix_of(hop)}.timestamping_failed")
+
+
 async def append(node: Node, entries: Sequence[Entry], seal: Seal, hop: Hop) -> tuple[Receipt, ...]:
-    """Waits until entries and messages are durable. Raises Fault; a Fault that `seal` raises comes through as it is."""
+    """Waits until entries and messages are durable, and time-stamped where that is set to be done at once.
+
+    What of the messages is kept is the operator's choice. Raises Fault; a Fault that `seal` raises comes through as it
+    is.
+    """
+    content = node.logged_content
+    logged: list[MessageRecord] = []
+
+    def keep(receipts: tuple[Receipt, ...]) -> Sequence[MessageRecord]:
+        logged[:] = [content.apply(record) for record in seal(receipts)]
+        return logged
+
     try:
-        return await node.sequencer.append(entries, seal)
+        node.log_guard.require_quorum()
+        receipts = await node.sequencer.append(entries, keep)
     except DuplicateRecord:
         raise Fault("server.serverproxy.replayed_message") from None
     except LogOverloaded:
         raise Fault(f"{prefix_of(hop)}.overloaded") from None
+    except TooLargeToLog:
+        raise Fault(f"{prefix_of(hop)}.io_error", "the body is larger than what is logged") from None
     except AuditError as error:
         node.log.error("the log can't be written", **describe_error(error))
         raise Fault(f"{prefix_of(hop)}.logging_failed") from None
+    if node.stamper is not None and node.stamper.policy.immediate:
+        await _stamp(node.stamper, node, logged, hop)
+    return receipts
+
+
+async def _stamp(stamper: Stamper, node: Node, logged: Sequence[MessageRecord], hop: Hop) -> None:
+    # What only says how an exchange failed waits for the next batch: nothing goes on because of it.
+    for request_id in {record.request_id for record in logged if record.outcome == "ok"}:
+        try:
+            await stamper.stamp_exchange(request_id)
+        except (TrustError, AuditError, SQLAlchemyError, OSError) as error:
+            node.log.error("a message was not time-stamped", **describe_error(error))
+            raise Fault(f"{prefix_of(hop)}.timestamping_failed") from None

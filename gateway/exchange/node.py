@@ -19,20 +19,33 @@ from gateway.exchange.quotas import Quotas
 from gateway.exchange.services import ServiceCaller
 from gateway.exchange.signer import MessageSigner, OwnCertificates
 from gateway.exchange.trust_state import TrustState
+from gateway.message_log.content import LoggedContent, logged_content
+from gateway.message_log.export import Exporter
+from gateway.message_log.stamping import Stamper
 from gateway.messages.faults import Vocabulary
 from gateway.messages.transport import TransportLimits
 from gateway.metrics import Metrics
+from gateway.monitoring.buffer import Monitoring
 from gateway.settings import GatewaySettings
 from gateway.store.repository import Repository
+from gateway.tracing import Tracing
 from trust.identifiers import MemberId, SecurityServerId
 from trust.ocsp_client import StatusSource
+
+
+class LogGuard(Protocol):
+    """Says whether the log may be relied on."""
+
+    def require_quorum(self) -> None:
+        """Raises QuorumMissing when no quorum of witnesses has confirmed the log for too long."""
+        ...
 
 
 class AccessReader(Protocol):
     """Reads this gateway's access log for one person."""
 
-    async def read(self, subject_ref: str, month: str) -> bytes:
-        """The bundle of one person's accesses in a month, as JSON."""
+    async def read(self, subject_ref: str, month: str, *, seen: int = 0) -> bytes:
+        """The bundle of one person's accesses in a month, as JSON. `seen`: the log's size at an earlier visit."""
         ...
 
 
@@ -57,14 +70,21 @@ class Node:
     metrics: Metrics
     log: FilteringBoundLogger
     accesses: AccessReader
+    log_guard: LogGuard
+    monitoring: Monitoring
     citizen_tokens: CitizenTokens | None = None
+    tracing: Tracing | None = None
     pseudonym_key: bytes | None = None
+    stamper: Stamper | None = None
+    exporter: Exporter | None = None
     server_id: SecurityServerId = field(init=False)
     vocabulary: Vocabulary = field(init=False)
     bodies: ByteBudget = field(init=False)
     transport_limits: TransportLimits = field(init=False)
     consent_authorities: frozenset[MemberId] = field(init=False)
+    logged_content: LoggedContent = field(init=False)
     receiptless_servers: frozenset[SecurityServerId] = field(init=False)
+    hash_chain_servers: frozenset[SecurityServerId] = field(init=False)
 
     def __post_init__(self) -> None:
         # What follows from the settings, once instead of for each exchange.
@@ -73,4 +93,6 @@ class Node:
         self.vocabulary = Vocabulary(self.settings.error_vocabulary)
         self.transport_limits = TransportLimits(max_body=self.settings.max_body_bytes)
         self.consent_authorities = self.settings.consent_authority_ids
+        self.logged_content = logged_content(self.settings)
         self.receiptless_servers = self.settings.receiptless_server_ids
+        self.hash_chain_servers = self.settings.hash_chain_server_ids

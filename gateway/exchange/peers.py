@@ -47,6 +47,7 @@ class PeerAnswer:
     status: int
     content_type: str
     body: bytes
+    original_content_type: str | None = None
 
 
 class PeerConnector(aiohttp.TCPConnector):
@@ -61,13 +62,18 @@ class PeerConnector(aiohttp.TCPConnector):
         self._certificates: WeakKeyDictionary[ResponseHandler, bytes] = WeakKeyDictionary()
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 - the overridden method's
-        connection = await super().connect(req, traces, timeout)
-        try:
-            await self._verify_peer(self._certificate_of(connection), _endpoint_of(req))
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            reused = connection.protocol in self._certificates
+            try:
+                await self._verify_peer(self._certificate_of(connection), _endpoint_of(req))
+            except BaseException as error:
+                connection.close()
+                # The peer has changed its certificate since: what it shows on a new connection counts.
+                if reused and isinstance(error, PeerUntrusted):
+                    continue
+                raise
+            return connection
 
     def _certificate_of(self, connection: Connection) -> bytes:
         protocol = connection.protocol
@@ -95,6 +101,8 @@ class Peers:
         self, session: aiohttp.ClientSession, *, limit: int, timeout_seconds: float, connect_seconds: float
     ) -> None:
         self._session = session
+        # Whose identity new connections show; open ones of another context are not used any more.
+        self.context: ssl.SSLContext | None = None
         self._limit = limit
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=connect_seconds)
         self._connect_seconds = connect_seconds
@@ -126,10 +134,16 @@ class Peers:
     async def _post(self, url: str, headers: Sequence[tuple[str, str]], body: bytes) -> PeerAnswer:
         try:
             async with self._session.post(
-                url, headers=list(headers), data=body, timeout=self._timeout, allow_redirects=False
+                url,
+                headers=list(headers),
+                data=body,
+                timeout=self._timeout,
+                allow_redirects=False,
+                ssl=self.context or True,
             ) as answer:
                 content = await read_bounded(answer.content, self._limit)
-                return PeerAnswer(answer.status, answer.headers.get("Content-Type", ""), content)
+                original = answer.headers.get("x-original-content-type")
+                return PeerAnswer(answer.status, answer.headers.get("Content-Type", ""), content, original)
         except TooLarge:
             raise Fault("server.clientproxy.service_failed.body_too_large") from None
         except (PeerUntrusted, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):

@@ -6,7 +6,6 @@ Each step states what holds when it returns. A request that was verified and the
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -15,19 +14,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit.entry import Receipt
 from audit.message_log import MessageRecord
 from audit.sequencer import Seal
-from gateway.exchange import built_in
 from gateway.exchange.directory import keeps_body
-from gateway.exchange.logging_step import append, subject_keys
+from gateway.exchange.kinds import parts_of, sign
+from gateway.exchange.logging_step import append, require_stamping, subject_keys
 from gateway.exchange.node import Node
-from gateway.exchange.recording import Access, Result, build_entries
+from gateway.exchange.recording import Access, Result, build_entries, with_chain
 from gateway.exchange.rights import DENIALS, Demand, Policy, authorise, consent_or_legal_basis
-from gateway.exchange.signer import digested_parts
-from gateway.exchange.state import ProviderExchange, SignedMessage, VerifiedRequest
+from gateway.exchange.state import ProviderExchange, SOAPAnswer, Verified
 from gateway.exchange.trust_state import require_server, serves
 from gateway.logging import describe_error
-from gateway.messages import rest, transport
+from gateway.messages import transport
 from gateway.messages.faults import Fault, Hop, TrustStep, from_trust_error
-from gateway.messages.transport import PartKind
+from gateway.messages.soap import SOAPFault
+from gateway.messages.transport_encoder import ORIGINAL_CONTENT_TYPE
 from gateway.store.model import ConsentCopy
 from trust.errors import TrustError
 from trust.xades import verify_signature
@@ -37,20 +36,20 @@ _HOP: Final = Hop.PROVIDER_GATEWAY
 
 async def verify_request(node: Node, exchange: ProviderExchange) -> None:
     """The message came from a gateway that may speak for the client, and the client's member signed all of it."""
+    require_stamping(node, _HOP)
     trusted = exchange.trusted = node.trust.current(_HOP)
     exchange.directory = node.directory
     received = transport.decode_small(
         exchange.content_type, exchange.content, reader=_HOP, limits=node.transport_limits
     )
-    message, document = transport.require_signed(received, PartKind.REST_REQUEST, reader=_HOP)
-    request = rest.parse_request_message(message)
-    if exchange.request_id_header != request.request_id:
-        raise Fault("server.serverproxy.invalid_message", "the transport's request id is not the message's")
+    message, document = transport.require_signed(received, exchange.kind.request_part, reader=_HOP)
+    content = exchange.kind.unpack(received, message, exchange.headers.get(ORIGINAL_CONTENT_TYPE), _HOP)
+    request = exchange.kind.read_request(exchange, content)
     at = node.clock.now()
     # 1. The TLS peer is a gateway that the client is registered with, and its certificate is good now.
     server = require_server(trusted, exchange.peer_certificate, request.client)
     try:
-        trusted.certificates.verify_authentication(
+        trusted.certificates_of(server.id.owner.instance).verify_authentication(
             exchange.peer_certificate, ocsp_responses=received.ocsp_responses, at=at
         )
     except TrustError as error:
@@ -62,22 +61,23 @@ async def verify_request(node: Node, exchange: ProviderExchange) -> None:
     if request.security_server is not None and request.security_server != node.server_id:
         raise Fault("server.serverproxy.invalid_security_server", str(request.security_server))
     # 3. The client's member signed the message and its body, with a certificate that is good now.
-    body = received.body or b""
-    message_digest = hashlib.sha512(message).digest()
-    body_digest = hashlib.sha512(body).digest() if body else None
+    parts = parts_of(content)
+    chain = received.hash_chain
     try:
         signature = verify_signature(
             document,
-            digested_parts(message_digest, body_digest),
+            parts,
             signer=request.client.member,
-            certificates=trusted.certificates,
+            certificates=trusted.certificates_of(request.client.instance),
             at=at,
+            hash_chain_result=None if chain is None else chain.result,
+            hash_chain=None if chain is None else chain.chain,
         )
     except TrustError as error:
         raise from_trust_error(_HOP, error) from None
     # 4. That it was not received before, the log decides: its replay keys outlive a restart and are shared by
     # processes.
-    exchange.verified = VerifiedRequest(request, body, message, message_digest, body_digest, server, signature)
+    exchange.verified = exchange.kind.verified_request(request, content, parts, server, signature, chain)
 
 
 async def authorise_request(node: Node, exchange: ProviderExchange) -> None:
@@ -95,6 +95,8 @@ async def authorise_request(node: Node, exchange: ProviderExchange) -> None:
         consent=request.fields.consent,
         consent_copy=await _current_consent(node, request.fields.consent),
         at_ms=node.clock.now_ms(),
+        method=request.method,
+        path=request.service_path,
     )
     exchange.offer = authorise(exchange.demand, _policy(node, exchange))
 
@@ -121,21 +123,14 @@ async def log_request(node: Node, exchange: ProviderExchange) -> None:
 
 async def call_service(node: Node, exchange: ProviderExchange) -> None:
     """The institution's service, or the gateway's own, has answered."""
-    verified, offer = _verified(exchange), exchange.offer
+    offer = exchange.offer
     assert offer is not None
-    request = verified.request
     if offer.registered is None:
-        exchange.answer = await built_in.answer(node, verified, offer)
-        return
-    service = offer.registered
-    url = service.url + request.service_path + ("" if request.query is None else f"?{request.query}")
-    exchange.answer = await node.services.call(
-        request.method,
-        url,
-        rest.service_headers(request),
-        verified.body or None,
-        timeout_seconds=service.timeout_seconds or node.settings.service_timeout_seconds,
-    )
+        exchange.answer = await exchange.kind.call_built_in(node, exchange)
+    else:
+        exchange.sent_ms = node.clock.now_ms()
+        exchange.answer = await exchange.kind.call(node, exchange, offer.registered)
+        exchange.received_ms = node.clock.now_ms()
 
 
 async def bind_sign_and_log_response(node: Node, exchange: ProviderExchange) -> None:
@@ -147,14 +142,10 @@ async def bind_sign_and_log_response(node: Node, exchange: ProviderExchange) -> 
     verified, answer = _verified(exchange), exchange.answer
     assert answer is not None
     assert exchange.trusted is not None
-    request = verified.request
     demand = exchange.demand
     assert demand is not None
     demand = replace(demand, consent_copy=await _current_consent(node, demand.consent), at_ms=node.clock.now_ms())
     _require_consent(node, exchange, demand)
-    bound = rest.bind_digests(verified.message_digest, verified.body_digest)
-    body = answer.body
-    body_digest = hashlib.sha512(body).digest() if body else None
     now_ms = node.clock.now_ms()
 
     def seal(receipts: tuple[Receipt, ...]) -> tuple[MessageRecord, ...]:
@@ -162,27 +153,35 @@ async def bind_sign_and_log_response(node: Node, exchange: ProviderExchange) -> 
         if demand.consent is not None:
             known = node.consents.known(demand.consent, demand.consent_copy)
             _require_consent(node, exchange, replace(demand, consent_copy=known))
-        response = rest.build_response(
-            request,
-            status=answer.status,
-            reason=answer.reason,
-            headers=answer.headers,
-            request_hash=bound,
-            receipt=",".join(receipt.encode() for receipt in receipts),
+        if isinstance(answer, SOAPAnswer) and isinstance(answer.message, SOAPFault):
+            # PR-MESS 2.9: a service's fault is passed on as it is, unsigned; that it was given is logged all the same.
+            exchange.service_fault = answer.message
+            fault = answer.message.data
+            return (_record(exchange, "response", "service_fault", time_ms=now_ms, message=fault, signature=b""),)
+        content = exchange.kind.build_response(exchange, receipts)
+        member = verified.request.service.provider.member
+        signed = exchange.response = sign(
+            node, content, member=member, classic=_needs_classic(node, verified), hop=_HOP
         )
-        message = rest.serialise_response(response)
-        message_digest = hashlib.sha512(message).digest()
-        try:
-            signature = node.signer.sign(digested_parts(message_digest, body_digest))
-        except TrustError as error:
-            raise from_trust_error(_HOP, error) from None
-        exchange.response = SignedMessage(message, message_digest, body, body_digest, signature)
-        record = _record(exchange, "response", "ok", time_ms=now_ms, message=message, signature=signature, body=body)
-        return (record,)
+        record = _record(
+            exchange,
+            "response",
+            "ok",
+            time_ms=now_ms,
+            message=signed.message,
+            signature=signed.signature,
+            contents=content.contents,
+        )
+        return (with_chain(record, signed.hash_chain),)
 
     delivered = Result.DELIVERED if answer.status < 400 else Result.FAILED
     access = replace(_access(exchange, delivered, now_ms), status=answer.status)
     exchange.receipts = await _append_access(node, exchange, access, seal)
+
+
+def _needs_classic(node: Node, verified: Verified) -> bool:
+    """Whoever signs in the form of X-Road 7 gets the answer in it: each of its releases reads that."""
+    return verified.signature.is_classic or verified.server.id in node.hash_chain_servers
 
 
 def _require_consent(node: Node, exchange: ProviderExchange, demand: Demand) -> None:
@@ -196,7 +195,9 @@ async def log_denial(node: Node, exchange: ProviderExchange, fault: Fault) -> No
     Refusing must cost the sender more than us: the body isn't kept, and persons that this gateway doesn't know get no
     keys, so that a client without any right can't fill the log with inventions.
     """
-    record = replace(_request_record(node, exchange, fault.code), attachments=())
+    record = _request_record(node, exchange, fault.code)
+    if record.attachments:
+        record = replace(record, attachments=(), kept="reduced")
     access = replace(_access(exchange, Result.DENIED, node.clock.now_ms()), reason=fault.code)
     exchange.receipts = await _append_access(node, exchange, access, lambda _: (record,), known_only=True)
 
@@ -204,7 +205,7 @@ async def log_denial(node: Node, exchange: ProviderExchange, fault: Fault) -> No
 async def log_failure(node: Node, exchange: ProviderExchange, fault: Fault) -> None:
     """A request that was logged and then failed: durable with the reason and the persons' leaves."""
     now_ms = node.clock.now_ms()
-    record = _record(exchange, "response", fault.code, time_ms=now_ms, message=b"", signature=b"", body=b"")
+    record = _record(exchange, "response", fault.code, time_ms=now_ms, message=b"", signature=b"")
     # A consent may have ended while the service worked: then it is the road that refused.
     result = Result.DENIED if fault.code in DENIALS else Result.FAILED
     access = replace(_access(exchange, result, now_ms), reason=fault.code)
@@ -220,7 +221,7 @@ async def _append_access(
     return await append(node, build_entries(access, keys, configuration, days), seal, _HOP)
 
 
-def _verified(exchange: ProviderExchange) -> VerifiedRequest:
+def _verified(exchange: ProviderExchange) -> Verified:
     assert exchange.verified is not None
     return exchange.verified
 
@@ -252,11 +253,11 @@ def _request_record(node: Node, exchange: ProviderExchange, outcome: str) -> Mes
         time_ms=node.clock.now_ms(),
         message=verified.message,
         signature=verified.signature.document,
-        body=verified.body,
+        contents=verified.contents,
     )
-    # The transport's id is new for each request of a client; whoever sends one twice is replaying.
-    # The id comes first: ids that grow with time keep the log's index small to write (7 % of a commit).
-    return replace(record, unique=f"{record.request_id}\0{record.client}".encode())
+    record = with_chain(record, verified.hash_chain)
+    # Whoever sends what was received before is replaying.
+    return replace(record, unique=exchange.kind.replay_key(verified))
 
 
 def _record(
@@ -267,7 +268,7 @@ def _record(
     time_ms: int,
     message: bytes,
     signature: bytes,
-    body: bytes,
+    contents: tuple[bytes, ...] = (),
 ) -> MessageRecord:
     request = _verified(exchange).request
     return MessageRecord(
@@ -281,5 +282,5 @@ def _record(
         time_ms=time_ms,
         message=message,
         signature=signature,
-        attachments=(body,) if body and keeps_body(request.service) else (),
+        attachments=contents if keeps_body(request.service) else (),
     )

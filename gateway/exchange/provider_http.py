@@ -18,11 +18,14 @@ from gateway.bounded import ByteShare
 from gateway.exchange import pipeline, provider
 from gateway.exchange.http_parts import loggable_detail, peer_certificate, read_body
 from gateway.exchange.node import Node
+from gateway.exchange.rest_kind import REST
+from gateway.exchange.soap_kind import SOAP
 from gateway.exchange.state import ProviderExchange
 from gateway.logging import describe_error
 from gateway.messages import transport
 from gateway.messages.faults import Fault, Hop, soap_fault
-from gateway.messages.transport import PartKind
+from gateway.messages.soap import fault_content_type
+from gateway.monitoring.observe import observe_provider
 
 _ROLE: Final = "provider"
 _FAULT_TYPE: Final = "text/xml;charset=utf-8"
@@ -46,7 +49,10 @@ class PeerPort:
             peer_certificate=peer_certificate(request) or b"",
             error_id=str(uuid.uuid4()),
             started_ms=node.clock.now_ms(),
+            kind=REST if request.headers.get(transport.MESSAGE_TYPE_HEADER, "").upper() == "REST" else SOAP,
+            headers={name.lower(): value for name, value in request.headers.items()},
         )
+        refused: Fault | None = None
         node.metrics.exchange_started()
         self._in_progress += 1
         try:
@@ -56,6 +62,7 @@ class PeerPort:
         except Fault as fault:
             fault = fault.identify(exchange.error_id)
             outcome, hop = fault.code, fault.hop.value
+            refused = fault
             self._tell(exchange, fault)
             answer = web.Response(body=soap_fault(fault), headers={"Content-Type": _FAULT_TYPE})
         finally:
@@ -65,6 +72,7 @@ class PeerPort:
         node.metrics.count_exchange(
             service=service, outcome=outcome, hop=hop, role=_ROLE, seconds=perf_counter() - started
         )
+        observe_provider(node, exchange, refused)
         return answer
 
     async def _exchange(self, request: web.BaseRequest, exchange: ProviderExchange, share: ByteShare) -> None:
@@ -128,15 +136,13 @@ def _exchange_id(exchange: ProviderExchange) -> str:
 
 
 def _signed(exchange: ProviderExchange) -> web.Response:
+    if (fault := exchange.service_fault) is not None:
+        # The service's own: not a byte of it changes, and whoever reads it goes by its declared encoding.
+        return web.Response(body=fault.data, headers={"Content-Type": fault_content_type(fault.encoding)})
     response = exchange.response
     assert response is not None
     boundary = transport.boundary_from(os.urandom(30))
-    body = transport.encode_message(
-        PartKind.REST_RESPONSE,
-        response.message,
-        response.signature,
-        boundary=boundary,
-        body=response.body or None,
-    )
+    body = exchange.kind.encode_response(response, boundary)
     headers = {"Content-Type": transport.content_type(boundary), "x-hash-algorithm": transport.HASH_ALGORITHM}
+    headers |= exchange.kind.response_headers(response)
     return web.Response(body=body, headers=headers)

@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from audit.entry import Entry
 from audit.leaf import exchange_id
+from audit.message_log import MessageRecord
 from audit.tag import SubjectKey
 from gateway.messages.headers import RoadFields
+from gateway.messages.transport import HashChain
 from gateway.store.model import Service
 from trust.globalconf import VerifiedConfiguration
 from trust.identifiers import ClientId, ServiceId
@@ -75,6 +77,13 @@ def build_entries(
     return [Entry("access", subject, exchange, record, expires_ms) for subject in subjects]
 
 
+def with_chain(record: MessageRecord, chain: HashChain | None) -> MessageRecord:
+    """The record with the hash chain that its signature is over, if it is of that form."""
+    if chain is None:
+        return record
+    return replace(record, hash_chain_result=chain.result, hash_chain=chain.chain)
+
+
 def build_record(access: Access, configuration: VerifiedConfiguration) -> bytes:
     """The record's bytes: what the leaf commits to."""
     provider = access.service.provider
@@ -100,8 +109,11 @@ def build_record(access: Access, configuration: VerifiedConfiguration) -> bytes:
     }
     record |= {name: value for name, value in optional.items() if value is not None}
     if (service := access.registered) is not None:
-        record["service"] |= {"title": {"de": service.title_de, "en": service.title_en}}
-        record["purpose"] = {"de": service.purpose_de, "en": service.purpose_en}
+        # A service written for X-Road declares nothing: the citizen reads that, and the service's code.
+        if service.title_de or service.title_en:
+            record["service"] |= {"title": {"de": service.title_de, "en": service.title_en}}
+        if service.purpose_de or service.purpose_en:
+            record["purpose"] = {"de": service.purpose_de, "en": service.purpose_en}
         record["legalBasis"] = {"kind": service.legal_basis_kind.value, "text": service.legal_basis}
         record["dataCategories"] = list(service.data_categories)
     return _ENCODER.encode(record).encode()

@@ -18,13 +18,17 @@ from gateway.exchange.directory import BuiltIn, Directory, Offer
 from gateway.exchange.quotas import Quotas
 from gateway.messages.faults import Fault
 from gateway.messages.headers import IdentityLevel
+from gateway.messages.paths import PathRefused, normalise_path
 from gateway.store.model import ConsentCopy, ConsentStatus, RequiredIdentityLevel
 from trust.identifiers import ClientId, GlobalGroupId, MemberId, ServiceId
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """The facts of a verified request that decide whether it may pass."""
+    """The facts of a verified request that decide whether it may pass.
+
+    `method` and `path` (raw, after the service code) are a REST request's; None for SOAP.
+    """
 
     client: ClientId
     client_groups: frozenset[GlobalGroupId]
@@ -34,6 +38,8 @@ class Demand:
     consent: str | None
     consent_copy: ConsentCopy | None
     at_ms: int
+    method: str | None = None
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +57,37 @@ def _service_exists(demand: Demand, offer: Offer, policy: Policy) -> None:
 
 
 def _type(demand: Demand, offer: Offer, policy: Policy) -> None:
-    if not offer.is_rest:
+    # A built-in service says itself in which form it answers.
+    if offer.registered is not None and offer.is_rest is (demand.method is None):
         raise Fault("server.serverproxy.service_type", str(demand.service))
 
 
 def _access_right(demand: Demand, offer: Offer, policy: Policy) -> None:
     match offer.built_in:
         case None:
-            if demand.client in offer.granted or not offer.granted.isdisjoint(demand.client_groups):
+            subjects = policy.directory.subjects_of(demand.client, demand.client_groups, offer.identifier.provider)
+            if offer.may_be_used(subjects, demand.method, _path(demand)):
                 return
-        case BuiltIn.SERVICES:
-            # As X-Road's metaservices: whoever is a registered member may ask what there is.
+        case BuiltIn.SERVICES | BuiltIn.LIST_METHODS | BuiltIn.ALLOWED_METHODS | BuiltIn.GET_OPENAPI | BuiltIn.GET_WSDL:
+            # PR-META: whoever is a registered member may ask what there is.
+            return
+        case BuiltIn.OPERATIONAL_DATA | BuiltIn.HEALTH_DATA | BuiltIn.METRICS:
+            # PR-OPMON 2: whoever asks gets what concerns it; how much that is, the answer decides.
             return
         case BuiltIn.CONSENT | BuiltIn.ACCESSES:
             if demand.client.member in policy.consent_authorities:
                 return
     raise Fault("server.serverproxy.access_denied", str(demand.service))
+
+
+def _path(demand: Demand) -> str | None:
+    if demand.path is None:
+        return None
+    try:
+        return normalise_path(demand.path)
+    except PathRefused:
+        # As X-Road since 7.7.1: nobody has a right to a path that leads out of the service.
+        raise Fault("server.serverproxy.access_denied", "the path leads out of the service") from None
 
 
 def _enabled(demand: Demand, offer: Offer, policy: Policy) -> None:

@@ -15,7 +15,9 @@ from yarl import URL
 
 from gateway.bounded import TooLarge, read_bounded
 from gateway.exchange.http_parts import text_of
+from gateway.exchange.service_tls import Pins, ServiceConnector, ServiceContexts, ServiceUntrusted
 from gateway.messages.faults import Fault
+from trust.keys import SoftwareKey
 
 Header = tuple[str, str]
 
@@ -35,7 +37,7 @@ class ServiceAnswer:
 def service_session(limit: int) -> aiohttp.ClientSession:
     """The pool of connections to services: `limit` at once, kept alive, without cookies or helpful headers."""
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=limit, limit_per_host=0, keepalive_timeout=30),
+        connector=ServiceConnector(limit=limit, limit_per_host=0, keepalive_timeout=30),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
@@ -49,16 +51,29 @@ def service_session(limit: int) -> aiohttp.ClientSession:
 
 
 class ServiceCaller:
-    """Calls services over one pool. `limit` bounds an answer's body in bytes."""
+    """Calls services over one pool. `limit` bounds an answer's body in bytes; `key` is shown to services over TLS."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, limit: int) -> None:
+    def __init__(self, session: aiohttp.ClientSession, *, limit: int, key: SoftwareKey | None = None) -> None:
         self._session = session
         self._limit = limit
+        self._contexts = ServiceContexts(key)
 
     async def call(
-        self, verb: str, url: str, headers: Sequence[Header], body: bytes | None, *, timeout_seconds: float
+        self,
+        verb: str,
+        url: str,
+        headers: Sequence[Header],
+        body: bytes | None,
+        *,
+        timeout_seconds: float,
+        pins: Pins = frozenset(),
     ) -> ServiceAnswer:
-        """The service's answer. Raises Fault `server.serverproxy.service_failed.*` or `service_malformed_url`."""
+        """The service's answer. Over https it shows one of the certificates in `pins` (None: any).
+
+        Raises Fault `server.serverproxy.service_failed.*`, `service_missing_url` or `service_malformed_url`.
+        """
+        if not url:
+            raise Fault("server.serverproxy.service_missing_url")
         try:
             target = URL(url, encoded=True)
         except ValueError:
@@ -68,7 +83,13 @@ class ServiceCaller:
         timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(_CONNECT_SECONDS, timeout_seconds))
         try:
             async with self._session.request(
-                verb, target, headers=list(headers), data=body, timeout=timeout, allow_redirects=False
+                verb,
+                target,
+                headers=list(headers),
+                data=body,
+                timeout=timeout,
+                allow_redirects=False,
+                ssl=self._contexts.context(pins) if target.scheme == "https" else True,
             ) as answer:
                 content = await read_bounded(answer.content, self._limit)
                 answer_headers = tuple((text_of(name), text_of(value)) for name, value in answer.raw_headers)
@@ -77,7 +98,7 @@ class ServiceCaller:
             raise Fault("server.serverproxy.service_failed.body_too_large") from None
         except aiohttp.ClientConnectorDNSError:
             raise Fault("server.serverproxy.service_failed.unknown_host") from None
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError):
+        except (ServiceUntrusted, aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError):
             raise Fault("server.serverproxy.service_failed.ssl_authentication_failed") from None
         except TimeoutError:
             raise Fault(
@@ -91,6 +112,15 @@ class ServiceCaller:
             raise Fault("server.serverproxy.service_failed.invalid_message") from None
         except (aiohttp.ClientError, OSError):
             raise Fault("server.serverproxy.service_failed.io_error") from None
+
+
+def join_url(base: str, path: str, query: str | None) -> str:
+    """Where a REST request goes (PR-REST 4.1): base, path and query as they are, a slash between them not doubled."""
+    if not base:
+        return ""
+    if base.endswith("/") and path.startswith("/"):
+        path = path[1:]
+    return base + path + ("" if query is None else f"?{query}")
 
 
 def _reason(phrase: str | None) -> str:

@@ -6,7 +6,9 @@ the verifying steps alone, and whatever acts on a message takes one of these.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from audit.entry import Receipt
 from gateway.exchange.directory import Directory, Offer
@@ -16,9 +18,14 @@ from gateway.exchange.trust_state import Trusted
 from gateway.messages.headers import RoadFields
 from gateway.messages.http_fields import Header
 from gateway.messages.rest import RESTRequest, RESTResponse
-from gateway.messages.transport import TransportMessage
+from gateway.messages.soap import SOAPFault, SOAPMessage
+from gateway.messages.soap_request import SOAPParts, SOAPRequest
+from gateway.messages.transport import HashChain, TransportMessage
 from trust.parameters import SecurityServer
 from trust.xades import VerifiedSignature
+
+if TYPE_CHECKING:
+    from gateway.exchange.kinds import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,22 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message of ours before it is signed: a REST message with its body, or SOAP with its `parts`."""
+
+    message: bytes
+    body: bytes = b""
+    parts: SOAPParts | None = None
+
+    @property
+    def contents(self) -> tuple[bytes, ...]:
+        """What is signed and kept besides the message: its body or its attachments."""
+        if self.parts is not None:
+            return tuple(part.data for part in self.parts.attachments)
+        return (self.body,) if self.body else ()
+
+
+@dataclass(frozen=True, slots=True)
 class SignedMessage:
     """A message of ours with its signature."""
 
@@ -41,6 +64,8 @@ class SignedMessage:
     body: bytes
     body_digest: bytes | None
     signature: bytes
+    hash_chain: HashChain | None = None
+    parts: SOAPParts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +79,38 @@ class VerifiedResponse:
     receipts: tuple[Receipt, ...]
     signature: VerifiedSignature
 
+    @property
+    def status(self) -> int:
+        """The service's HTTP status."""
+        return self.response.status
+
+    @property
+    def contents(self) -> tuple[bytes, ...]:
+        """What is kept besides the message."""
+        return (self.body,) if self.body else ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedSOAPResponse:
+    """As VerifiedResponse, over SOAP: of a service that succeeded, for its fault isn't signed (PR-MESS 2.9)."""
+
+    response: SOAPMessage
+    parts: SOAPParts
+    message: bytes
+    message_digest: bytes
+    receipts: tuple[Receipt, ...]
+    signature: VerifiedSignature
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of an answer that is no fault."""
+        return 200
+
+    @property
+    def contents(self) -> tuple[bytes, ...]:
+        """What is kept besides the message."""
+        return tuple(part.data for part in self.parts.attachments)
+
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRequest:
@@ -66,6 +123,45 @@ class VerifiedRequest:
     body_digest: bytes | None
     server: SecurityServer
     signature: VerifiedSignature
+    hash_chain: HashChain | None = None
+
+    @property
+    def contents(self) -> tuple[bytes, ...]:
+        """What is kept besides the message."""
+        return (self.body,) if self.body else ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedSOAPRequest:
+    """As VerifiedRequest, over SOAP."""
+
+    request: SOAPRequest
+    message: bytes
+    message_digest: bytes
+    server: SecurityServer
+    signature: VerifiedSignature
+    hash_chain: HashChain | None = None
+
+    @property
+    def contents(self) -> tuple[bytes, ...]:
+        """What is kept besides the message."""
+        return tuple(part.data for part in self.request.parts.attachments)
+
+
+@dataclass(frozen=True, slots=True)
+class SOAPAnswer:
+    """What a SOAP service answered, or the gateway in its place: a message, or a fault to be passed on as it is."""
+
+    message: SOAPMessage | SOAPFault
+    parts: SOAPParts
+
+    @property
+    def status(self) -> int:
+        """SOAP 1.1 section 6.2: a fault is 500."""
+        return 500 if isinstance(self.message, SOAPFault) else 200
+
+
+Verified = VerifiedRequest | VerifiedSOAPRequest
 
 
 @dataclass(slots=True)
@@ -75,17 +171,21 @@ class ConsumerExchange:
     incoming: Incoming
     request_id: str
     started_ms: int
+    kind: Kind
     step: str = ""
+    sent_ms: int = 0
+    received_ms: int = 0
     body: bytes = b""
     directory: Directory | None = None
     trusted: Trusted | None = None
     servers: tuple[SecurityServer, ...] = ()
-    request: RESTRequest | None = None
+    request: RESTRequest | SOAPRequest | None = None
     fields: RoadFields | None = None
     own_subjects: tuple[str, ...] = ()
     signed: SignedMessage | None = None
     received: TransportMessage | None = None
-    verified: VerifiedResponse | None = None
+    original_content_type: str | None = None
+    verified: VerifiedResponse | VerifiedSOAPResponse | None = None
     receipts: tuple[Receipt, ...] = ()
 
 
@@ -99,12 +199,18 @@ class ProviderExchange:
     peer_certificate: bytes
     error_id: str
     started_ms: int
+    kind: Kind
     step: str = ""
+    sent_ms: int = 0
+    received_ms: int = 0
     trusted: Trusted | None = None
     directory: Directory | None = None
-    verified: VerifiedRequest | None = None
+    verified: Verified | None = None
     demand: Demand | None = None
     offer: Offer | None = None
-    answer: ServiceAnswer | None = None
+    answer: ServiceAnswer | SOAPAnswer | None = None
     response: SignedMessage | None = None
     receipts: tuple[Receipt, ...] = field(default=())
+    # What travels beside the message, unsigned (PR-MESSTRANSP 3.1).
+    headers: Mapping[str, str] = field(default_factory=dict)
+    service_fault: SOAPFault | None = None

@@ -2,17 +2,20 @@
 
 Mutual, with authentication certificates, TLS 1.2 at least and 1.3 where both can (PR-MESSTRANSP 2.1).
 
-OpenSSL checks the chain up to the approved authorities during the handshake. Host names are not checked, as in X-Road:
-who the peer is follows from the certificate's hash in the global configuration, which `peers` and `provider` check
-before a byte of a message is sent or read.
+Host names are not checked, as in X-Road: who the peer is follows from the certificate's hash in the global
+configuration, which `peers` and `provider` check, with path, usage and status, before a byte of a message is sent or
+read. Where we are called, OpenSSL checks the chain up to the approved authorities during the handshake already, so that
+strangers get no further. Where we call, it checks only that the peer holds its certificate's key: its rules for a web
+server's certificate refuse authentication certificates that are for clientAuth alone.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from gateway.exchange.tls_purpose import leave_client_usage_to_us
 from trust.keys import SoftwareKey
 from trust.keystore import load_into_tls
 
@@ -25,18 +28,40 @@ _PEER_CIPHERS: Final = f"{_CIPHERS}:ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES256-S
 
 def server_context(key: SoftwareKey, authorities: Sequence[bytes]) -> ssl.SSLContext:
     """The message transport's listening side: demands a client certificate of an approved authority (DER)."""
+    leave_client_usage_to_us()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _prepare(context, key, authorities)
+    context.verify_mode = ssl.CERT_REQUIRED
+    # An approved intermediate authority is a trust anchor too; its root need not be known.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    trust_authorities(context, authorities)
+    _prepare(context, key)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
     return context
 
 
-def client_context(key: SoftwareKey, authorities: Sequence[bytes]) -> ssl.SSLContext:
-    """The message transport's calling side: presents our certificate, demands one of an approved authority (DER)."""
+def client_context(key: SoftwareKey) -> ssl.SSLContext:
+    """The message transport's calling side: presents our certificate.
+
+    Only for connections that a PeerConnector hands out: it verifies the peer's certificate (PR-MESSTRANSP 2.1: after
+    the handshake).
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    _prepare(context, key, authorities)
+    context.verify_mode = ssl.CERT_NONE
+    _prepare(context, key)
     return context
+
+
+def choosing_context(first: ssl.SSLContext, current: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """`first`, made to hand each new connection to the context that is `current` then: a listening port keeps the
+    context that it was opened with, a certificate's roll-over must not close it.
+    """
+
+    def choose(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = current()
+
+    first.sni_callback = choose
+    return first
 
 
 def client_port_context(key: SoftwareKey, certificates: Iterable[bytes]) -> ssl.SSLContext:
@@ -66,11 +91,7 @@ def trust_authorities(context: ssl.SSLContext, authorities: Iterable[bytes]) -> 
         context.load_verify_locations(cadata=authority)
 
 
-def _prepare(context: ssl.SSLContext, key: SoftwareKey, authorities: Sequence[bytes]) -> None:
+def _prepare(context: ssl.SSLContext, key: SoftwareKey) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_PEER_CIPHERS)
-    context.verify_mode = ssl.CERT_REQUIRED
-    # An approved intermediate authority is a trust anchor too; its root need not be known.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    trust_authorities(context, authorities)
     load_into_tls(context, key)

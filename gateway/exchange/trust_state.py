@@ -6,27 +6,34 @@ of authorities outlives it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from gateway.clock import Clock
 from gateway.exchange.addresses import Endpoint, UnusableAddress, parse_address
 from gateway.exchange.peers import PeerUntrusted
 from gateway.messages.faults import Fault, Hop, TrustStep, from_trust_error
-from trust.certificates import CertificateVerifier
+from trust.certificates import CertificateUsage, CertificateVerifier
 from trust.errors import ConfigurationExpired, TrustError
+from trust.federation import FederatedConfiguration
 from trust.globalconf import VerifiedConfiguration
 from trust.identifiers import ClientId
+from trust.ocsp import StatusPolicy
 from trust.parameters import SecurityServer
 
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """One configuration and the verifier that goes with it."""
+    """One configuration and the verifiers that go with it: the own instance's, and each federated instance's."""
 
     configuration: VerifiedConfiguration
     certificates: CertificateVerifier
+    federated: Mapping[str, CertificateVerifier] = field(default_factory=dict)
+
+    def certificates_of(self, instance: str) -> CertificateVerifier:
+        """The verifier for members of an instance: its own authorities vouch for them, and no others."""
+        return self.federated.get(instance, self.certificates)
 
 
 class TrustState:
@@ -36,13 +43,10 @@ class TrustState:
         self._clock = clock
         self._trusted = _trusted(configuration)
 
-    def replace(self, configuration: VerifiedConfiguration) -> None:
-        """Takes a configuration that the follower has verified."""
-        if configuration.parameters == self._trusted.configuration.parameters:
-            # Same members, same authorities: what was verified stays verified.
-            self._trusted = Trusted(configuration, self._trusted.certificates)
-        else:
-            self._trusted = _trusted(configuration)
+    def replace(self, configuration: VerifiedConfiguration, others: Sequence[VerifiedConfiguration] = ()) -> None:
+        """Takes a configuration that the follower has verified, and those of federated instances."""
+        view = FederatedConfiguration(configuration, others) if others else configuration
+        self._trusted = _trusted(view, self._trusted)
 
     @property
     def latest(self) -> Trusted:
@@ -53,52 +57,80 @@ class TrustState:
         return self._trusted
 
     def current(self, hop: Hop) -> Trusted:
-        """The configuration in force. Raises Fault `global_conf_outdated` once it has expired."""
-        trusted = self._trusted
+        """The configuration in force. Raises Fault `global_conf_outdated` once it has expired.
+
+        A federated instance whose configuration has expired is not part of it.
+        """
+        trusted, now = self._trusted, self._clock.now()
+        view = trusted.configuration.at(now)
+        if view is not trusted.configuration:
+            trusted = self._trusted = _trusted(view, trusted)
         try:
-            trusted.configuration.require_current(self._clock.now())
+            trusted.configuration.require_current(now)
         except ConfigurationExpired as error:
             raise from_trust_error(hop, error, TrustStep.CONFIGURATION) from None
         return trusted
 
 
-def _trusted(configuration: VerifiedConfiguration) -> Trusted:
-    return Trusted(configuration, CertificateVerifier(configuration.parameters))
+def _trusted(configuration: VerifiedConfiguration, before: Trusted | None = None) -> Trusted:
+    """Same members, same authorities: what was verified stays verified."""
+    # NEXTUPDATE, FETCHINTERVAL and the freshness are the own instance's, whoever issued a certificate.
+    policy = StatusPolicy(
+        timedelta(seconds=configuration.parameters.ocsp_freshness_seconds),
+        configuration.verify_next_update,
+        timedelta(seconds=configuration.ocsp_fetch_interval_seconds),
+    )
+    known: dict[str, tuple[VerifiedConfiguration, CertificateVerifier]] = {}
+    if before is not None:
+        for old in (before.configuration, *before.configuration.others):
+            known[old.instance] = (old, before.certificates_of(old.instance))
+
+    def verifier(new: VerifiedConfiguration) -> CertificateVerifier:
+        old = known.get(new.instance)
+        same = old is not None and old[0].parameters == new.parameters and old[1].policy == policy
+        return old[1] if old is not None and same else CertificateVerifier(new.parameters, policy=policy)
+
+    return Trusted(
+        configuration, verifier(configuration), {other.instance: verifier(other) for other in configuration.others}
+    )
 
 
-FetchStatus = Callable[[bytes, Endpoint], Awaitable[bytes]]
+FetchStatuses = Callable[[tuple[bytes, ...], Endpoint], Awaitable[Sequence[bytes]]]
 
 
 class PeerVerifier:
     """Decides on each use of a connection whether the gateway at its other end is who the configuration has there.
 
-    `fetch_status` gives an OCSP answer for a peer's certificate (DER), from the peer or its authority.
+    `fetch_statuses` gives OCSP answers for a peer's certificate and its intermediates (DER), from the peer or its
+    authority.
     """
 
-    def __init__(self, trust: TrustState, clock: Clock, fetch_status: FetchStatus) -> None:
+    def __init__(self, trust: TrustState, clock: Clock, fetch_statuses: FetchStatuses) -> None:
         self._trust = trust
         self._clock = clock
-        self._fetch_status = fetch_status
+        self._fetch_statuses = fetch_statuses
         self._good_until: dict[tuple[bytes, Endpoint], tuple[CertificateVerifier, datetime]] = {}
 
     async def verify(self, der: bytes, endpoint: Endpoint) -> None:
         """Raises PeerUntrusted unless `der` is a good authentication certificate of the gateway at `endpoint`."""
         trusted, now = self._trust.latest, self._clock.now()
         known = self._good_until.get((der, endpoint))
-        if known is not None and known[0] is trusted.certificates and now < known[1]:
-            return
         server = trusted.configuration.server_with_certificate(der)
+        certificates = trusted.certificates_of("" if server is None else server.id.owner.instance)
+        if server is not None and known is not None and known[0] is certificates and now < known[1]:
+            return
         registered = None if server is None else _listening_at(server, endpoint)
         if registered is None:
             raise PeerUntrusted("another gateway's certificate")
         try:
-            status = await self._fetch_status(der, registered)
-            verified = trusted.certificates.verify_authentication(der, ocsp_responses=[status], at=now)
+            path = certificates.verify_path(CertificateUsage.AUTHENTICATION, der, at=now)
+            statuses = await self._fetch_statuses(path.chain, registered)
+            verified = certificates.verify_authentication(der, ocsp_responses=statuses, at=now)
         except TrustError:
             raise PeerUntrusted("the certificate's path or status does not hold") from None
         self._good_until = {key: value for key, value in self._good_until.items() if value[1] > now}
         good_until = min(verified.valid_until, verified.status.good_until)
-        self._good_until[der, endpoint] = (trusted.certificates, good_until)
+        self._good_until[der, endpoint] = (certificates, good_until)
 
 
 def _listening_at(server: SecurityServer, dialled: Endpoint) -> Endpoint | None:

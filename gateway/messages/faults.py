@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Final
 from xml.sax.saxutils import escape
 
+from gateway.messages.soap_scan import HeaderReader, NotSOAP, scan
 from gateway.messages.vocabulary import (
     ERRORS,
     ErrorCode,
@@ -25,7 +26,6 @@ from gateway.messages.vocabulary import (
     spell,
     status_of,
 )
-from trust import xml
 from trust.errors import (
     ConfigurationExpired,
     ConfigurationInvalid,
@@ -57,7 +57,6 @@ __all__ = [
 _MAX_REASON: Final = 600
 _MAX_RELAYED: Final = 2048
 _SOAP_ENVELOPE: Final = "http://schemas.xmlsoap.org/soap/envelope/"
-_MAX_FAULT_BYTES: Final = 64 * 1024
 
 
 class Fault(Exception):
@@ -87,6 +86,8 @@ class Fault(Exception):
         self.detail = detail
         self.actor = actor
         self.relayed = relayed
+        # The code as another hop spelled it.
+        self.sent_code = ""
         self._hint = printable(hint, _MAX_REASON)
 
     @property
@@ -208,32 +209,30 @@ def soap_fault(fault: Fault, vocabulary: Vocabulary = Vocabulary.SNAKE) -> bytes
     ).encode()
 
 
-def parse_soap_fault(data: bytes, *, reader: Hop = Hop.CONSUMER_GATEWAY) -> Fault:
-    """The fault that another hop sent, as an exception to raise.
+def parse_soap_fault(data: bytes, *, reader: Hop = Hop.CONSUMER_GATEWAY, charset: str | None = None) -> Fault:
+    """The fault that another hop sent, as an exception to raise. `charset` is that of its Content-Type.
 
     Raises Fault `...service_failed.invalid_message` when the bytes are no SOAP fault (PR-MESSTRANSP 3.2).
     """
     refusal = f"{prefix_of(reader)}.service_failed.invalid_message"
     try:
-        envelope = xml.parse(data, max_bytes=_MAX_FAULT_BYTES, max_depth=16, max_elements=200)
-    except TrustError:
-        raise Fault(refusal, "the answer is not a SOAP fault") from None
-    element = envelope.find(f"./{{{_SOAP_ENVELOPE}}}Body/{{{_SOAP_ENVELOPE}}}Fault")
-    if envelope.tag != f"{{{_SOAP_ENVELOPE}}}Envelope" or element is None:
+        found = scan(data, charset, HeaderReader()).fault
+    except NotSOAP:
+        found = None
+    if found is None:
         raise Fault(refusal, "the answer is not a SOAP fault")
-    code = printable(element.findtext("faultcode") or "", 255).strip()
+    code = printable(found.code, 255).strip()
     if not code:
         raise Fault(refusal, "the SOAP fault has no code")
-    text = element.findtext("faultstring") or ""
-    detail = element.findtext("detail/faultDetail") or ""
-    actor = element.findtext("faultactor")
-    return Fault(
+    fault = Fault(
         code,
-        text.strip(),
-        detail=printable(detail.strip(), 255),
-        actor=printable(actor, 255) if actor else None,
+        found.string.strip(),
+        detail=printable((found.detail or "").strip(), 255),
+        actor=printable(found.actor, 255) if found.actor else None,
         relayed=True,
     )
+    fault.sent_code = found.code
+    return fault
 
 
 def printable(text: str, limit: int) -> str:

@@ -8,7 +8,7 @@ and so are digests: a reader hands out the very bytes of each part.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Final
@@ -44,12 +44,13 @@ class MultipartLimits:
 class PartHeader:
     """A part begins. `content_type` is the whole value (empty if there is none); names are in lower case.
 
-    `media_type` is the content type without parameters, in lower case.
+    `media_type` is the content type without parameters, in lower case; `verbatim` has the names as they were sent.
     """
 
     content_type: str
     media_type: str
     headers: tuple[Header, ...]
+    verbatim: tuple[Header, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ def _parse_header(block: bytes, max_headers: int) -> PartHeader:
     if len(lines) > max_headers:
         raise MalformedMultipart("a part has too many headers")
     headers: list[Header] = []
+    verbatim: list[Header] = []
     content_type = ""
     for line in lines:
         name, colon, value = line.partition(":")
@@ -132,7 +134,9 @@ def _parse_header(block: bytes, max_headers: int) -> PartHeader:
                 raise MalformedMultipart("a part has two content types")
             content_type = value
         headers.append((lower, value))
-    return PartHeader(content_type, content_type.partition(";")[0].strip().lower(), tuple(headers))
+        verbatim.append((name, value))
+    media_type = content_type.partition(";")[0].strip().lower()
+    return PartHeader(content_type, media_type, tuple(headers), tuple(verbatim))
 
 
 _small_header = lru_cache(maxsize=256)(_parse_header)

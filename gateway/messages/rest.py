@@ -15,7 +15,6 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
-from urllib.parse import unquote
 
 from gateway.messages.faults import Fault
 from gateway.messages.headers import (
@@ -374,8 +373,6 @@ def _request(
     if len(parts) < 7 or parts[0] or parts[1] != "r1":
         raise _malformed("the path is not /r1/INSTANCE/CLASS/MEMBER/SUBSYSTEM/SERVICE", prefix)
     service_path = "/" + parts[7] if len(parts) == 8 else ""
-    if "." in service_path or "%2" in service_path:
-        _refuse_dot_segments(service_path, prefix)
     encoded_client = single.get(CLIENT)
     if not encoded_client:
         raise _malformed("the header X-Road-Client is missing", prefix)
@@ -421,11 +418,3 @@ def _origin_form(target: str) -> str:
     if not target.isprintable() or " " in target or "#" in target:
         raise _malformed("the path holds a character that must be percent-encoded")
     return target
-
-
-def _refuse_dot_segments(service_path: str, prefix: str) -> None:
-    # Whoever joins the path to a service's base URL may resolve dot segments and leave the base (RFC 3986 6.2.2.3).
-    for segment in service_path.split("/"):
-        if unquote(segment.partition(";")[0]) in (".", ".."):
-            code = "client.bad_request" if prefix == CONSUMER else f"{prefix}.invalid_message"
-            raise Fault(code, "the path holds a dot segment")

@@ -93,8 +93,9 @@ class TransportLimits:
         )
         of_kind = dict.fromkeys(PartKind, self.max_signature)
         of_kind |= dict.fromkeys((PartKind.REST_BODY, PartKind.ATTACHMENTS), self.max_body)
-        of_kind |= dict.fromkeys((PartKind.REST_REQUEST, PartKind.REST_RESPONSE, PartKind.FAULT), self.max_message)
-        of_kind |= {PartKind.SOAP: self.max_soap, PartKind.OCSP_RESPONSE: self.max_ocsp_response}
+        of_kind |= dict.fromkeys((PartKind.REST_REQUEST, PartKind.REST_RESPONSE), self.max_message)
+        of_kind |= dict.fromkeys((PartKind.SOAP, PartKind.FAULT), self.max_soap)
+        of_kind[PartKind.OCSP_RESPONSE] = self.max_ocsp_response
         object.__setattr__(self, "_of_kind", of_kind)
         object.__setattr__(self, "multipart", MultipartLimits(max_parts=self.max_parts, max_total=total))
 
@@ -108,7 +109,10 @@ DEFAULT_LIMITS: Final = TransportLimits()
 
 @dataclass(frozen=True, slots=True)
 class TransportMessage:
-    """A whole message between gateways. Unverified. `body` is b"" for an empty part and None for none."""
+    """A whole message between gateways. Unverified. `body` is b"" for an empty part and None for none.
+
+    `headers` are those of the message's own part, names as they were sent.
+    """
 
     ocsp_responses: tuple[bytes, ...] = ()
     kind: PartKind | None = None
@@ -119,6 +123,7 @@ class TransportMessage:
     hash_chain: HashChain | None = None
     signature: bytes | None = None
     fault: bytes | None = None
+    headers: tuple[Header, ...] = field(default=(), compare=False)
 
 
 # -- order --
@@ -258,7 +263,7 @@ def decode_small(
     """
     prefix = _prefix(reader)
     if reader is Hop.CONSUMER_GATEWAY and content_type[:8].lower() == "text/xml":
-        if len(data) > limits.max_message:
+        if len(data) > limits.of(PartKind.FAULT):
             raise _too_large(PartKind.FAULT, prefix)
         return TransportMessage(fault=data)
     boundary = _boundary(content_type, prefix)
@@ -275,6 +280,7 @@ def _collect(parts: list[tuple[PartHeader, bytes]], prefix: str, limits: Transpo
     kind: PartKind | None = None
     message_type = attachments_type = ""
     message: bytes | None = None
+    headers: tuple[Header, ...] = ()
     body: bytes | None = None
     result: bytes | None = None
     chain: bytes = b""
@@ -288,7 +294,7 @@ def _collect(parts: list[tuple[PartHeader, bytes]], prefix: str, limits: Transpo
             case PartKind.OCSP_RESPONSE:
                 ocsp.append(data)
             case PartKind.REST_REQUEST | PartKind.REST_RESPONSE | PartKind.SOAP:
-                kind, message_type, message = part, header.content_type, data
+                kind, message_type, message, headers = part, header.content_type, data, header.verbatim
             case PartKind.REST_BODY:
                 body = data
             case PartKind.ATTACHMENTS:
@@ -303,12 +309,12 @@ def _collect(parts: list[tuple[PartHeader, bytes]], prefix: str, limits: Transpo
                 fault = data
             case _:
                 assert_never(part)
-    if kind is PartKind.SOAP and body is result is signature is fault is None:
+    if kind is PartKind.SOAP and body is result is signature is fault is None and prefix != "server.serverproxy":
         # XML and nothing else, unsigned: the fault of a peer that failed before it had a message.
         kind, message_type, message, fault = None, "", None, message
     hash_chain = None if result is None else HashChain(result, chain)
     return TransportMessage(
-        tuple(ocsp), kind, message_type, message, body, attachments_type, hash_chain, signature, fault
+        tuple(ocsp), kind, message_type, message, body, attachments_type, hash_chain, signature, fault, headers
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ PROXY_VERSION: Final = "7.8.0"
 HASH_ALGORITHM: Final = "SHA-512"
 REQUEST_ID_HEADER: Final = "x-road-request-id"
 MESSAGE_TYPE_HEADER: Final = "x-road-message-type"
+ORIGINAL_CONTENT_TYPE: Final = "x-original-content-type"
 
 
 class PartKind(Enum):
@@ -74,7 +75,7 @@ def exchange_headers(
     if rest:
         headers.append((MESSAGE_TYPE_HEADER, "REST"))
     if original_content_type:
-        headers.append(("x-original-content-type", original_content_type))
+        headers.append((ORIGINAL_CONTENT_TYPE, original_content_type))
     return headers
 
 

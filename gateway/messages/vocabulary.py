@@ -140,10 +140,20 @@ _MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
     "invalid_cert_path": ("the path to the approved authority does not hold", "check the certificate's issuer"),
     "cert_validity_time": ("the certificate is outside its validity", "renew the certificate"),
     "timestamp_validation": ("the time-stamp does not hold", "check the time-stamping authority"),
-    "invalid_hash_chain": ("the hash chain does not hold", "check the signing gateway"),
-    "malformed_hash_chain": ("the hash chain is not well formed", "check the signing gateway"),
-    "invalid_hash_chain_ref": ("a part does not match the hash chain", "the message was changed on the way"),
-    "hashchain_unused_inputs": ("a part is not covered by the hash chain", "check the signing gateway"),
+    "malformed_signature.invalid_hash_chain": ("the hash chain does not hold", "check the signing gateway"),
+    "malformed_signature.malformed_hash_chain": ("the hash chain is not well formed", "check the signing gateway"),
+    "malformed_signature.invalid_hash_chain_ref": (
+        "a part does not match the hash chain",
+        "the message was changed on the way",
+    ),
+    "malformed_signature.hashchain_unused_inputs": (
+        "a part is not covered by the hash chain",
+        "check the signing gateway",
+    ),
+    "malformed_signature.invalid_reference": (
+        "the hash chain refers to something that the message doesn't have",
+        "check the signing gateway",
+    ),
     # Whatever goes wrong inside or below.
     "internal_error": ("the request could not be processed", "give the id of this error to the operator"),
     "database_error": ("the gateway's store is not available", "give the id of this error to the operator"),
@@ -178,6 +188,26 @@ _MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
     "asic_hash_chain_result_not_found": ("the container lacks its hash chain result", "export the container again"),
     "asic_timestamp_not_found": ("the container has no time-stamp", "export it after it was time-stamped"),
     "asic_manifest_not_found": ("the container has no manifest", "export the container again"),
+    "asic_manifest_invalid": ("the container's manifest contradicts its time-stamp", "export the container again"),
+    "asic_malformed_zip": ("the container is damaged, or readers could read it differently", "get it again, unchanged"),
+    "asic_duplicate_entry": (
+        "two files of the container have the same name",
+        "get it again, unchanged; don't trust this one",
+    ),
+    "asic_unsafe_entry_name": (
+        "a file of the container has a dangerous name",
+        "get it again, unchanged; don't trust this one",
+    ),
+    "asic_too_large": ("the container, or what it unpacks to, is too large", "ask its sender for a smaller one"),
+    "asic_encrypted_entry": (
+        "a file of the container is encrypted",
+        "decrypt it first, with the tool that encrypted it",
+    ),
+    "asic_unsupported_compression": (
+        "a file of the container is packed in an unusual way",
+        "pack with store or deflate",
+    ),
+    "asic_unsupported_zip": ("the container is of the ZIP64 kind", "pack it without ZIP64"),
 }
 
 
@@ -189,13 +219,17 @@ _OURS: Final = frozenset(
     _leaves(
         "reserved_header body_too_large citizen_token_invalid citizen_issuer_unavailable consent_required "
         "consent_invalid consent_expired consent_withdrawn identity_level_too_low subject_required quota_exceeded "
-        "replayed_message overloaded receipt_missing receipt_invalid timestamp_validation"
+        "replayed_message overloaded receipt_missing receipt_invalid timestamp_validation "
+        "asic_manifest_invalid asic_malformed_zip asic_duplicate_entry asic_unsafe_entry_name asic_too_large "
+        "asic_encrypted_entry asic_unsupported_compression asic_unsupported_zip"
     )
 )
 _SIGNATURE: Final = _leaves(
     "malformed_signature invalid_reference invalid_signature_value incorrect_certificate incorrect_validation_info "
     "cert_validation cannot_create_cert_path invalid_cert_path cert_validity_time timestamp_validation "
-    "invalid_hash_chain malformed_hash_chain invalid_hash_chain_ref hashchain_unused_inputs"
+    "malformed_signature.invalid_hash_chain malformed_signature.malformed_hash_chain "
+    "malformed_signature.invalid_hash_chain_ref malformed_signature.hashchain_unused_inputs "
+    "malformed_signature.invalid_reference"
 )
 _MALFORMED_CALL: Final = _leaves(
     "invalid_http_method invalid_content_type missing_soap invalid_soap invalid_xml missing_header "
@@ -218,7 +252,7 @@ _RIGHTS: Final = _leaves(
     "client_proxy_version_not_supported unknown_service service_type access_denied service_disabled "
     "service_missing_url service_malformed_url consent_required consent_invalid consent_expired consent_withdrawn "
     "identity_level_too_low subject_required quota_exceeded replayed_message body_too_large reserved_header "
-    "missing_header_field duplicate_header_field invalid_client_identifier"
+    "missing_header_field duplicate_header_field invalid_client_identifier invalid_soap_action"
 )
 
 # Families in the order of the way of a message: prefix, hop that is named, leaves.
@@ -226,7 +260,10 @@ _FAMILIES: Final[tuple[tuple[str, Hop, Iterable[str]], ...]] = (
     (
         "client",
         Hop.CLIENT,
-        [*_MALFORMED_CALL, "bad_request", "reserved_header", "body_too_large", "citizen_token_invalid"],
+        [
+            *_MALFORMED_CALL,
+            *("bad_request", "reserved_header", "body_too_large", "citizen_token_invalid", "mime_parsing_failed"),
+        ],
     ),
     (
         "server.clientproxy",
@@ -265,7 +302,9 @@ _FAMILIES: Final[tuple[tuple[str, Hop, Iterable[str]], ...]] = (
         _leaves(
             "asic_mime_type_not_found asic_invalid_mime_type asic_signature_not_found asic_message_not_found "
             "asic_hash_chain_not_found asic_hash_chain_result_not_found asic_timestamp_not_found "
-            "asic_manifest_not_found"
+            "asic_manifest_not_found asic_manifest_invalid asic_malformed_zip asic_duplicate_entry "
+            "asic_unsafe_entry_name asic_too_large asic_encrypted_entry asic_unsupported_compression "
+            "asic_unsupported_zip"
         ),
     ),
 )

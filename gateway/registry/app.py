@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from aiohttp import web
@@ -19,7 +19,7 @@ from gateway.registry.node import EXTERNAL_PATH, INTERNAL_PATH, Registry
 from gateway.registry.publication import Publication
 from gateway.settings import RegistrySettings
 from trust.errors import TrustError
-from trust.globalconf import VERSION
+from trust.globalconf import VERSIONS
 
 # Whoever has fetched a directory still has time to fetch its files.
 _KEPT_GENERATIONS: Final = 12
@@ -74,7 +74,7 @@ _CLOCK: Final = web.AppKey("clock", Clock)
 
 
 def build_app(settings: RegistrySettings, *, clock: Clock | None = None) -> web.Application:
-    """`GET /internalconf`, `/externalconf`, `/V6/<generation>/<file>`, `/healthz`. Sets the registry up if needed."""
+    """`GET /internalconf`, `/externalconf`, `/V<n>/<generation>/<file>`, `/healthz`. Sets the registry up if needed."""
     used = clock or SystemClock()
     app = web.Application(client_max_size=1 << 16)
     app[_CLOCK] = used
@@ -98,18 +98,21 @@ async def _publishing(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _internal(request: web.Request) -> web.Response:
-    return _directory(_offered(request).internal)
+    return _directory(_offered(request, lambda publication: publication.internals))
 
 
 async def _external(request: web.Request) -> web.Response:
-    return _directory(_offered(request).external)
+    return _directory(_offered(request, lambda publication: publication.externals))
 
 
-def _offered(request: web.Request) -> Publication:
+def _offered(request: web.Request, directories: Callable[[Publication], Mapping[int, bytes]]) -> bytes:
     publication = request.app[PUBLISHER].latest
-    if request.query.get("version", str(VERSION)) != str(VERSION) or publication is None:
+    # PR-GCONF 2.7: 404 for a version that isn't there. Who names none predates the parameter, and gets the oldest.
+    wanted = request.query.getall("version", [str(VERSIONS[-1])])
+    offered = {} if publication is None else {str(version): d for version, d in directories(publication).items()}
+    if len(wanted) != 1 or wanted[0] not in offered:
         raise web.HTTPNotFound
-    return publication
+    return offered[wanted[0]]
 
 
 def _directory(document: bytes) -> web.Response:

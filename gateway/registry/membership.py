@@ -93,7 +93,7 @@ def remove_server(parameters: SharedParameters, server: SecurityServerId) -> Sha
 
 
 def register_certificate(parameters: SharedParameters, server: SecurityServerId, der: bytes) -> SharedParameters:
-    """An authentication certificate (DER) of a gateway. The registry keeps its SHA-256 hash."""
+    """An authentication certificate (DER) of a gateway. The registry keeps its hashes: SHA-1 is for version 2 alone."""
     try:
         x509.load_der_x509_certificate(der)
     except ValueError:
@@ -102,7 +102,13 @@ def register_certificate(parameters: SharedParameters, server: SecurityServerId,
     if any(hash_ in known.authentication_hashes and known.id != server for known in parameters.security_servers):
         raise RegistrationRefused("the certificate is registered for another gateway")
     return _with_server(
-        parameters, server, lambda known: replace(known, authentication_hashes=known.authentication_hashes | {hash_})
+        parameters,
+        server,
+        lambda known: replace(
+            known,
+            authentication_hashes=known.authentication_hashes | {hash_},
+            authentication_sha1=known.authentication_sha1 | {_sha1(der)},
+        ),
     )
 
 
@@ -110,7 +116,13 @@ def remove_certificate(parameters: SharedParameters, server: SecurityServerId, d
     """Takes back an authentication certificate: peers refuse it from the next generation on."""
     hash_ = hashlib.sha256(der).digest()
     return _with_server(
-        parameters, server, lambda known: replace(known, authentication_hashes=known.authentication_hashes - {hash_})
+        parameters,
+        server,
+        lambda known: replace(
+            known,
+            authentication_hashes=known.authentication_hashes - {hash_},
+            authentication_sha1=known.authentication_sha1 - {_sha1(der)},
+        ),
     )
 
 
@@ -164,6 +176,10 @@ def approve_tsa(parameters: SharedParameters, authority: ApprovedTSA) -> SharedP
     """Approves a time-stamping authority; one with the same certificate is replaced."""
     others = [known for known in parameters.approved_tsas if known.certificate != authority.certificate]
     return replace(parameters, approved_tsas=(*others, authority))
+
+
+def _sha1(der: bytes) -> bytes:
+    return hashlib.sha1(der, usedforsecurity=False).digest()
 
 
 def _require_instance(parameters: SharedParameters, instance: str) -> None:

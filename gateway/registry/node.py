@@ -1,37 +1,41 @@
 """A registry as its operator sees it: set up once, changed through `state`, published through `publish`.
 
-On disk (in the settings' data folder): the state, the signing key, the anchors that gateways begin with, and the
-number of the last generation, so that numbers grow over restarts and clock changes.
+On disk (in the settings' data folder): the state, the signing keys, the anchors that gateways begin with, and the
+number of the last generation, so that numbers grow over restarts and clock changes. Several nodes of one registry share
+the state (`registry_file` on storage of all); each has its own address, key and number.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
 from gateway.clock import Clock
+from gateway.registry.keys import RegistryKeys
 from gateway.registry.publication import Publication, build_publication, next_sequence
 from gateway.registry.state import RegistryState
 from gateway.settings import RegistrySettings
 from trust.durable import write_atomically
 from trust.errors import ConfigurationInvalid
-from trust.globalconf import Anchor, AnchorSource, PrivateParameters, build_anchor
+from trust.globalconf import (
+    EXTERNAL_PATH,
+    INTERNAL_PATH,
+    Anchor,
+    AnchorSource,
+    OptionalParts,
+    PrivateParameters,
+    build_anchor,
+    parse_anchor,
+)
+from trust.identifiers import ClientId, parse_client_id
 from trust.keys import SigningKey
-from trust.keystore import load_pkcs12, read_secret, save_pkcs12, write_private
 from trust.parameters import ConfigurationSource, SharedParameters
 
-INTERNAL_PATH: Final = "/internalconf"
-EXTERNAL_PATH: Final = "/externalconf"
-_KEY_DAYS: Final = 3650
+__all__ = ["EXTERNAL_PATH", "INTERNAL_PATH", "Registry"]
 
 
 class Registry:
@@ -44,12 +48,17 @@ class Registry:
         self._url = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
         self._number_file = settings.data_directory / "generation"
         self.state = RegistryState(settings.registry_file, settings.instance)
-        self.key = self._load_or_create_key()
+        self.keys = RegistryKeys(settings)
+        self.keys.ensure(clock.now())
         if not self.state.exists:
             settings.registry_file.parent.mkdir(parents=True, exist_ok=True)
             self.state.create(SharedParameters(settings.instance, sources=(self._source(),)))
-        write_atomically(self.anchor_file, build_anchor(self.anchor(INTERNAL_PATH)))
-        write_atomically(self.external_anchor_file, build_anchor(self.anchor(EXTERNAL_PATH)))
+        self.announce()
+
+    @property
+    def key(self) -> SigningKey:
+        """The key that signs."""
+        return self.keys.active
 
     @property
     def anchor_file(self) -> Path:
@@ -61,10 +70,35 @@ class Registry:
         """The anchor for registries of federated instances."""
         return self._settings.data_directory / "external-configuration-anchor.xml"
 
+    def announce(self) -> None:
+        """Names this node's address and certificates in the state and in the anchors, if they aren't yet."""
+        mine = self._source()
+
+        def change(parameters: SharedParameters) -> SharedParameters:
+            # Whoever has our key is us at an earlier address.
+            others = tuple(
+                source
+                for source in parameters.sources
+                if source.address != mine.address
+                and not {*source.internal_certificates} & {*mine.internal_certificates}
+            )
+            return replace(parameters, sources=(*others, mine))
+
+        if mine not in self._readable_sources():
+            self.state.update(change)
+        for file, path in ((self.anchor_file, INTERNAL_PATH), (self.external_anchor_file, EXTERNAL_PATH)):
+            write_atomically(file, build_anchor(self.anchor(path)))
+
     def anchor(self, path: str = INTERNAL_PATH) -> Anchor:
-        """The anchor of this registry's internal or external configuration."""
-        source = AnchorSource(self._url + path, (self.key.certificate_der,))
-        return Anchor(self._settings.instance, (source,), self._clock.now().replace(microsecond=0))
+        """The anchor of this registry's internal or external configuration, with all its nodes."""
+        scheme = urlsplit(self._url).scheme
+        sources = [AnchorSource(self._url + path, self.keys.certificates)]
+        mine = urlsplit(self._url).netloc
+        for source in self._readable_sources():
+            certificates = source.internal_certificates if path == INTERNAL_PATH else source.external_certificates
+            if source.address != mine and certificates:
+                sources.append(AnchorSource(f"{scheme}://{source.address}{path}", certificates))
+        return Anchor(self._settings.instance, tuple(sources), self._clock.now().replace(microsecond=0))
 
     async def publish(self) -> Publication:
         """A new generation of the state as it is now. Its number is on disk when this returns."""
@@ -76,14 +110,17 @@ class Registry:
         publication = build_publication(
             parameters,
             self._private_parameters(parameters),
-            self.key,
+            self.keys.active,
             sequence=sequence,
             at=at,
             validity=timedelta(seconds=self._settings.validity_seconds),
             boundaries=(secrets.token_hex(16), secrets.token_hex(16)),
+            optional=self._optional_parts(),
         )
         # Before anyone sees it: after a crash the next generation must not be older than one that was served.
         write_atomically(self._number_file, str(sequence).encode())
+        if set(self.keys.certificates) <= {c for source in parameters.sources for c in source.internal_certificates}:
+            self.keys.note_announced(at)
         return publication
 
     def _last_number(self) -> int:
@@ -97,46 +134,48 @@ class Registry:
             ) from None
 
     def _private_parameters(self, parameters: SharedParameters) -> PrivateParameters | None:
-        """Who takes management requests, which the format asks for.
+        """Who takes management requests, which the format asks for, and whom the instance is federated with.
 
-        Registrations are made at the registry itself so far; the owner of the first gateway stands in, and there is
-        nothing to say before one is registered.
+        Without the setting the owner of the first gateway stands in for the provider of management services, and there
+        is nothing to say before one is registered.
         """
-        if not parameters.security_servers:
+        settings = self._settings
+        provider: ClientId
+        if settings.management_provider is not None:
+            provider = parse_client_id(settings.management_provider)
+        elif parameters.security_servers:
+            provider = parameters.security_servers[0].id.owner
+        else:
             return None
-        owner = parameters.security_servers[0].id.owner
-        return PrivateParameters(parameters.instance, f"{self._url}/managementservice/", owner)
+        # The same at every node: what they publish differs in nothing but signature and number.
+        first = parameters.sources[0].address if parameters.sources else urlsplit(self._url).netloc
+        address = settings.management_url or f"{urlsplit(self._url).scheme}://{first}/managementservice/"
+        return PrivateParameters(
+            parameters.instance,
+            address,
+            provider,
+            time_stamping_interval_seconds=settings.time_stamping_interval_seconds,
+            anchors=self._federated_anchors(),
+        )
+
+    def _federated_anchors(self) -> tuple[Anchor, ...]:
+        """The external anchors of other instances that the operator has put into the folder."""
+        folder = self._settings.federation_directory
+        return tuple(parse_anchor(file.read_bytes()) for file in sorted(folder.glob("*.xml")))
+
+    def _optional_parts(self) -> OptionalParts:
+        settings = self._settings
+        return OptionalParts(
+            monitoring_client=None
+            if settings.monitoring_client is None
+            else parse_client_id(settings.monitoring_client),
+            ocsp_fetch_interval_seconds=settings.ocsp_fetch_interval_seconds,
+            verify_next_update=settings.verify_next_update,
+        )
 
     def _source(self) -> ConfigurationSource:
-        certificates = (self.key.certificate_der,)
+        certificates = self.keys.certificates
         return ConfigurationSource(urlsplit(self._url).netloc, certificates, certificates)
 
-    def _load_or_create_key(self) -> SigningKey:
-        settings = self._settings
-        if settings.signing_key_file.exists():
-            return load_pkcs12(settings.signing_key_file, read_secret(file=settings.pin_file))
-        for file in (settings.signing_key_file, settings.pin_file):
-            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        settings.data_directory.mkdir(parents=True, exist_ok=True)
-        if not settings.pin_file.exists():
-            write_private(settings.pin_file, secrets.token_urlsafe(24).encode())
-        pin = read_secret(file=settings.pin_file)
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _self_signed(key, f"{settings.instance} configuration", self._clock.now())
-        save_pkcs12(settings.signing_key_file, key, certificate, (), pin)
-        return load_pkcs12(settings.signing_key_file, pin)
-
-
-def _self_signed(key: ec.EllipticCurvePrivateKey, name: str, now: datetime) -> x509.Certificate:
-    """The certificate that carries the key in anchors. The anchor vouches for it: its dates do not count."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=_KEY_DAYS))
-        .sign(key, hashes.SHA256())
-    )
+    def _readable_sources(self) -> tuple[ConfigurationSource, ...]:
+        return self.state.read().sources

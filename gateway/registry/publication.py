@@ -1,6 +1,7 @@
-"""One generation of the global configuration: the signed directories and their files, ready to be served.
+"""One generation of the global configuration in every version that is offered: signed directories and their files.
 
-Follows PR-GCONF 2.12 section 2.3; locations carry the generation's time stamp as X-Road's central server writes it.
+Follows PR-GCONF 2.12 sections 2.3 and 2.7; locations carry version and time stamp as X-Road's central server writes
+them. The internal configuration has all parts, the external one, for federated instances, the shared parameters alone.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from trust.globalconf import (
     PRIVATE_PARAMETERS,
     SHARED_PARAMETERS,
     VERSION,
+    VERSIONS,
+    OptionalParts,
     PrivateParameters,
     build_directory,
+    build_optional_parts,
     build_private_parameters,
     build_shared_parameters,
     sign_directory,
 )
+from trust.globalconf_parts import FILE_NAMES
 from trust.keys import SigningKey
 from trust.parameters import SharedParameters
 
@@ -28,13 +33,23 @@ _SEQUENCE_DIGITS: Final = 23
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What one generation serves: directories and, by path, the files they name."""
+    """What one generation serves: directories by version, and, by path, the files they name."""
 
     sequence: int
     expires: datetime
-    internal: bytes
-    external: bytes
+    internals: Mapping[int, bytes]
+    externals: Mapping[int, bytes]
     files: Mapping[str, bytes]
+
+    @property
+    def internal(self) -> bytes:
+        """The internal configuration's directory in the newest version."""
+        return self.internals[VERSION]
+
+    @property
+    def external(self) -> bytes:
+        """The external configuration's directory in the newest version."""
+        return self.externals[VERSION]
 
 
 def next_sequence(at: datetime, last: int) -> int:
@@ -52,27 +67,35 @@ def build_publication(
     at: datetime,
     validity: timedelta,
     boundaries: tuple[str, str],
+    optional: OptionalParts | None = None,
 ) -> Publication:
     """The generation `sequence`, valid for `validity` from `at`. `boundaries` are fresh random words of 20 or more
     letters.
 
     Raises ConfigurationInvalid, KeyUnavailable.
     """
-    prefix = f"/V{VERSION}/{sequence:0{_SEQUENCE_DIGITS}d}"
-    shared = (SHARED_PARAMETERS, f"{prefix}/shared-params.xml", build_shared_parameters(parameters))
-    internal = [shared]
+    expires = (at + validity).replace(microsecond=0)
+    inner, envelope = boundaries
+    others: list[tuple[str, str, bytes]] = []
     if private is not None:
         # X-Road lists the private parameters first.
-        internal.insert(0, (PRIVATE_PARAMETERS, f"{prefix}/private-params.xml", build_private_parameters(private)))
-    expires = (at + validity).replace(microsecond=0)
+        others.append((PRIVATE_PARAMETERS, "private-params.xml", build_private_parameters(private)))
+    extra = build_optional_parts(optional or OptionalParts())
+    internals: dict[int, bytes] = {}
+    externals: dict[int, bytes] = {}
+    files: dict[str, bytes] = {}
+    for version in VERSIONS:
+        prefix = f"/V{version}/{sequence:0{_SEQUENCE_DIGITS}d}"
+        shared = (SHARED_PARAMETERS, "shared-params.xml", build_shared_parameters(parameters, version))
+        parts = [*others, shared, *((name, FILE_NAMES[name], data) for name, data in extra.items())]
 
-    def directory(files: list[tuple[str, str, bytes]]) -> bytes:
-        inner, envelope = boundaries
-        unsigned = build_directory(
-            files, instance=parameters.instance, version=VERSION, expires=expires, boundary=inner
-        )
-        return sign_directory(unsigned, key, boundary=inner, envelope_boundary=envelope)
+        def directory(contents: list[tuple[str, str, bytes]], prefix: str = prefix, version: int = version) -> bytes:
+            located = [(identifier, f"{prefix}/{name}", data) for identifier, name, data in contents]
+            unsigned = build_directory(
+                located, instance=parameters.instance, version=version, expires=expires, boundary=inner
+            )
+            return sign_directory(unsigned, key, boundary=inner, envelope_boundary=envelope)
 
-    return Publication(
-        sequence, expires, directory(internal), directory([shared]), {path: data for _, path, data in internal}
-    )
+        internals[version], externals[version] = directory(parts), directory([shared])
+        files |= {f"{prefix}/{name}": data for _, name, data in parts}
+    return Publication(sequence, expires, internals, externals, files)

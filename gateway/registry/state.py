@@ -1,6 +1,7 @@
 """The registry's state on disk: the shared parameters as they will be published, not yet signed.
 
-The file is XML of the same format as the published one, so there is one reader, one writer and nothing to translate.
+The file is XML of the same format as the published one, so there is one reader, one writer and nothing to translate;
+only that it has both hashes of each certificate, for the versions to come and those that were.
 Changes go through `update`, one at a time over all processes; a reader needs no lock.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from trust.durable import write_atomically
 from trust.errors import ConfigurationInvalid
-from trust.globalconf import build_shared_parameters, parse_shared_parameters
+from trust.globalconf import build_registry_state, parse_shared_parameters
 from trust.parameters import SharedParameters
 
 Change = Callable[[SharedParameters], SharedParameters]
@@ -32,7 +33,7 @@ class RegistryState:
 
     def create(self, parameters: SharedParameters) -> None:
         """Writes the first state; durable when this returns."""
-        write_atomically(self._path, build_shared_parameters(parameters))
+        write_atomically(self._path, build_registry_state(parameters))
 
     def read(self) -> SharedParameters:
         """The state as the last finished update left it. Raises ConfigurationInvalid."""
@@ -48,7 +49,7 @@ class RegistryState:
         """Applies `change` to the state; durable when this returns. An error of `change` leaves the state as it was."""
         with self._path.with_suffix(".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            data = build_shared_parameters(change(self.read()))
+            data = build_registry_state(change(self.read()))
             # What can't be read back is never written: the next reader is every gateway of the instance.
             parameters = parse_shared_parameters(data)
             write_atomically(self._path, data)

@@ -9,27 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, Table, and_, delete, select
+from sqlalchemy import ColumnElement, Table, and_, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.store import tables
+from gateway.store import rows, tables
 from gateway.store.model import (
     AccessRight,
     Client,
-    ConnectionType,
     ConsentCopy,
-    ConsentStatus,
-    LegalBasisKind,
+    Endpoint,
+    Group,
     NodeConfiguration,
-    RequiredIdentityLevel,
     Revision,
     Service,
-    ServiceType,
     format_right_subject,
-    parse_right_subject,
 )
-from trust.identifiers import ClientId, ServiceId, parse_client_id, parse_service_id, parse_subsystem_id
+from trust.identifiers import ClientId, LocalGroupId, ServiceId, SubsystemId
 
 _CONFIGURATION = "configuration"
 _CONSENTS = "consents"
@@ -41,6 +37,14 @@ class StoreError(Exception):
 
 class UnknownService(StoreError):
     """No such service is registered at this gateway."""
+
+
+class UnknownEndpoint(StoreError):
+    """The service has no such endpoint."""
+
+
+class UnknownGroup(StoreError):
+    """The subsystem keeps no such group."""
 
 
 class StaleConsent(StoreError):
@@ -64,7 +68,7 @@ class Repository:
             return await _revision(connection)
 
     async def load(self) -> NodeConfiguration:
-        """Clients, services and rights as of one revision.
+        """Everything but the consents, as of one revision.
 
         The revision is read first: a change that commits in between is then read again at the next poll, never missed.
         """
@@ -72,25 +76,39 @@ class Repository:
             revision = await _revision(connection)
             return NodeConfiguration(
                 revision=revision,
-                clients=await _clients(connection),
-                services=await _services(connection),
-                rights=await _rights(connection),
+                clients=await rows.read_clients(connection),
+                services=await rows.read_services(connection),
+                rights=await rows.read_rights(connection),
+                endpoints=await rows.read_endpoints(connection),
+                groups=await rows.read_groups(connection),
             )
 
     async def clients(self) -> tuple[Client, ...]:
         """The members and subsystems that this gateway serves."""
         async with self._engine.connect() as connection:
-            return await _clients(connection)
+            return await rows.read_clients(connection)
 
     async def services(self) -> tuple[Service, ...]:
         """The services of this gateway's subsystems."""
         async with self._engine.connect() as connection:
-            return await _services(connection)
+            return await rows.read_services(connection)
 
     async def rights(self) -> tuple[AccessRight, ...]:
-        """Who may use which service."""
+        """Who may use which service or endpoint."""
         async with self._engine.connect() as connection:
-            return await _rights(connection)
+            return await rows.read_rights(connection)
+
+    async def endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints of all services, the base ones excepted."""
+        async with self._engine.connect() as connection:
+            return await rows.read_endpoints(connection)
+
+    async def groups(self) -> tuple[Group, ...]:
+        """The local groups of this gateway's subsystems."""
+        async with self._engine.connect() as connection:
+            return await rows.read_groups(connection)
+
+    # -- clients -----------------------------------------------------------------------------------------------------
 
     async def upsert_client(self, client: Client) -> None:
         """Adds a client or replaces what is known of it, its certificate pins included."""
@@ -98,19 +116,12 @@ class Repository:
         pins = tables.client_certificate
         async with self._engine.begin() as connection:
             await self._raise_revision(connection, _CONFIGURATION)
-            await self._upsert(
-                connection,
-                tables.client,
-                {
-                    "identifier": encoded,
-                    "connection_type": client.connection_type.value,
-                    "enabled": client.enabled,
-                },
-            )
+            await self._upsert(connection, tables.client, rows.client_row(client))
             await connection.execute(delete(pins).where(pins.c.client == encoded))
             if client.certificates:
-                rows = [{"client": encoded, "der": pin} for pin in sorted(client.certificates)]
-                await connection.execute(pins.insert(), rows)
+                await connection.execute(
+                    pins.insert(), [{"client": encoded, "der": pin} for pin in sorted(client.certificates)]
+                )
 
     async def remove_client(self, identifier: ClientId) -> None:
         """Removes a client; removing an unknown one changes nothing."""
@@ -122,54 +133,146 @@ class Repository:
             await connection.execute(delete(pins).where(pins.c.client == encoded))
             await connection.execute(delete(tables.client).where(tables.client.c.identifier == encoded))
 
-    async def upsert_service(self, service: Service, *, grant_to: Sequence[AccessRight] = ()) -> None:
-        """Adds or replaces a service and, in the same transaction, grants the rights given. Rights it has stay."""
+    # -- services and their endpoints --------------------------------------------------------------------------------
+
+    async def upsert_service(
+        self,
+        service: Service,
+        *,
+        grant_to: Sequence[AccessRight] = (),
+        generated: Sequence[Endpoint] | None = None,
+    ) -> None:
+        """Adds or replaces a service and, in the same transaction, grants the rights given. Rights it has stay.
+
+        `generated`: the endpoints of its description, which replace the ones generated before; a right to one that is
+        gone goes with it, unless somebody added the same endpoint by hand. None leaves the endpoints alone.
+        """
+        await self.upsert_services((service,), grant_to=grant_to, generated=generated)
+
+    async def upsert_services(
+        self,
+        services: Sequence[Service],
+        *,
+        removed: Sequence[ServiceId] = (),
+        grant_to: Sequence[AccessRight] = (),
+        generated: Sequence[Endpoint] | None = None,
+    ) -> None:
+        """`upsert_service` for the services of one description; `removed` (as `remove_service`) are no longer in it."""
         async with self._engine.begin() as connection:
             await self._raise_revision(connection, _CONFIGURATION)
-            await self._upsert(connection, tables.service, _service_row(service))
+            for service in services:
+                if digest := rows.description_digest(service.description):
+                    row = {"digest": digest, "content": service.description}
+                    await connection.execute(
+                        self._insert(tables.service_description).values(row).on_conflict_do_nothing()
+                    )
+                await self._upsert(connection, tables.service, rows.service_row(service))
+                if generated is not None:
+                    own = [endpoint for endpoint in generated if endpoint.service == service.key]
+                    await self._replace_generated(connection, service.key, own)
+            for identifier in removed:
+                await _remove_service(connection, identifier)
+            await _remove_unused_descriptions(connection)
             for right in grant_to:
                 await self._grant(connection, right)
 
     async def remove_service(self, service: ServiceId) -> None:
-        """Removes a service with all rights to it; removing an unknown one changes nothing."""
-        rights, services = tables.access_right.c, tables.service.c
-        provider, code = service.provider.encoded, service.service_code
-        async with self._engine.begin() as connection:
-            await self._raise_revision(connection, _CONFIGURATION)
-            await connection.execute(
-                delete(tables.access_right).where(and_(rights.provider == provider, rights.code == code))
-            )
-            await connection.execute(
-                delete(tables.service).where(and_(services.provider == provider, services.code == code))
-            )
+        """Removes a service, with its rights and endpoints if no other version is left.
 
-    async def grant(self, right: AccessRight) -> None:
-        """Gives a right; giving it twice changes nothing. Raises UnknownService."""
+        Removing an unknown one changes nothing.
+        """
         async with self._engine.begin() as connection:
             await self._raise_revision(connection, _CONFIGURATION)
-            await self._grant(connection, right)
+            await _remove_service(connection, service)
+            await _remove_unused_descriptions(connection)
 
-    async def revoke(self, right: AccessRight) -> None:
-        """Takes a right away; taking one that wasn't given changes nothing."""
-        row = _right_row(right)
+    async def add_endpoint(self, endpoint: Endpoint) -> None:
+        """Adds an endpoint; one that is there becomes as given. Raises UnknownService."""
         async with self._engine.begin() as connection:
             await self._raise_revision(connection, _CONFIGURATION)
-            await connection.execute(
-                delete(tables.access_right).where(*(tables.access_right.c[name] == row[name] for name in row))
-            )
+            await _require_service(connection, endpoint.service)
+            await self._upsert(connection, tables.endpoint, rows.endpoint_row(endpoint))
+
+    async def remove_endpoint(self, endpoint: Endpoint) -> None:
+        """Removes an endpoint with the rights to it. Raises UnknownEndpoint."""
+        async with self._engine.begin() as connection:
+            await self._raise_revision(connection, _CONFIGURATION)
+            await _require_endpoint(connection, endpoint)
+            await _remove_endpoint(connection, endpoint)
+
+    # -- groups and rights -------------------------------------------------------------------------------------------
+
+    async def upsert_group(self, group: Group) -> None:
+        """Adds a local group or replaces its description and members."""
+        async with self._engine.begin() as connection:
+            await self._raise_revision(connection, _CONFIGURATION)
+            key = {"owner": group.owner.encoded, "code": group.code}
+            await self._upsert(connection, tables.local_group, {**key, "description": group.description})
+            await connection.execute(delete(tables.local_group_member).where(_matches(tables.local_group_member, key)))
+            await self._add_members(connection, key, group.members)
+
+    async def change_group(
+        self,
+        owner: SubsystemId,
+        code: str,
+        *,
+        add: frozenset[SubsystemId] = frozenset(),
+        remove: frozenset[SubsystemId] = frozenset(),
+    ) -> None:
+        """Adds and removes members of a local group. Raises UnknownGroup."""
+        async with self._engine.begin() as connection:
+            await self._raise_revision(connection, _CONFIGURATION)
+            await _require_group(connection, owner, code)
+            key = {"owner": owner.encoded, "code": code}
+            for member in remove:
+                row = {**key, "member": member.encoded}
+                await connection.execute(
+                    delete(tables.local_group_member).where(_matches(tables.local_group_member, row))
+                )
+            await self._add_members(connection, key, add)
+
+    async def remove_group(self, owner: SubsystemId, code: str) -> None:
+        """Removes a local group with the rights it has. Raises UnknownGroup."""
+        async with self._engine.begin() as connection:
+            await self._raise_revision(connection, _CONFIGURATION)
+            await _require_group(connection, owner, code)
+            key = {"owner": owner.encoded, "code": code}
+            for table in (tables.local_group_member, tables.local_group):
+                await connection.execute(delete(table).where(_matches(table, key)))
+            subject = format_right_subject(LocalGroupId(code))
+            row = {"provider": owner.encoded, "subject": subject}
+            await connection.execute(delete(tables.access_right).where(_matches(tables.access_right, row)))
+
+    async def grant(self, *rights: AccessRight) -> None:
+        """Gives rights; giving one twice changes nothing. Raises UnknownService, UnknownEndpoint, UnknownGroup."""
+        async with self._engine.begin() as connection:
+            await self._raise_revision(connection, _CONFIGURATION)
+            for right in rights:
+                await self._grant(connection, right)
+
+    async def revoke(self, *rights: AccessRight) -> None:
+        """Takes rights away; taking one that wasn't given changes nothing."""
+        async with self._engine.begin() as connection:
+            await self._raise_revision(connection, _CONFIGURATION)
+            for right in rights:
+                await connection.execute(
+                    delete(tables.access_right).where(_matches(tables.access_right, rows.right_row(right)))
+                )
+
+    # -- consents ----------------------------------------------------------------------------------------------------
 
     async def consent_copies(self) -> tuple[ConsentCopy, ...]:
         """Every consent copy, withdrawn and expired ones too."""
         async with self._engine.connect() as connection:
-            rows = await connection.execute(select(tables.consent_copy))
-            return tuple(_consent_copy(row) for row in rows)
+            found = await connection.execute(select(tables.consent_copy))
+            return tuple(rows.consent_copy(row) for row in found)
 
     async def consent_copy(self, reference: str) -> ConsentCopy | None:
         """The copy with this reference, or None."""
         query = select(tables.consent_copy).where(tables.consent_copy.c.reference == reference)
         async with self._engine.connect() as connection:
             row = (await connection.execute(query)).one_or_none()
-            return None if row is None else _consent_copy(row)
+            return None if row is None else rows.consent_copy(row)
 
     async def upsert_consent_copy(self, copy: ConsentCopy) -> None:
         """Stores a newer state of a consent; storing the same state again changes nothing.
@@ -184,22 +287,44 @@ class Repository:
             query = select(consents).where(consents.c.reference == copy.reference)
             row = (await connection.execute(query)).one_or_none()
             if row is not None:
-                stored = _consent_copy(row)
+                stored = rows.consent_copy(row)
                 if (stored.client, stored.subject, stored.service) != (copy.client, copy.subject, copy.service):
                     raise ConsentConflict("this reference is another consent's")
                 if stored == copy:
                     return
                 if stored.sequence >= copy.sequence:
                     raise StaleConsent("a newer state of this consent is stored")
-            await self._upsert(connection, consents, _consent_row(copy))
+            await self._upsert(connection, consents, rows.consent_row(copy))
+
+    async def _replace_generated(
+        self, connection: AsyncConnection, service: ServiceId, generated: Sequence[Endpoint]
+    ) -> None:
+        key = rows.service_key(service)
+        kept = {(endpoint.method, endpoint.path) for endpoint in generated}
+        stored = await connection.execute(select(tables.endpoint).where(_matches(tables.endpoint, key)))
+        for row in stored.all():
+            if row.generated and (row.method, row.path) not in kept:
+                await _remove_endpoint(connection, Endpoint(service, row.method, row.path))
+        for endpoint in generated:
+            statement = self._insert(tables.endpoint).values(rows.endpoint_row(endpoint))
+            await connection.execute(statement.on_conflict_do_nothing())
+
+    async def _add_members(
+        self, connection: AsyncConnection, key: Mapping[str, str], members: frozenset[SubsystemId]
+    ) -> None:
+        for member in members:
+            row = {**key, "member": member.encoded}
+            await connection.execute(self._insert(tables.local_group_member).values(row).on_conflict_do_nothing())
 
     async def _grant(self, connection: AsyncConnection, right: AccessRight) -> None:
-        services = tables.service.c
-        row = _right_row(right)
-        known = select(services.code).where(and_(services.provider == row["provider"], services.code == row["code"]))
-        if (await connection.execute(known)).first() is None:
-            raise UnknownService(f"no service {right.service.encoded} at this gateway")
-        await connection.execute(self._insert(tables.access_right).values(row).on_conflict_do_nothing())
+        await _require_service(connection, right.service)
+        if not right.endpoint.is_base:
+            await _require_endpoint(connection, right.endpoint)
+        if isinstance(right.subject, LocalGroupId):
+            await _require_group(connection, right.service.provider, right.subject.group_code)
+        await connection.execute(
+            self._insert(tables.access_right).values(rows.right_row(right)).on_conflict_do_nothing()
+        )
 
     async def _raise_revision(self, connection: AsyncConnection, kind: str) -> None:
         revision = tables.revision
@@ -216,109 +341,50 @@ class Repository:
 
 
 async def _revision(connection: AsyncConnection) -> Revision:
-    rows = await connection.execute(select(tables.revision.c.kind, tables.revision.c.number))
-    numbers = {row.kind: row.number for row in rows}
+    found = await connection.execute(select(tables.revision.c.kind, tables.revision.c.number))
+    numbers = {row.kind: row.number for row in found}
     return Revision(configuration=numbers.get(_CONFIGURATION, 0), consents=numbers.get(_CONSENTS, 0))
 
 
-async def _clients(connection: AsyncConnection) -> tuple[Client, ...]:
-    pins: dict[str, set[bytes]] = {}
-    for owner, pin in await connection.execute(select(tables.client_certificate)):
-        pins.setdefault(owner, set()).add(pin)
-    return tuple(
-        Client(
-            identifier=parse_client_id(row.identifier),
-            connection_type=ConnectionType(row.connection_type),
-            enabled=row.enabled,
-            certificates=frozenset(pins.get(row.identifier, ())),
-        )
-        for row in await connection.execute(select(tables.client).order_by(tables.client.c.identifier))
-    )
+def _matches(table: Table, values: Mapping[str, Any]) -> ColumnElement[bool]:
+    return and_(*(table.c[name] == value for name, value in values.items()))
 
 
-async def _services(connection: AsyncConnection) -> tuple[Service, ...]:
-    query: Select[Any] = select(tables.service).order_by(tables.service.c.provider, tables.service.c.code)
-    return tuple(_service(row) for row in await connection.execute(query))
+async def _exists(connection: AsyncConnection, table: Table, values: Mapping[str, Any]) -> bool:
+    return (await connection.execute(select(table).where(_matches(table, values)).limit(1))).first() is not None
 
 
-async def _rights(connection: AsyncConnection) -> tuple[AccessRight, ...]:
-    return tuple(
-        AccessRight(ServiceId(parse_subsystem_id(row.provider), row.code), parse_right_subject(row.subject))
-        for row in await connection.execute(select(tables.access_right))
-    )
+async def _require_service(connection: AsyncConnection, service: ServiceId) -> None:
+    if not await _exists(connection, tables.service, rows.service_key(service)):
+        raise UnknownService(f"no service {service.encoded} at this gateway")
 
 
-def _right_row(right: AccessRight) -> dict[str, str]:
-    return {
-        "provider": right.service.provider.encoded,
-        "code": right.service.service_code,
-        "subject": format_right_subject(right.subject),
-    }
+async def _require_endpoint(connection: AsyncConnection, endpoint: Endpoint) -> None:
+    key = {**rows.service_key(endpoint.service), "method": endpoint.method, "path": endpoint.path}
+    if not await _exists(connection, tables.endpoint, key):
+        raise UnknownEndpoint(f"no endpoint {endpoint.method} {endpoint.path} of {endpoint.service.encoded}")
 
 
-def _service_row(service: Service) -> dict[str, Any]:
-    return {
-        "provider": service.provider.encoded,
-        "code": service.code,
-        "service_type": service.service_type.value,
-        "url": service.url,
-        "timeout_seconds": service.timeout_seconds,
-        "enabled": service.enabled,
-        "disabled_notice": service.disabled_notice,
-        "title_de": service.title_de,
-        "title_en": service.title_en,
-        "purpose_de": service.purpose_de,
-        "purpose_en": service.purpose_en,
-        "legal_basis_kind": service.legal_basis_kind.value,
-        "legal_basis": service.legal_basis,
-        "data_categories": list(service.data_categories),
-        "identity_level": service.identity_level.value,
-        "description": service.description,
-    }
+async def _require_group(connection: AsyncConnection, owner: ClientId, code: str) -> None:
+    if not await _exists(connection, tables.local_group, {"owner": owner.encoded, "code": code}):
+        raise UnknownGroup(f"no group {code} of {owner.encoded}")
 
 
-def _service(row: Row[Any]) -> Service:
-    return Service(
-        provider=parse_subsystem_id(row.provider),
-        code=row.code,
-        service_type=ServiceType(row.service_type),
-        url=row.url,
-        timeout_seconds=row.timeout_seconds,
-        enabled=row.enabled,
-        disabled_notice=row.disabled_notice,
-        title_de=row.title_de,
-        title_en=row.title_en,
-        purpose_de=row.purpose_de,
-        purpose_en=row.purpose_en,
-        legal_basis_kind=LegalBasisKind(row.legal_basis_kind),
-        legal_basis=row.legal_basis,
-        data_categories=tuple(row.data_categories),
-        identity_level=RequiredIdentityLevel(row.identity_level),
-        description=row.description,
-    )
+async def _remove_endpoint(connection: AsyncConnection, endpoint: Endpoint) -> None:
+    key = {**rows.service_key(endpoint.service), "method": endpoint.method, "path": endpoint.path}
+    for table in (tables.access_right, tables.endpoint):
+        await connection.execute(delete(table).where(_matches(table, key)))
 
 
-def _consent_row(copy: ConsentCopy) -> dict[str, Any]:
-    return {
-        "reference": copy.reference,
-        "client": copy.client.encoded,
-        "subject": copy.subject,
-        "service": copy.service.encoded,
-        "expires_ms": copy.expires_ms,
-        "status": copy.status.value,
-        "sequence": copy.sequence,
-        "jws": copy.jws,
-    }
+async def _remove_service(connection: AsyncConnection, service: ServiceId) -> None:
+    key = rows.service_key(service)
+    row = {**key, "version": service.service_version or ""}
+    await connection.execute(delete(tables.service).where(_matches(tables.service, row)))
+    if not await _exists(connection, tables.service, key):
+        for table in (tables.access_right, tables.endpoint):
+            await connection.execute(delete(table).where(_matches(table, key)))
 
 
-def _consent_copy(row: Row[Any]) -> ConsentCopy:
-    return ConsentCopy(
-        reference=row.reference,
-        client=parse_client_id(row.client),
-        subject=row.subject,
-        service=parse_service_id(row.service),
-        expires_ms=row.expires_ms,
-        status=ConsentStatus(row.status),
-        sequence=row.sequence,
-        jws=row.jws,
-    )
+async def _remove_unused_descriptions(connection: AsyncConnection) -> None:
+    used = select(tables.service.c.description).where(tables.service.c.description.is_not(None))
+    await connection.execute(delete(tables.service_description).where(tables.service_description.c.digest.not_in(used)))

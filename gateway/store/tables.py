@@ -25,7 +25,14 @@ from sqlalchemy import (
     Text,
 )
 
-from gateway.store.model import ConnectionType, ConsentStatus, LegalBasisKind, RequiredIdentityLevel, ServiceType
+from gateway.store.model import (
+    ClientState,
+    ConnectionType,
+    ConsentStatus,
+    LegalBasisKind,
+    RequiredIdentityLevel,
+    ServiceType,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -51,8 +58,9 @@ client = Table(
     metadata,
     _text("identifier", primary_key=True),
     _text("connection_type"),
-    Column("enabled", Boolean, nullable=False),
+    _text("state"),
     _one_of("connection_type", ConnectionType),
+    _one_of("state", ClientState),
 )
 
 client_certificate = Table(
@@ -63,11 +71,20 @@ client_certificate = Table(
     ForeignKeyConstraint(["client"], ["client.identifier"], ondelete="CASCADE"),
 )
 
+# One document describes many services: it is kept once, under its digest.
+service_description = Table(
+    "service_description",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
 service = Table(
     "service",
     metadata,
     _text("provider", primary_key=True),
     _text("code", primary_key=True),
+    _text("version", primary_key=True),  # empty: a service without version
     _text("service_type"),
     _text("url"),
     Column("timeout_seconds", Float),
@@ -81,10 +98,25 @@ service = Table(
     _text("legal_basis"),
     Column("data_categories", JSON, nullable=False),
     _text("identity_level"),
-    Column("description", LargeBinary, nullable=False),
+    Column("verify_tls", Boolean, nullable=False),
+    Column("description", LargeBinary),
+    _text("description_source"),
+    _text("description_type"),
+    ForeignKeyConstraint(["description"], ["service_description.digest"]),
     _one_of("service_type", ServiceType),
     _one_of("legal_basis_kind", LegalBasisKind),
     _one_of("identity_level", RequiredIdentityLevel),
+)
+
+# Endpoints and rights belong to a service code, whatever the version: no foreign key can say so.
+endpoint = Table(
+    "endpoint",
+    metadata,
+    _text("provider", primary_key=True),
+    _text("code", primary_key=True),
+    _text("method", primary_key=True),
+    _text("path", primary_key=True),
+    Column("generated", Boolean, nullable=False),
 )
 
 access_right = Table(
@@ -93,7 +125,25 @@ access_right = Table(
     _text("provider", primary_key=True),
     _text("code", primary_key=True),
     _text("subject", primary_key=True),
-    ForeignKeyConstraint(["provider", "code"], ["service.provider", "service.code"], ondelete="CASCADE"),
+    _text("method", primary_key=True),
+    _text("path", primary_key=True),
+)
+
+local_group = Table(
+    "local_group",
+    metadata,
+    _text("owner", primary_key=True),
+    _text("code", primary_key=True),
+    _text("description"),
+)
+
+local_group_member = Table(
+    "local_group_member",
+    metadata,
+    _text("owner", primary_key=True),
+    _text("code", primary_key=True),
+    _text("member", primary_key=True),
+    ForeignKeyConstraint(["owner", "code"], ["local_group.owner", "local_group.code"], ondelete="CASCADE"),
 )
 
 consent_copy = Table(

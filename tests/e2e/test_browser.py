@@ -37,7 +37,7 @@ from gateway.city.start import embedded
 from gateway.clock import SystemClock
 from tests.gateway.exchange.ports import free_ports
 
-# tests/tools/chromium.sh looks for the same names.
+# tests/tools/debian.sh looks for the same names.
 CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SWITCHES: Final = (
     "--disable-gpu",

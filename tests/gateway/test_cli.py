@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import gateway
-from gateway.city.setup import to_toml
+from gateway.instance.settings_files import to_toml
 from gateway.settings import GatewaySettings, SandboxSettings
 from tests.gateway.exchange.town import CITY, INSTANCE, issue_keys
 from trust.keystore import write_private

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -134,17 +135,20 @@ def signed(
     shared: bytes | None = None,
     location: str | None = None,
     expires: datetime | None = None,
+    private: PrivateParameters | None = None,
+    more: Sequence[tuple[str, bytes]] = (),
 ) -> Signed:
     """A signed configuration of generation `number`."""
     prefix = f"/V{version}/20261122100000{number:09d}"
-    private = build_private_parameters(PrivateParameters(INSTANCE, "http://registry.test/", CITY))
+    wanted = private or PrivateParameters(instance, "http://registry.test/", CITY)
     files = [
-        (PRIVATE_PARAMETERS, f"{prefix}/private-params.xml", private),
+        (PRIVATE_PARAMETERS, f"{prefix}/private-params.xml", build_private_parameters(wanted)),
         (
             SHARED_PARAMETERS,
             location or f"{prefix}/shared-params.xml",
-            build_shared_parameters(values or parameters()) if shared is None else shared,
+            build_shared_parameters(values or parameters(), version) if shared is None else shared,
         ),
+        *((identifier, f"{prefix}/{identifier.lower()}.xml", data) for identifier, data in more),
     ]
     directory = build_directory(
         files, instance=instance, version=version, expires=expires or at + VALIDITY, boundary="inner"

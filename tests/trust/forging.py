@@ -93,12 +93,22 @@ def outcome(
     parts: Sequence[SignedPart] = PARTS,
     signer: MemberId = MEMBER,
     at: datetime = NOW,
+    hash_chain_result: bytes | None = None,
+    hash_chain: bytes | None = None,
 ) -> VerifiedSignature | tuple[str, str]:
     """The verified signature, or the error's class and code. The quick way and the general way must agree."""
 
     def once() -> VerifiedSignature | tuple[str, str]:
         try:
-            return verify_signature(document, parts, signer=signer, certificates=certificates, at=at)
+            return verify_signature(
+                document,
+                parts,
+                signer=signer,
+                certificates=certificates,
+                at=at,
+                hash_chain_result=hash_chain_result,
+                hash_chain=hash_chain,
+            )
         except TrustError as error:
             return type(error).__name__, error.code
 

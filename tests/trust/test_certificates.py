@@ -170,10 +170,13 @@ def test_unknown_critical_extension() -> None:
     assert code_of(lambda: verify(ROOT.signer(extensions=[(extension, True)]))) == "cannot_create_cert_path"
 
 
-def test_intermediate_of_the_configuration_needs_no_status() -> None:
+def test_intermediate_of_the_configuration_needs_its_status() -> None:
     middle = ROOT.intermediate()
     using = verifier(intermediates=(middle.der,))
-    assert verify(middle.signer(), middle, using=using).issuer == middle.certificate
+    holder = middle.signer()
+    assert code_of(lambda: verify(holder, middle, using=using)) == "cert_validation"
+    good = ROOT.status(middle.certificate)
+    assert verify(holder, middle, using=using, more=[good]).issuer == middle.certificate
 
 
 def test_intermediate_of_the_sender_needs_its_status() -> None:

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import os
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -27,10 +25,20 @@ from tests.trust.configurations import (
     signed,
 )
 from trust.configuration_client import ConfigurationClient
-from trust.configuration_store import ConfigurationStore
-from trust.errors import ConfigurationExpired, ConfigurationInvalid, ConfigurationRolledBack, FetchFailed, TrustError
-from trust.globalconf import Anchor, AnchorSource, VerifiedConfiguration, verify_configuration
+from trust.configuration_store import ConfigurationStore, escape_instance
+from trust.errors import ConfigurationExpired, ConfigurationInvalid, ConfigurationRolledBack, FetchFailed
+from trust.globalconf import (
+    Anchor,
+    AnchorSource,
+    OptionalParts,
+    VerifiedConfiguration,
+    build_optional_parts,
+    parse_shared_parameters,
+    verify_configuration,
+)
 from trust.parameters import ConfigurationSource
+
+OTHER = replace(parameters(), ocsp_freshness_seconds=60)
 
 
 @dataclass
@@ -113,11 +121,29 @@ async def test_it_probes_versions_downwards_and_remembers(
     source.requests.clear()
     await client.refresh()
     assert source.requests == ["/internalconf?version=4"], "nothing has changed: no file is fetched again"
-    # The source is renewed: the known version is gone, the next refresh looks again.
+    # The source is renewed: the known version is gone, so all are looked for again.
     source.version, source.serves = 6, signed(number=2)
+    assert (await client.refresh()).version == 6
+    (report,) = client.reports
+    assert (report.url, report.version, report.failure) == (source.url, 6, None)
+    source.version = 7
     with pytest.raises(FetchFailed):
         await client.refresh()
-    assert (await client.refresh()).version == 6
+    failures = {report.url: report.failure for report in client.reports}
+    # The source that is announced doesn't exist: over https and over http.
+    assert failures.pop(source.url) == "global_conf_get_version_failed"
+    assert failures == dict.fromkeys(
+        ("https://registry.test/internalconf", "http://registry.test/internalconf"), "network_error"
+    )
+
+
+async def test_a_version_that_the_anchor_fixes_is_kept(
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
+) -> None:
+    source.version, source.serves = 2, signed(version=2)
+    client = ConfigurationClient(session, anchor(url=f"{source.url}?version=2"), tmp_path, time)
+    assert (await client.refresh()).version == 2
+    assert [r for r in source.requests if "version" in r] == ["/internalconf?version=2"]
 
 
 async def test_unchanged_files_are_not_fetched_again(
@@ -142,7 +168,7 @@ async def test_a_refused_configuration_leaves_the_accepted_one(
     source.serves = signed(number=5)
     accepted = await client.refresh()
     for wrong, error in (
-        (signed(number=4), ConfigurationRolledBack),
+        (signed(number=4, values=OTHER), ConfigurationRolledBack),
         (signed(number=6, signer=key_pair()), ConfigurationInvalid),
         (signed(number=6, at=NOW - VALIDITY), ConfigurationExpired),
         (replace(signed(number=6, shared=b"<x/>")), ConfigurationInvalid),
@@ -153,9 +179,12 @@ async def test_a_refused_configuration_leaves_the_accepted_one(
         assert client.current is accepted
     # Also over a restart.
     again = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
-    source.serves = signed(number=4)
+    source.serves = signed(number=4, values=OTHER)
     with pytest.raises(ConfigurationRolledBack):
         await again.refresh()
+    source.serves = signed(number=4)
+    kept = await again.refresh()
+    assert kept.sequence == accepted.sequence, "the same, but older: a node whose clock is behind; nothing goes back"
 
 
 async def test_an_unchanged_configuration_expires(
@@ -232,78 +261,16 @@ async def test_an_announced_source_with_an_announced_key_is_followed(
     assert again.directory.document == source.serves.directory
 
 
-async def test_following_tells_of_each_generation_and_each_failure(
-    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
-) -> None:
-    told: asyncio.Queue[VerifiedConfiguration | TrustError] = asyncio.Queue()
-
-    async def on_change(configuration: VerifiedConfiguration) -> None:
-        await told.put(configuration)
-
-    client = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
-    task = asyncio.create_task(client.follow(0.01, on_change, told.put_nowait))
-    try:
-        async with asyncio.timeout(10):
-            first = await told.get()
-            assert isinstance(first, VerifiedConfiguration)
-            source.serves = signed(number=2)
-            second = await told.get()
-            assert isinstance(second, VerifiedConfiguration)
-            assert second.sequence != first.sequence
-            source.serves = signed(number=1)
-            assert isinstance(await told.get(), ConfigurationRolledBack)
-    finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-
-async def test_following_survives_what_its_listener_raises_and_tells_it_again(
-    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
-) -> None:
-    told: asyncio.Queue[VerifiedConfiguration] = asyncio.Queue()
-    failures: asyncio.Queue[TrustError] = asyncio.Queue()
-    rounds: list[None] = []
-
-    def on_change(configuration: VerifiedConfiguration) -> None:
-        if failures.empty():
-            raise ssl.SSLError("not a certificate")
-        told.put_nowait(configuration)
-
-    client = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
-    follow = client.follow(0.01, on_change, failures.put_nowait, lambda: rounds.append(None))
-    task = asyncio.create_task(follow)
-    try:
-        async with asyncio.timeout(10):
-            assert (await told.get()).parameters == parameters()
-            assert isinstance((await failures.get()).__cause__, ssl.SSLError)
-            assert rounds
-    finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-
-async def test_a_full_disk_does_not_end_the_following(
+async def test_a_full_disk_is_said_and_passes(
     source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: asyncio.Queue[VerifiedConfiguration | TrustError] = asyncio.Queue()
     client = ConfigurationClient(session, anchor(url=source.url), tmp_path, time)
     with monkeypatch.context() as patch:
         patch.setattr(ConfigurationStore, "save", full_disk)
-        task = asyncio.create_task(client.follow(0.01, told.put_nowait, told.put_nowait))
-        try:
-            async with asyncio.timeout(10):
-                assert isinstance(await told.get(), FetchFailed)
-                assert client.current is None
-                patch.undo()
-                while isinstance(await told.get(), FetchFailed):
-                    pass
-                assert client.current is not None
-        finally:
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+        with pytest.raises(FetchFailed, match="can't be kept on disk"):
+            await client.refresh()
+        assert client.current is None
+    assert (await client.refresh()).parameters == parameters()
 
 
 def full_disk(*_arguments: object) -> None:
@@ -327,7 +294,7 @@ def test_the_store_keeps_the_last_two_generations(tmp_path: Path) -> None:
     previous = None
     for number in range(1, 5):
         previous = stored(tmp_path, signed(number=number), previous)
-    kept = [entry for entry in (tmp_path / INSTANCE).iterdir() if not entry.is_symlink()]
+    kept = [entry for entry in tmp_path.iterdir() if entry.name.startswith(f".{INSTANCE}.")]
     assert len(kept) == 2
     loaded = ConfigurationStore(tmp_path, anchor()).load()
     assert loaded is not None
@@ -353,8 +320,8 @@ def test_an_interrupted_save_changes_nothing(tmp_path: Path, monkeypatch: pytest
 
 def test_an_altered_store_is_refused(tmp_path: Path) -> None:
     stored(tmp_path, signed())
-    current = tmp_path / INSTANCE / "current"
-    for name in ("directory", "part-0", "part-1", "state.json"):
+    current = tmp_path / INSTANCE
+    for name in ("directory", "shared-params.xml", "private-params.xml", "state.json"):
         original = (current / name).read_bytes()
         for altered in (original[:-20], b"", None):
             if altered is None:
@@ -367,7 +334,9 @@ def test_an_altered_store_is_refused(tmp_path: Path) -> None:
                 with pytest.raises(ConfigurationInvalid):
                     ConfigurationStore(tmp_path, anchor()).load()
         (current / name).write_bytes(original)
-    for state in ("[]", "{}", json.dumps({**json.loads(original), "announced": ["*"]})):
+    known = json.loads(original)
+    outside = {**known, "files": dict.fromkeys(known["files"], "../../../etc/passwd")}
+    for state in ("[]", "{}", json.dumps({**known, "announced": ["*"]}), json.dumps(outside)):
         (current / "state.json").write_text(state)
         with pytest.raises(ConfigurationInvalid):
             ConfigurationStore(tmp_path, anchor()).load()
@@ -381,8 +350,36 @@ def test_a_new_anchor_begins_anew(tmp_path: Path) -> None:
 
 
 def test_instances_cannot_leave_the_folder(tmp_path: Path) -> None:
-    for instance in ("../x", "a/b"):
+    for instance in ("../x", "a/b", "..", ".", ".x", "Länder TEST~"):
         store = ConfigurationStore(tmp_path / "in", Anchor(instance, anchor().sources))
         assert store.load() is None
-        assert os.sep not in store._directory.name
-        assert store._directory.parent == tmp_path / "in"
+        assert store.path.parent == tmp_path / "in"
+        assert not store.path.name.startswith(".")
+    assert escape_instance("Länder TEST~*") == "L%C3%A4nder+TEST%7E*"
+
+
+def test_the_folder_is_in_x_roads_layout(tmp_path: Path) -> None:
+    stored(
+        tmp_path,
+        signed(more=[("NEXTUPDATE", build_optional_parts(OptionalParts(verify_next_update=True))["NEXTUPDATE"])]),
+    )
+    assert (tmp_path / "instance-identifier").read_text() == INSTANCE
+    folder = tmp_path / INSTANCE
+    assert parse_shared_parameters((folder / "shared-params.xml").read_bytes()) == parameters()
+    metadata = json.loads((folder / "shared-params.xml.metadata").read_bytes())
+    assert metadata == {
+        "contentIdentifier": "SHARED-PARAMETERS",
+        "instanceIdentifier": INSTANCE,
+        "expirationDate": "2026-11-22T10:10:00Z",
+        "contentLocation": "/V6/20261122100000000000001/shared-params.xml",
+        "configurationVersion": "6",
+    }
+    names = {entry.name for entry in folder.iterdir() if not entry.name.endswith((".metadata", ".json"))}
+    assert names == {"shared-params.xml", "private-params.xml", "nextupdate-params.xml", "directory"}
+
+
+def test_a_folder_in_the_place_of_the_link_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / INSTANCE).mkdir()
+    (tmp_path / INSTANCE / "state.json").write_text("{}")
+    stored(tmp_path, signed())
+    assert ConfigurationStore(tmp_path, anchor()).load() is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -37,9 +38,13 @@ from trust.errors import ConfigurationExpired, ConfigurationInvalid, Configurati
 from trust.globalconf import (
     SHARED_PARAMETERS,
     Anchor,
+    OptionalParts,
     VerifiedConfiguration,
     build_directory,
+    build_optional_parts,
     build_shared_parameters,
+    is_same_but_older,
+    parse_optional_parts,
     sign_directory,
     verify_configuration,
     verify_stored_configuration,
@@ -122,6 +127,101 @@ def test_line_ends_without_carriage_return_are_read() -> None:
     assert verified(Signed(resigned, configuration.files)).parameters == parameters()
 
 
+def test_headers_may_be_folded_and_the_version_left_out() -> None:
+    """As the specification's own example has it (PR-GCONF annex A.2)."""
+    configuration = signed(version=2)
+    folded = configuration.directory.replace(b"; hash-algorithm-id=", b";\r\n    hash-algorithm-id=")
+    assert folded != configuration.directory
+    assert verified(Signed(folded, configuration.files)).version == 2
+    document = configuration.directory
+    inner = document[document.index(b"--inner\r\n") : document.index(b"--inner--\r\n") + len(b"--inner--\r\n")]
+    silent = inner.replace(b"Version: 2\r\n", b"")
+    resigned = sign_directory(silent, key(), boundary="inner", envelope_boundary="envelope")
+    assert verified(Signed(resigned, configuration.files)).version == 2
+
+
+@pytest.mark.parametrize("version", [2, 3, 4, 5, 6])
+def test_every_version_is_read(version: int) -> None:
+    der = b"city"
+    server = replace(
+        parameters().security_servers[0], authentication_sha1=frozenset({hashlib.sha1(der).digest()}), maintenance=None
+    )
+    configuration = verified(signed(version=version, values=replace(parameters(), security_servers=(server,))))
+    assert configuration.version == version
+    found = configuration.server_with_certificate(der)
+    assert found is not None
+    assert found.id == CITY_SERVER
+    assert bool(found.authentication_sha1) is (version == 2)
+    assert bool(configuration.parameters.sources) is (version >= 3)
+    assert (configuration.client_name(APP) == "Bürger-App") is (version >= 5)
+
+
+def test_a_certificate_of_two_gateways_identifies_neither() -> None:
+    """Such instances exist; their other gateways go on."""
+    shared = hashlib.sha256(b"shared").digest()
+    servers = tuple(
+        replace(server, authentication_hashes=server.authentication_hashes | {shared})
+        for server in parameters().security_servers
+    )
+    configuration = verified(signed(values=replace(parameters(), security_servers=servers)))
+    assert configuration.server_with_certificate(b"shared") is None
+    assert configuration.server_with_certificate(b"city") is not None
+
+
+def test_optional_parts() -> None:
+    configuration = verified(signed())
+    assert configuration.ocsp_fetch_interval_seconds == 1200
+    assert configuration.verify_next_update is True
+    assert configuration.monitoring_client is None
+    parts = OptionalParts(APP, 600, verify_next_update=False)
+    files = build_optional_parts(parts)
+    assert parse_optional_parts(files) == parts
+    configuration = verified(signed(more=[*files.items(), ("SOMETHING-ELSE", b"binary")]))
+    assert configuration.ocsp_fetch_interval_seconds == 600
+    assert configuration.verify_next_update is False
+    assert configuration.monitoring_client == APP
+    assert parse_optional_parts({}) == OptionalParts()
+    assert build_optional_parts(OptionalParts()) == {}
+
+
+@pytest.mark.parametrize(
+    ("identifier", "old", "new"),
+    [
+        ("FETCHINTERVAL", b">600<", b">0<"),
+        ("FETCHINTERVAL", b">600<", b">-600<"),
+        ("FETCHINTERVAL", b">600<", b">bald<"),
+        ("FETCHINTERVAL", b">600<", b">99999999<"),
+        ("FETCHINTERVAL", b"ocspFetchInterval", b"other"),
+        ("NEXTUPDATE", b">false<", b">nein<"),
+        ("NEXTUPDATE", b"verifyNextUpdate", b"other"),
+        ("NEXTUPDATE", b"http://x-road.eu/xsd/xroad.xsd", b"http://example.test/"),
+        ("MONITORING", b'"SUBSYSTEM"', b'"SERVICE"'),
+        ("MONITORING", b"monitoringClient>", b"other>"),
+        ("MONITORING", b"<xroad:conf", b"<xroad:conf><xroad:conf"),
+    ],
+)
+def test_malformed_optional_parts_are_refused(identifier: str, old: bytes, new: bytes) -> None:
+    files = build_optional_parts(OptionalParts(APP, 600, verify_next_update=False))
+    assert old in files[identifier]
+    files[identifier] = files[identifier].replace(old, new)
+    with pytest.raises(ConfigurationInvalid) as refused:
+        verified(signed(more=list(files.items())))
+    assert refused.value.code == "malformed_optional_parts_conf"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_arbitrary_optional_parts_only_raise_our_error(data: st.DataObject) -> None:
+    files = build_optional_parts(OptionalParts(APP, 600, verify_next_update=False))
+    for identifier, content in files.items():
+        document = bytearray(content)
+        for _ in range(data.draw(st.integers(1, 4))):
+            document[data.draw(st.integers(0, len(document) - 1))] = data.draw(st.integers(0, 255))
+        files[identifier] = bytes(document)
+    with suppress(ConfigurationInvalid):
+        parse_optional_parts(files)
+
+
 # Alterations of what a source sends. The signature is checked before anything inside is read.
 
 
@@ -200,14 +300,19 @@ def test_an_altered_directory_is_refused(change: Callable[[bytes], bytes], code:
 # The same, signed again by the source: what is authentic can still be wrong.
 
 INNER = [
-    ("no-expiry", cut("Expire-date: 2026-11-22T10:10:00Z\r\n"), "global_conf_missing_signed_data_expiration_date"),
+    ("no-expiry", cut("Expire-date: 2026-11-22T10:10:00Z\r\n"), MISSING),
+    ("empty-expiry", cut("Expire-date: 2026-11-22T10:10:00Z\r\n", "Expire-date: \r\n"), MISSING),
+    ("no-parts", lambda _: b"--inner--\r\n", "global_conf_missing_signed_data_expiration_date"),
+    ("no-head", lambda d: d[d.index(b"--inner\r\nContent") :], MISSING),
     ("bad-expiry", cut("2026-11-22T10:10:00Z", "tomorrow"), WRONG),
     ("zoneless-expiry", cut("2026-11-22T10:10:00Z", "2026-11-22T10:10:00"), WRONG),
     ("impossible-expiry", cut("2026-11-22T10:10:00Z", "9999-12-31T23:59:59-14:00"), WRONG),
     ("expired", cut("2026-11-22T10:10:00Z", "2026-11-22T10:00:00Z"), "global_conf_outdated"),
-    ("no-version", cut("Version: 6\r\n"), MISSING),
+    ("head-twice", cut("Version: 6\r\n", "Version: 6\r\nVersion: 6\r\n"), PARSING),
+    ("version-zero", cut("Version: 6", "Version: 0"), WRONG),
+    ("huge-version", cut("Version: 6", "Version: 100"), WRONG),
+    ("ancient-version", cut("Version: 6", "Version: 1"), "global_conf_get_version_failed"),
     ("bad-version", cut("Version: 6", "Version: six"), WRONG),
-    ("old-version", cut("Version: 6", "Version: 2"), "global_conf_get_version_failed"),
     ("future-version", cut("Version: 6", "Version: 7"), "global_conf_get_version_failed"),
     ("no-location", cut("Content-location", "Content-somewhere"), MISSING),
     ("no-hash-algorithm", cut("Hash-algorithm-id", "Some-algorithm-id"), MISSING),
@@ -223,6 +328,10 @@ INNER = [
     ("content-in-head", cut("Version: 6\r\n\r\n", "Version: 6\r\n\r\nhello\r\n"), PARSING),
     ("file-missing", cut("shared-params.xml", "other-params.xml"), "global_conf_part_download_failure"),
     ("digest-changed", lambda d: d[: d.rindex(b"\r\n\r\n") + 4] + b"AAAA\r\n--inner--\r\n", INTEGRITY),
+    ("no-digest", lambda d: d[: d.rindex(b"\r\n\r\n") + 4] + b"\r\n--inner--\r\n", INTEGRITY),
+    ("unknown-parameter-twice", cut("; instance='DE-TEST'", "; instance='DE-TEST'; instance='DE-TEST'"), PARSING),
+    ("empty-instance", cut("instance='DE-TEST'", "instance=''"), PARAMETER),
+    ("folded-away", cut("\r\nHash-algorithm-id", "\r\n Hash-algorithm-id"), MISSING),
     ("too-many-parts", cut("--inner--", "--inner\r\n\r\n\r\n" * 40 + "--inner--"), PARSING),
 ]
 
@@ -314,9 +423,13 @@ def test_no_change_of_bytes_passes_unnoticed(data: st.DataObject) -> None:
 
 def test_an_older_generation_is_refused() -> None:
     current = verified(signed(number=2, at=NOW))
+    before = replace(parameters(), ocsp_freshness_seconds=60)
     with pytest.raises(ConfigurationRolledBack) as refused:
-        verified(signed(number=1, at=NOW + timedelta(seconds=30)), previous=current)
+        verified(signed(number=1, at=NOW + timedelta(seconds=30), values=before), previous=current)
     assert refused.value.code == "global_conf_rolled_back"
+    older = verified(signed(number=1))
+    assert is_same_but_older(older.directory, current), "another node, a moment behind"
+    assert not is_same_but_older(current.directory, older)
     assert verified(signed(number=3, at=NOW - timedelta(seconds=30)), previous=current).parameters == parameters()
 
 

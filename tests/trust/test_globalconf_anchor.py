@@ -89,3 +89,18 @@ def test_text_that_xml_cannot_carry_is_not_written() -> None:
         build_anchor(Anchor("a\x00b", anchor().sources))
     with pytest.raises(ConfigurationInvalid):
         build_private_parameters(PrivateParameters("a\x00b", "", CITY))
+
+
+def test_private_parameters_carry_certificate_and_anchors_and_not_too_many() -> None:
+    values = PrivateParameters(
+        INSTANCE, "https://registry.test:4001/", CITY, 30, (anchor(),), registration_certificate=key().certificate_der
+    )
+    assert parse_private_parameters(build_private_parameters(values)) == values
+    for wrong in (replace(values, anchors=(anchor(),) * 65),):
+        with pytest.raises(ConfigurationInvalid):
+            parse_private_parameters(build_private_parameters(wrong))
+    data = build_private_parameters(values)
+    first = data.index(b"<authCertRegServiceCert>")
+    end = data.index(b"</authCertRegServiceCert>") + len(b"</authCertRegServiceCert>")
+    with pytest.raises(ConfigurationInvalid):
+        parse_private_parameters(data[:end] + data[first:end] + data[end:])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 
 from tests.trust.configurations import APP, BILLS, CITY, INSTANCE, key, parameters
 from trust.errors import ConfigurationInvalid
-from trust.globalconf import build_shared_parameters, parse_shared_parameters
+from trust.globalconf import VERSIONS, build_registry_state, build_shared_parameters, parse_shared_parameters
 from trust.identifiers import ClientId, GlobalGroupId, MemberId, SecurityServerId, SubsystemId
 from trust.parameters import (
+    ACMEServer,
     ApprovedCA,
+    CostType,
+    CSRFormat,
     GlobalGroup,
     Member,
     MemberClass,
@@ -101,12 +105,9 @@ def test_certificates_may_be_pem_and_base64_may_be_folded() -> None:
     assert parse_shared_parameters(data.replace(plain, pem)) == parameters()
 
 
-def test_elements_of_x_road_that_we_do_not_use_are_skipped() -> None:
+def test_elements_of_later_forms_are_skipped() -> None:
     data = build_shared_parameters(parameters())
-    data = data.replace(b"</url>\n      </ocsp>", b"</url><costType>FREE</costType></ocsp>")
-    data = data.replace(
-        b"</certificateProfileInfo>", b"</certificateProfileInfo><defaultCsrFormat>PEM</defaultCsrFormat>"
-    )
+    data = data.replace(b"</xroad:conf>", b"<later xmlns='urn:later'><a>1</a></later><other/></xroad:conf>")
     data = data.replace(
         b"<globalSettings>", b"<centralService><serviceCode>x</serviceCode></centralService><globalSettings>"
     )
@@ -171,12 +172,6 @@ def test_malformed_parameters_are_refused(change: Callable[[bytes], bytes]) -> N
     [
         lambda p: replace(p, members=p.members * 2),
         lambda p: replace(p, security_servers=p.security_servers * 2),
-        lambda p: replace(
-            p,
-            security_servers=tuple(
-                replace(s, authentication_hashes=frozenset({b"x" * 32})) for s in p.security_servers
-            ),
-        ),
     ],
 )
 def test_ambiguous_parameters_are_refused(change: Callable[[SharedParameters], SharedParameters]) -> None:
@@ -202,9 +197,98 @@ def test_contradictions_are_not_written(values: SharedParameters) -> None:
         build_shared_parameters(values)
 
 
-def test_only_version_6_is_written() -> None:
+def full() -> SharedParameters:
+    """An instance with everything that version 6 can say."""
+    certificate = key().certificate_der
+    authority = ApprovedCA(
+        "Prüfstelle",
+        certificate,
+        (certificate,),
+        ("http://a/ocsp", "http://b/ocsp"),
+        (certificate,),
+        ocsp_costs=(("http://a/ocsp", CostType.FREE), ("http://b/ocsp", CostType.PAID)),
+        default_csr_format=CSRFormat.DER,
+        acme=ACMEServer("http://a/directory", "192.0.2.1,192.0.2.2", "auth", "sign"),
+    )
+    tsa = replace(parameters().approved_tsas[0], cost_type=CostType.UNDEFINED)
+    servers = tuple(replace(s, authentication_sha1=frozenset({b"x" * 20})) for s in parameters().security_servers[:1])
+    return replace(
+        parameters(),
+        approved_cas=(authority,),
+        approved_tsas=(tsa,),
+        security_servers=(*servers, parameters().security_servers[1]),
+    )
+
+
+# What each version is the first to say.
+SINCE = {
+    3: ("<source>", "acmeServer", "directoryURL", "ipAddress"),
+    4: ("authenticationCertificateProfileId", "signingCertificateProfileId"),
+    5: ("subsystemName", "inMaintenanceMode"),
+    6: ("costType", "defaultCsrFormat"),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_version_says_what_it_can(version: int) -> None:
+    data = build_shared_parameters(full(), version)
+    text = data.decode()
+    for since, names in SINCE.items():
+        for name in names:
+            assert (name in text) is (version >= since), (version, name)
+    found = parse_shared_parameters(data, version)
+    assert found.members[0].id == CITY
+    lengths = {len(base64.b64decode(hash_)) for hash_ in re.findall("<authCertHash>(.*?)<", text)}
+    assert lengths == ({20} if version == 2 else {32})
+    if version == 6:
+        without = tuple(replace(s, authentication_sha1=frozenset()) for s in full().security_servers)
+        assert found == replace(full(), security_servers=without)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_written_is_of_the_schemas_order(version: int) -> None:
+    """The schemas are sequences: whoever validates refuses another order."""
+    text = build_shared_parameters(full(), version).decode()
+    order = [
+        "<instanceIdentifier>", "<source>", "<approvedCA>", "<topCA>", "<intermediateCA>", "<certificateProfileInfo>",
+        "<defaultCsrFormat>", "<acmeServer>", "<approvedTSA>", "<member id=", "<memberClass>", "<memberCode>",
+        "<securityServer>", "<globalGroup>", "<globalSettings>",
+    ]  # fmt: skip
+    positions = [text.index(name) for name in order if name in text]
+    assert positions == sorted(positions)
+
+
+@pytest.mark.parametrize("version", [0, 1, 7])
+def test_no_other_version_is_written(version: int) -> None:
     with pytest.raises(ConfigurationInvalid):
-        build_shared_parameters(parameters(), 5)
+        build_shared_parameters(parameters(), version)
+
+
+def test_the_registrys_state_keeps_both_hashes() -> None:
+    assert parse_shared_parameters(build_registry_state(full())) == full()
+
+
+def test_sha1_belongs_to_version_2() -> None:
+    data = build_shared_parameters(full(), 2)
+    assert parse_shared_parameters(data, 2).security_servers[0].authentication_sha1 == {b"x" * 20}
+    for version in (3, 4, 5, 6):
+        with pytest.raises(ConfigurationInvalid):
+            parse_shared_parameters(data, version)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("<costType>FREE<", "<costType>CHEAP<"),
+        ("<defaultCsrFormat>DER<", "<defaultCsrFormat>XML<"),
+        ("<acmeServer>", "<acmeServer/><acmeServer>"),
+        ("<directoryURL>http://a/directory</directoryURL>", ""),
+    ],
+)
+def test_what_the_newer_schemas_forbid_is_refused(old: str, new: str) -> None:
+    with pytest.raises(ConfigurationInvalid) as refused:
+        parse_shared_parameters(sub(old, new)(build_shared_parameters(full())))
+    assert refused.value.code == "malformed_global_conf"
 
 
 def test_a_client_of_a_federated_instance_may_be_in_a_group() -> None:

@@ -21,7 +21,8 @@ from trust.certificates import CertificateVerifier
 from trust.errors import KeyUnavailable, StatusNotGood
 from trust.identifiers import MemberId
 from trust.ocsp import build_request, verify_response
-from trust.parameters import ApprovedCA, SharedParameters
+from trust.parameters import PROFILE_FI_VRK, ApprovedCA, SharedParameters
+from trust.profiles import member_of
 from trust.testca import CertificateAuthority, CertificateRefused, NotATestInstance, build_app
 from trust.testca.ocsp_responder import OCSPResponder
 from trust.timestamp import build_request as build_timestamp_request
@@ -145,7 +146,7 @@ def test_validity_is_chosen(authority: CertificateAuthority, time: Time) -> None
 
 @pytest.mark.parametrize(
     ("member", "server"),
-    [(MEMBER, "gate_way"), (MEMBER, "x" * 64), (MemberId("DE-TEST", "GOV", "x" * 65), "gateway1")],
+    [(MEMBER, "gate/way"), (MEMBER, "x" * 64), (MemberId("DE-TEST", "GOV", "x" * 65), "gateway1")],
 )
 def test_what_does_not_fit_into_a_subject_is_refused(
     authority: CertificateAuthority, member: MemberId, server: str
@@ -153,6 +154,14 @@ def test_what_does_not_fit_into_a_subject_is_refused(
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     with pytest.raises(CertificateRefused):
         authority.issue_signing(key, member, member_name="x", server_code=server)
+
+
+def test_codes_that_no_printable_string_holds_stand_in_a_subject(authority: CertificateAuthority) -> None:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    member = MemberId("DE-TEST", "GÖV & Co", "Bürger/amt")
+    issued = authority.issue_signing(key, member, member_name="x", server_code="gate_way")
+    read = x509.load_der_x509_certificate(issued.public_bytes(Encoding.DER)).subject
+    assert member_of(read, profile=PROFILE_FI_VRK, instance="DE-TEST") == member
 
 
 def test_members_of_other_instances_are_refused(authority: CertificateAuthority) -> None:

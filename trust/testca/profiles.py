@@ -17,6 +17,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 from trust.errors import TrustError
@@ -26,7 +27,7 @@ PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 _COUNTRY: Final = "DE"
 _MAX_NAME: Final = 64
-_PRINTABLE: Final = re.compile(r"[A-Za-z0-9 '()+,./:=?-]{1,64}")
+_PRINTABLE: Final = re.compile(r"[A-Za-z0-9 '()+,./:=?-]+")
 
 
 class CertificateRefused(TrustError):
@@ -116,8 +117,9 @@ def time_stamping_template(name: str) -> Template:
 def member_subject(member: MemberId, member_name: str, server_code: str, common_name: str) -> x509.Name:
     """The FI-VRK profile's subject. Raises CertificateRefused when the codes can't stand in one."""
     serial_number = f"{member.instance}/{server_code}/{member.member_class}"
-    # X.520 6.2.9: serialNumber is a PrintableString; the upper bounds are those of RFC 5280 appendix A.1.
-    if not _PRINTABLE.fullmatch(serial_number) or not 0 < len(common_name) <= _MAX_NAME:
+    # The upper bounds are those of RFC 5280 appendix A.1; three codes without a slash, or nobody could tell them apart.
+    lengths = (len(serial_number), len(common_name))
+    if serial_number.count("/") != 2 or not all(0 < length <= _MAX_NAME for length in lengths):
         raise CertificateRefused("the codes do not fit into a certificate's subject")
     return _name(
         (NameOID.ORGANIZATION_NAME, member_name[:_MAX_NAME]),
@@ -160,7 +162,15 @@ def build_certificate(
 
 
 def _name(*attributes: tuple[x509.ObjectIdentifier, str]) -> x509.Name:
-    return x509.Name([x509.NameAttribute(oid, text) for oid, text in ((NameOID.COUNTRY_NAME, _COUNTRY), *attributes)])
+    return x509.Name([_attribute(oid, text) for oid, text in ((NameOID.COUNTRY_NAME, _COUNTRY), *attributes)])
+
+
+def _attribute(oid: x509.ObjectIdentifier, text: str) -> x509.NameAttribute[str]:
+    # X.520 6.2.9: serialNumber is a PrintableString. X-Road's codes may have letters that one has no place for, and its
+    # reader takes any string.
+    if oid == NameOID.SERIAL_NUMBER and not _PRINTABLE.fullmatch(text):
+        return x509.NameAttribute(oid, text, _ASN1Type.UTF8String)
+    return x509.NameAttribute(oid, text)
 
 
 def _alternative_names(names: Sequence[str]) -> x509.SubjectAlternativeName:

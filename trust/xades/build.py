@@ -1,9 +1,8 @@
 """Building the signature of a message.
 
-Follows PR-MESSTRANSP 2.7 in the form of X-Road 8: one reference per part. No XML library takes part;
-`trust.xades.template` says why the text is canonical, and a test holds it against libxml2. The hash-chain form of
-older peers would be another builder with the same pieces: one reference to `/sig-hashchainresult.xml` instead of the
-parts.
+Follows PR-MESSTRANSP 2.7 in both its forms: one reference per part (X-Road 8), or one reference to the message, or to
+the hash chain result that stands for its parts or for a batch of messages (X-Road 7). No XML library takes part;
+`trust.xades.template` says why the text is canonical, and a test holds it against libxml2.
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ from typing import Final
 from cryptography import x509
 
 from trust.canonical import encode_base64, escape_attribute
-from trust.errors import KeyUnavailable
+from trust.errors import KeyUnavailable, MalformedInput
+from trust.hashchain import SIGNATURE_CHAIN_RESULT, build_batch
 from trust.keys import SigningKey
 from trust.xades import template as t
-from trust.xades.model import SignedPart
+from trust.xades.model import MessageSignature, SignedPart
 
 _MAX_PARTS: Final = 1000
 
@@ -27,16 +27,14 @@ _MAX_PARTS: Final = 1000
 class SignatureBuilder:
     """Signs messages with one key. Immutable but for a cache of the last validation data; not for several threads."""
 
-    __slots__ = ("_after_value", "_info_open", "_key", "_properties_rest", "_unsigned", "_unsigned_source")
+    __slots__ = ("_after_value", "_key", "_method", "_signer", "_unsigned", "_unsigned_source")
 
     def __init__(self, key: SigningKey) -> None:
         self._key = key
         certificate = key.certificate_der
-        self._info_open = b"".join(
-            (t.METHOD_OPEN, key.algorithm.uri.encode(), t.METHOD_CLOSE, t.PROPERTIES_REFERENCE_OPEN)
-        )
+        self._method = b"".join((t.METHOD_OPEN, key.algorithm.uri.encode(), t.METHOD_CLOSE))
         self._after_value = b"".join((t.CERTIFICATE_OPEN, encode_base64(certificate), t.CERTIFICATE_CLOSE))
-        self._properties_rest = b"".join((t.SIGNER_OPEN, _identity(certificate), t.PROPERTIES_REST))
+        self._signer = b"".join((t.SIGNER_OPEN, _identity(certificate)))
         self._unsigned_source: tuple[tuple[bytes, ...], tuple[bytes, ...]] | None = None
         self._unsigned = b""
 
@@ -49,7 +47,7 @@ class SignatureBuilder:
         certificate_values: Sequence[bytes] = (),
         further_ocsp_responses: Sequence[bytes] = (),
     ) -> bytes:
-        """The signature document over `parts`, the message first.
+        """The signature document over `parts`, the message first, with one reference for each.
 
         `ocsp_response` is the status of the signing certificate (DER), `further_ocsp_responses` those of intermediates.
         The key's intermediates are included; `certificate_values` are further certificates (DER), such as the OCSP
@@ -57,36 +55,54 @@ class SignatureBuilder:
         """
         if not 0 < len(parts) <= _MAX_PARTS:
             raise KeyUnavailable("nothing, or too much, to sign")
-        time = signing_time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{signing_time.microsecond // 1000:03}Z"
-        properties = b"".join((t.TIME_OPEN, time.encode(), self._properties_rest))
-        properties_digest = hashlib.sha512(t.PROPERTIES_OPEN_CANONICAL + properties).digest()
-        pieces = [self._info_open, encode_base64(properties_digest), t.REFERENCE_CLOSE]
+        properties, properties_digest = self._properties(signing_time, t.PROPERTIES_REST)
+        pieces = [self._method, t.PROPERTIES_REFERENCE_OPEN, properties_digest, t.REFERENCE_CLOSE]
         for number, part in enumerate(parts, 1):
-            pieces += (
-                t.REFERENCE_OPEN,
-                b"%d" % number,
-                t.REFERENCE_URI,
-                escape_attribute(part.name).encode(),
-                t.REFERENCE_DIGEST,
-                encode_base64(part.digest),
-                t.REFERENCE_CLOSE,
-            )
+            pieces += _reference(number, part.name, part.digest)
         pieces.append(t.INFO_CLOSE)
-        info = b"".join(pieces)
-        value = self._key.sign(t.INFO_OPEN_CANONICAL + info)
-        return b"".join(
-            (
-                t.HEAD,
-                t.INFO_OPEN,
-                info,
-                t.VALUE_OPEN,
-                encode_base64(value),
-                self._after_value,
-                t.PROPERTIES_OPEN,
-                properties,
-                self._unsigned_properties((ocsp_response, *further_ocsp_responses), tuple(certificate_values)),
-            )
-        )
+        unsigned = self._unsigned_properties((ocsp_response, *further_ocsp_responses), tuple(certificate_values))
+        return self._document(b"".join(pieces), properties, unsigned)
+
+    def build_batch(
+        self,
+        messages: Sequence[Sequence[SignedPart]],
+        *,
+        signing_time: datetime,
+        ocsp_response: bytes,
+        certificate_values: Sequence[bytes] = (),
+        further_ocsp_responses: Sequence[bytes] = (),
+    ) -> tuple[MessageSignature, ...]:
+        """One signature over all `messages` (of each its parts, the message first), and each message's hash chain.
+
+        The form that X-Road 7 reads. A single message of one part is signed as it is, without a hash chain.
+        Otherwise as `build`. Raises KeyUnavailable.
+        """
+        if not messages or any(not 0 < len(parts) <= _MAX_PARTS for parts in messages):
+            raise KeyUnavailable("nothing, or too much, to sign")
+        if len(messages) == 1 and len(messages[0]) == 1:
+            name, digest, rest = messages[0][0].name, messages[0][0].digest, t.CLASSIC_PROPERTIES_REST
+            result: bytes | None = None
+            chains: tuple[bytes | None, ...] = (None,)
+        else:
+            result, chains = _chain(messages)
+            name, digest, rest = SIGNATURE_CHAIN_RESULT, hashlib.sha512(result).digest(), t.CHAIN_PROPERTIES_REST
+        properties, properties_digest = self._properties(signing_time, rest)
+        pieces = [self._method, *_reference(0, name, digest), t.CLASSIC_PROPERTIES_REFERENCE_OPEN]
+        pieces += (properties_digest, t.REFERENCE_CLOSE, t.INFO_CLOSE)
+        unsigned = self._unsigned_properties((ocsp_response, *further_ocsp_responses), tuple(certificate_values))
+        document = self._document(b"".join(pieces), properties, unsigned)
+        return tuple(MessageSignature(document, result, chain) for chain in chains)
+
+    def _properties(self, signing_time: datetime, rest: bytes) -> tuple[bytes, bytes]:
+        """What follows the start tag of SignedProperties, and the digest (base64) of that element."""
+        time = signing_time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{signing_time.microsecond // 1000:03}Z"
+        properties = b"".join((t.TIME_OPEN, time.encode(), self._signer, rest))
+        return properties, encode_base64(hashlib.sha512(t.PROPERTIES_OPEN_CANONICAL + properties).digest())
+
+    def _document(self, info: bytes, properties: bytes, unsigned: bytes) -> bytes:
+        value = encode_base64(self._key.sign(t.INFO_OPEN_CANONICAL + info))
+        pieces = (t.HEAD, t.INFO_OPEN, info, t.VALUE_OPEN, value, self._after_value, t.PROPERTIES_OPEN, properties)
+        return b"".join((*pieces, unsigned))
 
     def _unsigned_properties(self, responses: tuple[bytes, ...], certificates: tuple[bytes, ...]) -> bytes:
         # The same status serves every message until it is refreshed.
@@ -95,6 +111,25 @@ class SignatureBuilder:
             self._unsigned = _unsigned(responses, tuple(known))
             self._unsigned_source = (responses, certificates)
         return self._unsigned
+
+
+def _reference(number: int, name: str, digest: bytes) -> tuple[bytes, ...]:
+    return (
+        t.REFERENCE_OPEN,
+        b"%d" % number,
+        t.REFERENCE_URI,
+        escape_attribute(name).encode(),
+        t.REFERENCE_DIGEST,
+        encode_base64(digest),
+        t.REFERENCE_CLOSE,
+    )
+
+
+def _chain(messages: Sequence[Sequence[SignedPart]]) -> tuple[bytes, tuple[bytes, ...]]:
+    try:
+        return build_batch([[(part.name, part.digest) for part in parts] for parts in messages])
+    except MalformedInput:
+        raise KeyUnavailable("nothing to sign in this form, or too much") from None
 
 
 def _identity(der: bytes) -> bytes:

@@ -20,10 +20,11 @@ from trust.errors import MalformedInput, SignatureMalformed
 from trust.keys import SignatureAlgorithm
 from trust.xades.model import ParsedSignature, PartReference
 from trust.xades.recognise import recognise
-from trust.xades.template import ASIC, DS, SIGNED_PROPERTIES_TYPE, XADES
+from trust.xades.template import ASIC, ASIC_FORMER, DS, SIGNED_PROPERTIES_TYPE, XADES
 from trust.xml import parse
 
 MAX_BYTES: Final = 1 << 20
+_MAX_TIMESTAMPS: Final = 16
 _SPACE: Final = " \t\r\n"
 _NO_SPACE: Final = str.maketrans("", "", _SPACE)
 _TIME: Final = re.compile(
@@ -80,7 +81,7 @@ def parse_general(document: bytes) -> ParsedSignature:
     root = parse(document, max_bytes=MAX_BYTES, max_depth=32)
     _check_document(root)
     # X-Road wraps the signature in the ASiC root; the XAdES library behind X-Road 8's prototype doesn't.
-    signature = _children(root, f"{{{ASIC}}}XAdESSignatures", 1)[0] if root.tag != _ds("Signature") else root
+    signature = root if root.tag == _ds("Signature") else _only_signature(root)
     info, value, key_info, container = _sequence(
         signature, (_ds("SignedInfo"), _ds("SignatureValue"), _ds("KeyInfo"), _ds("Object"))
     )
@@ -91,10 +92,10 @@ def parse_general(document: bytes) -> ParsedSignature:
     properties, *unsigned = _sequence(
         qualifying, (_xades("SignedProperties"), _xades("UnsignedProperties")), optional=1
     )
-    method, algorithm, references, reference = _signed_info(info, properties)
-    transform, properties_algorithm, properties_digest = reference
+    method, algorithm, references, (own, is_classic) = _signed_info(info, properties)
+    transform, properties_algorithm, properties_digest = own
     time, signer_algorithm, signer_digest, serial = _signed_properties(properties)
-    certificates, responses = _validation_data(unsigned[0]) if unsigned else ((), ())
+    certificates, responses, timestamps = _validation_data(unsigned[0]) if unsigned else ((), (), ())
     (x509_data,) = _sequence(key_info, (_ds("X509Data"),))
     (certificate,) = _sequence(x509_data, (_ds("X509Certificate"),))
     return ParsedSignature(
@@ -112,7 +113,15 @@ def parse_general(document: bytes) -> ParsedSignature:
         signing_time=time,
         certificate_values=certificates,
         ocsp_responses=responses,
+        timestamps=timestamps,
+        is_classic=is_classic,
     )
+
+
+def _only_signature(root: etree._Element) -> etree._Element:
+    if root.tag not in (f"{{{ASIC}}}XAdESSignatures", f"{{{ASIC_FORMER}}}XAdESSignatures"):
+        raise SignatureMalformed("the document is not of the profile")
+    return _children(root, str(root.tag), 1)[0]
 
 
 def _check_document(root: etree._Element) -> None:
@@ -145,7 +154,7 @@ def _signed_info(
     CanonicalisationMethod,
     SignatureAlgorithm,
     tuple[PartReference, ...],
-    tuple[CanonicalisationMethod, DigestAlgorithm, bytes],
+    tuple[tuple[CanonicalisationMethod, DigestAlgorithm, bytes], bool],
 ]:
     children = list(_elements(info))
     if (
@@ -159,6 +168,7 @@ def _signed_info(
     parts: list[PartReference] = []
     own: list[tuple[CanonicalisationMethod, DigestAlgorithm, bytes]] = []
     target = properties.get("Id")
+    is_classic = False
     for reference in children[2:]:
         if reference.tag != _ds("Reference"):
             raise SignatureMalformed("SignedInfo is not of the profile")
@@ -169,6 +179,7 @@ def _signed_info(
             if kind != SIGNED_PROPERTIES_TYPE or not target or uri != "#" + target or own:
                 raise SignatureMalformed("a reference into the document that isn't the one to its properties")
             own.append((transform or CanonicalisationMethod.INCLUSIVE, digest_algorithm, digest))
+            is_classic = bool(parts)
         else:
             # Parts are signed as they travel, octet for octet.
             if kind is not None or transform is not None:
@@ -176,7 +187,7 @@ def _signed_info(
             parts.append(PartReference(uri or "", digest_algorithm, digest))
     if not own:
         raise SignatureMalformed("the signed properties aren't signed")
-    return method, algorithm, tuple(parts), own[0]
+    return method, algorithm, tuple(parts), (own[0], is_classic)
 
 
 def _reference(reference: etree._Element) -> tuple[CanonicalisationMethod | None, DigestAlgorithm, bytes]:
@@ -195,7 +206,7 @@ def _signed_properties(properties: etree._Element) -> tuple[datetime, DigestAlgo
     signature_properties, *_ = _sequence(
         properties, (_xades("SignedSignatureProperties"), _xades("SignedDataObjectProperties")), optional=1
     )
-    found = _allowed(signature_properties, _SIGNATURE_PROPERTIES)
+    found, _ = _allowed(signature_properties, _SIGNATURE_PROPERTIES)
     time = found.get("SigningTime")
     certificate = found.get("SigningCertificate")
     if time is None or (certificate is None) == ("SigningCertificateV2" not in found):
@@ -215,9 +226,11 @@ def _signed_properties(properties: etree._Element) -> tuple[datetime, DigestAlgo
     return _signing_time(_text(time).strip(_SPACE)), *_digest(method, value), serial
 
 
-def _validation_data(unsigned: etree._Element) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+def _validation_data(
+    unsigned: etree._Element,
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...], tuple[bytes, ...]]:
     (signature_properties,) = _sequence(unsigned, (_xades("UnsignedSignatureProperties"),))
-    found = _allowed(signature_properties, _UNSIGNED_PROPERTIES)
+    found, timestamps = _allowed(signature_properties, _UNSIGNED_PROPERTIES, repeated="SignatureTimeStamp")
     certificates: tuple[bytes, ...] = ()
     responses: tuple[bytes, ...] = ()
     if (values := found.get("CertificateValues")) is not None:
@@ -227,7 +240,19 @@ def _validation_data(unsigned: etree._Element) -> tuple[tuple[bytes, ...], tuple
         (ocsp,) = _sequence(revocations, (_xades("OCSPValues"),))
         responses = tuple(map(_octets, _children(ocsp, ocsp.tag)))
         _require_tags(ocsp, _xades("EncapsulatedOCSPValue"))
-    return certificates, responses
+    if len(timestamps) > _MAX_TIMESTAMPS:
+        raise SignatureMalformed("too many time-stamps")
+    return certificates, responses, tuple(_timestamp(element) for element in timestamps)
+
+
+def _timestamp(element: etree._Element) -> bytes:
+    """The token of a SignatureTimeStamp (XAdES section 5.3): over the signature value and nothing else."""
+    children = list(_elements(element))
+    if children and children[0].tag == _ds("CanonicalizationMethod"):
+        _canonicalisation(children.pop(0))
+    if [child.tag for child in children] != [_xades("EncapsulatedTimeStamp")]:
+        raise SignatureMalformed("a time-stamp that isn't of the profile")
+    return _octets(children[0])
 
 
 def _canonicalisation(element: etree._Element) -> CanonicalisationMethod:
@@ -305,15 +330,21 @@ def _sequence(parent: etree._Element, tags: tuple[str, ...], *, optional: int = 
     return children
 
 
-def _allowed(parent: etree._Element, names: frozenset[str]) -> dict[str, etree._Element]:
-    """The children by local name: any of `names`, each at most once, in any order."""
+def _allowed(
+    parent: etree._Element, names: frozenset[str], *, repeated: str = ""
+) -> tuple[dict[str, etree._Element], list[etree._Element]]:
+    """The children by local name: any of `names`, each at most once, in any order; and those named `repeated`."""
     found: dict[str, etree._Element] = {}
+    several: list[etree._Element] = []
     for child in _elements(parent):
         name = etree.QName(child)
         if name.namespace != XADES or name.localname not in names or name.localname in found:
             raise SignatureMalformed("a property that isn't of the profile")
-        found[name.localname] = child
-    return found
+        if name.localname == repeated:
+            several.append(child)
+        else:
+            found[name.localname] = child
+    return found, several
 
 
 def _require_tags(parent: etree._Element, tag: str) -> None:

@@ -15,6 +15,8 @@ from typing import Final
 from trust.canonical import CanonicalisationMethod, DigestAlgorithm, escape_text
 
 ASIC: Final = "http://uri.etsi.org/02918/v1.2.1#"
+# The namespace of signatures in archives of X-Road's earlier releases; read, never written.
+ASIC_FORMER: Final = "http://uri.etsi.org/02918/v1.1.1#"
 DS: Final = "http://www.w3.org/2000/09/xmldsig#"
 XADES: Final = "http://uri.etsi.org/01903/v1.3.2#"
 SIGNED_PROPERTIES_TYPE: Final = "http://uri.etsi.org/01903#SignedProperties"
@@ -58,7 +60,7 @@ IDENTITY_ISSUER: Final = b"</ds:DigestValue></xades:CertDigest><xades:IssuerSeri
 IDENTITY_SERIAL: Final = b"</ds:X509IssuerName><ds:X509SerialNumber>"
 IDENTITY_CLOSE: Final = b"</ds:X509SerialNumber></xades:IssuerSerial></xades:Cert>"
 # X-Road's signature policy, word for word: real verifiers read it, nobody fetches it.
-PROPERTIES_REST: Final = (
+POLICY: Final = (
     b"</xades:SigningCertificate><xades:SignaturePolicyIdentifier><xades:SignaturePolicyId><xades:SigPolicyId>"
     b'<xades:Identifier Qualifier="OIDAsURN">urn:oid:1.3.6.1.4.1.3516.16.2</xades:Identifier>'
     b"<xades:Description>Profile for High Performance Digital Signatures (version 1.2)</xades:Description>"
@@ -68,9 +70,16 @@ PROPERTIES_REST: Final = (
     b"<xades:SPURI>https://repo.cyber.ee/dsig-profile-1.2.pdf</xades:SPURI>"
     b"</xades:SigPolicyQualifier></xades:SigPolicyQualifiers></xades:SignaturePolicyId></xades:SignaturePolicyIdentifier>"
     b"</xades:SignedSignatureProperties><xades:SignedDataObjectProperties>"
-    b'<xades:DataObjectFormat ObjectReference="#signature-reference-1"><xades:MimeType>text/xml</xades:MimeType>'
-    b"</xades:DataObjectFormat></xades:SignedDataObjectProperties></xades:SignedProperties>"
+    b'<xades:DataObjectFormat ObjectReference="#signature-reference-'
 )
+_FORMAT_CLOSE: Final = (
+    b"</xades:MimeType></xades:DataObjectFormat></xades:SignedDataObjectProperties></xades:SignedProperties>"
+)
+PROPERTIES_REST: Final = POLICY + b'1"><xades:MimeType>text/xml' + _FORMAT_CLOSE
+# The form of X-Road 7: what is signed comes first, the signed properties second.
+CLASSIC_PROPERTIES_REST: Final = POLICY + b'0"><xades:MimeType>text/xml' + _FORMAT_CLOSE
+CHAIN_PROPERTIES_REST: Final = POLICY + b'0"><xades:MimeType>application/hash-chain-result' + _FORMAT_CLOSE
+CLASSIC_PROPERTIES_REFERENCE_OPEN: Final = PROPERTIES_REFERENCE_OPEN.replace(b"reference-0", b"reference-1")
 UNSIGNED_OPEN: Final = b"<xades:UnsignedProperties><xades:UnsignedSignatureProperties>"
 CERTIFICATE_REFS_OPEN: Final = b'<xades:CompleteCertificateRefs Id="complete-certificate-refs"><xades:CertRefs>'
 CERTIFICATE_REF_OPEN: Final = b'<xades:Cert URI="#encapsulated-cert-'

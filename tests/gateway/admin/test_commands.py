@@ -108,6 +108,17 @@ def test_a_wsdl_names_the_service(config: Path) -> None:
         register(config, "--wsdl", wsdl, code="transfer")
 
 
+def test_the_wsdl_says_the_version(config: Path) -> None:
+    versioned = '<operation name="balance"><version xmlns="http://x-road.eu/xsd/xroad.xsd">v2</version></operation>'
+    document = config.parent / "versioned.wsdl"
+    document.write_text(WSDL.replace('<operation name="balance"/>', versioned), encoding="utf-8")
+    assert register(config, "--wsdl", str(document)).exit_code == 0
+    assert stored(config).services[0].identifier.encoded == f"{KONTO}/balance/v2"
+    document.write_text(WSDL.replace('<operation name="balance"/>', versioned + versioned.replace("v2", "v3")))
+    with pytest.raises(AdminError, match="2 versions of balance"):
+        register(config, "--wsdl", str(document))
+
+
 def test_registering_again_changes_the_declaration_and_keeps_the_rights(config: Path) -> None:
     assert register(config).exit_code == 0
     before = stored(config)

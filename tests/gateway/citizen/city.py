@@ -261,7 +261,7 @@ class OwnLog:
 
     bundles: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    async def read(self, subject_ref: str, month: str) -> dict[str, Any] | None:
+    async def read(self, subject_ref: str, month: str, *, seen: int = 0) -> dict[str, Any] | None:
         bundle = self.bundles.get(subject_ref)
         return bundle if bundle is not None and bundle["month"] == month else None
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.city.plan import INSTANCE, PROVIDERS, Plan
-from gateway.city.setup import prepare, to_toml
+from gateway.city.setup import prepare
 from gateway.city.start import _STOP_SECONDS
 from gateway.clock import SystemClock
+from gateway.instance.settings_files import to_toml
 from gateway.settings import GatewaySettings, RegistrySettings
 from tests.gateway.exchange.ports import free_ports
 
@@ -58,6 +61,15 @@ def require_whole(report: dict[str, Any]) -> None:
     assert report["steps"] == ["log_in", "give_consent", "bank", "utility", "authority", "withdraw", "access_log"]
 
 
+def require_no_bank_secrets(data: Path) -> None:
+    """Of messages to and from the bank, where passwords and TANs travel, no log has the content."""
+    of_the_bank = "service LIKE 'DE-TEST/COM/SPARKASSE/konto/%' AND outcome = 'ok'"
+    query = f"SELECT kept, attachments FROM message_record WHERE {of_the_bank}"
+    for node in ("city", "bank"):
+        with closing(sqlite3.connect(data / node / "gateway.db")) as database:
+            assert set(database.execute(query)) == {("reduced", 0)}
+
+
 @pytest.mark.xdist_group("demo")
 def test_the_journey_and_a_second_start_on_the_same_data(tmp_path: Path) -> None:
     port = free_ports(_SPAN)
@@ -70,6 +82,7 @@ def test_the_journey_and_a_second_start_on_the_same_data(tmp_path: Path) -> None
     require_whole(second)
     assert (tmp_path / "data" / "bank" / "keys" / "signing.p12").read_bytes() == key
     assert second["access_log"]["entries"] > first["access_log"]["entries"]
+    require_no_bank_secrets(tmp_path / "data")
 
 
 @pytest.mark.xdist_group("demo")

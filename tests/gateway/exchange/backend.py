@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -48,6 +49,7 @@ class Backend:
     """The service. What it does is the first segment of the path below its base."""
 
     calls: list[Call] = field(default_factory=list)
+    soap: Callable[[Call], web.Response] | None = None
     release: asyncio.Event = field(default_factory=asyncio.Event)
     reached: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -81,6 +83,9 @@ class Backend:
             case "slow":
                 await self.release.wait()
                 return web.Response(body=b"spaet")
+            case "soap":
+                assert self.soap is not None
+                return self.soap(call)
             case "garbage" | "cut" | "silent":
                 return self._broken(request, what)
             case _:

@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from gateway.app import Gateway, serving
-from gateway.city.setup import to_toml
+from gateway.instance.settings_files import to_toml
 from gateway.registry.publication import Publication
 from gateway.settings import GatewaySettings
 from gateway.store.model import ConnectionType

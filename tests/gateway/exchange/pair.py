@@ -224,11 +224,12 @@ async def gateway_pair(
     databases: tuple[str | None, str | None] = (None, None),
     node_type: type[RunningNode] = RunningNode,
     consumer: Mapping[str, Any] | None = None,
+    provider: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[GatewayPair]:
     """The pair, running within the block. `databases`: URLs of the consumer's and provider's (default SQLite).
 
-    `settings` are for both gateways, `consumer` for that one.
+    `settings` are for both gateways, `consumer` and `provider` for that one.
     """
     async with AsyncExitStack() as stack:
         authority = CertificateAuthority.load_or_create(folder / "testca", INSTANCE)
@@ -296,6 +297,8 @@ async def gateway_pair(
                     "token_audience": AUDIENCE,
                     "pseudonym_key_file": folder / "pseudonym.key",
                 } | dict(consumer or {})
+            else:
+                values |= dict(provider or {})
             node = node_type(GatewaySettings(**values))
             clients = [APP, GUEST, STRAY] if party is CITY else [UTILITY.subsystem]
             url = f"http://{HOST}:{backend_port}/dienst"

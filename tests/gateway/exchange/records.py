@@ -13,6 +13,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.leaf import parse_leaf
+from audit.message_cipher import MessageCipher
+from audit.message_keys import MessageKeys
+from audit.message_reader import MessageReader
 from audit.record import open_record
 from audit.store import log_entry, message_record, open_engine, record
 from audit.subject_keys import SubjectKeys
@@ -49,13 +52,16 @@ class LogView:
     engine: AsyncEngine
     keys: SubjectKeys
     origin: str
+    messages: MessageCipher
 
 
 def view_of(source: Gateway | LogView) -> LogView:
     """The log of a gateway in this process."""
     if isinstance(source, LogView):
         return source
-    return LogView(source.engine, source.node.subject_keys, source.publisher.origin)
+    assert source.node.stamper is not None
+    cipher = source.node.stamper.reader.cipher
+    return LogView(source.engine, source.node.subject_keys, source.publisher.origin, cipher)
 
 
 @asynccontextmanager
@@ -65,7 +71,8 @@ async def opened_log(settings: GatewaySettings) -> AsyncIterator[LogView]:
     engine, key_engine = open_engine(settings.database_url), open_engine(settings.subject_key_database_url)
     try:
         origin = origin_of(settings.server_id, datetime.now(UTC).year)
-        yield LogView(engine, SubjectKeys(key_engine, keys.record, keys.subject_index), origin)
+        cipher = await MessageKeys(key_engine, keys.record).cipher(sealing=False, now_ms=0)
+        yield LogView(engine, SubjectKeys(key_engine, keys.record, keys.subject_index), origin, cipher)
     finally:
         await engine.dispose()
         await key_engine.dispose()
@@ -75,9 +82,12 @@ async def logged(source: Gateway | LogView, request_id: str) -> list[Logged]:
     """The exchange's messages in the order of their rows."""
     found = []
     view = view_of(source)
+    reader = MessageReader(view.engine, view.messages)
+    opened = {message.header.id: message for message in await reader.open(await reader.of_request(request_id))}
     async with view.engine.connect() as connection:
         query = select(message_record).where(message_record.c.request_id == request_id).order_by(message_record.c.id)
         for row in (await connection.execute(query)).all():
+            content = opened[row.id]
             joined = log_entry.join(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
             leaves = (
                 select(log_entry.c.leaf, record.c.body)
@@ -89,7 +99,7 @@ async def logged(source: Gateway | LogView, request_id: str) -> list[Logged]:
             pairs = (await connection.execute(leaves)).all()
             accesses = [await _opened(view, bytes(leaf), bytes(body)) for leaf, body in pairs]
             found.append(
-                Logged(row.direction, row.outcome, row.message_id, bytes(row.message), bytes(row.signature), accesses)
+                Logged(row.direction, row.outcome, row.message_id, content.message, content.signature, accesses)
             )
     return found
 
@@ -115,7 +125,7 @@ async def _opened(view: LogView, leaf_bytes: bytes, body: bytes) -> dict[str, An
 async def require_sound(source: Gateway | LogView) -> LogReport:
     """The report of the recomputed log; fails on any finding, and on a record that can't be opened."""
     view = view_of(source)
-    report = await verify_log(view.engine, origin=view.origin, keys=view.keys)
+    report = await verify_log(view.engine, origin=view.origin, keys=view.keys, messages=view.messages)
     assert report.findings == []
     assert report.records_opened == report.size
     return report

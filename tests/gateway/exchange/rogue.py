@@ -25,7 +25,7 @@ from gateway.exchange.signer import signed_parts
 from gateway.messages import rest, transport
 from gateway.messages.faults import Fault, Hop, parse_soap_fault
 from gateway.messages.headers import RoadFields
-from gateway.messages.transport import PartKind, TransportMessage
+from gateway.messages.transport import HashChain, PartKind, TransportMessage
 from gateway.serve import Listener, listening
 from tests.gateway.exchange.town import APP
 from trust.identifiers import ClientId, ServiceId
@@ -51,6 +51,16 @@ def sign(key: SoftwareKey, message: bytes, body: bytes, ocsp_response: bytes) ->
     return builder.build(signed_parts(message, body), signing_time=datetime.now(UTC), ocsp_response=ocsp_response)
 
 
+def sign_classic(key: SoftwareKey, message: bytes, body: bytes, ocsp_response: bytes) -> tuple[bytes, HashChain | None]:
+    """A signature document in the form of X-Road 7, with its hash chain when there is a body."""
+    (signed,) = SignatureBuilder(key).build_batch(
+        (signed_parts(message, body),), signing_time=datetime.now(UTC), ocsp_response=ocsp_response
+    )
+    if signed.hash_chain_result is None or signed.hash_chain is None:
+        return signed.document, None
+    return signed.document, HashChain(signed.hash_chain_result, signed.hash_chain)
+
+
 @dataclass(frozen=True)
 class Signed:
     """A message that is ready to be sent, or to be spoilt first."""
@@ -60,6 +70,7 @@ class Signed:
     body: bytes
     signature: bytes
     ocsp_responses: tuple[bytes, ...] = ()
+    hash_chain: HashChain | None = None
 
     def encode(self) -> tuple[str, bytes]:
         """Content type and content."""
@@ -71,6 +82,7 @@ class Signed:
             boundary=boundary,
             body=self.body or None,
             ocsp_responses=self.ocsp_responses,
+            hash_chain=self.hash_chain,
         )
         return transport.content_type(boundary), content
 
@@ -88,9 +100,11 @@ class Arrived:
     request: rest.RESTRequest
     message: bytes
     body: bytes
+    received: TransportMessage
 
 
 Script = Callable[[Arrived], Awaitable[web.StreamResponse]]
+SOAPScript = Callable[[bytes], web.StreamResponse]
 
 
 class RogueGateway:
@@ -104,6 +118,7 @@ class RogueGateway:
         self.authentication = authentication
         self.authority = authority
         self.script: Script | None = None
+        self.soap_script: SOAPScript | None = None
         # What the OCSP port says of the TLS certificate instead of the authority's answer; None: nothing at all.
         self.status: bytes | None = status_of(authority, authentication)
         self.arrived: list[Arrived] = []
@@ -146,7 +161,12 @@ class RogueGateway:
             request.headers["Content-Type"], content, reader=Hop.PROVIDER_GATEWAY, limits=_LIMITS
         )
         assert received.message is not None
-        arrived = Arrived(rest.parse_request_message(received.message), received.message, received.body or b"")
+        if received.kind is PartKind.SOAP:
+            assert self.soap_script is not None
+            return self.soap_script(received.message)
+        arrived = Arrived(
+            rest.parse_request_message(received.message), received.message, received.body or b"", received
+        )
         self.arrived.append(arrived)
         if self.script is not None:
             try:
@@ -212,7 +232,7 @@ class CallingRogue:
 
     def context(self, key: SoftwareKey | None = None) -> ssl.SSLContext:
         """Our side of TLS, with our certificate or another's."""
-        return tls.client_context(key or self.authentication, [self.authority.root.certificate_der])
+        return tls.client_context(key or self.authentication)
 
     async def send(
         self, url: str, request_id: str, encoded: tuple[str, bytes], *, context: ssl.SSLContext | None = None

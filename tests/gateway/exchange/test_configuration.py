@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from gateway.messages.faults import Hop
+from gateway.registry import membership
 from tests.gateway.exchange.nodes import RunningNode
 from tests.gateway.exchange.pair import GatewayPair
 from tests.gateway.exchange.refusals import check_refusal, watch
@@ -75,6 +76,8 @@ async def test_the_provider_can_not_sign(pair: GatewayPair) -> None:
 
 async def test_a_rolled_back_configuration_is_not_taken(pair: GatewayPair) -> None:
     old = await pair.publish()
+    # The same content from an earlier moment would be no way back: a registry's nodes have clocks of their own.
+    pair.registry.state.update(lambda parameters: membership.add_member_class(parameters, "NEU", "Neue"))
     new = await pair.publish()
     position = pair.position
     pair.front.held = old
@@ -100,7 +103,8 @@ async def test_a_forged_configuration_is_not_taken(pair: GatewayPair) -> None:
     good = pair.publisher.latest
     assert good is not None
     position = pair.position
-    pair.front.held = replace(good, internal=good.internal.replace(b"Version: 6", b"Version: 7", 1) + b" ")
+    forged = good.internal.replace(b"Version: 6", b"Version: 7", 1) + b" "
+    pair.front.held = replace(good, internals={**good.internals, 6: forged})
     try:
         await pair.until(lambda: len(_refused(pair, position)) >= 2)
         assert (await pair.call("echo")).status == 200
@@ -119,6 +123,22 @@ async def test_a_registry_that_is_away_stops_nobody_at_once(pair: GatewayPair) -
         assert (await pair.call("echo")).status == 200
     finally:
         pair.front.silent = False
+
+
+async def test_a_configuration_that_lapses_soon_is_said_in_the_log(pair: GatewayPair) -> None:
+    position = pair.position
+
+    def said() -> list[dict[str, str]]:
+        return [line for line in pair.lines(position) if "lapses soon" in line["event"]]
+
+    pair.front.silent = True
+    try:
+        async with later(pair.consumer, timedelta(minutes=6)):
+            await pair.until(lambda: bool(said()))
+    finally:
+        pair.front.silent = False
+    assert {line["level"] for line in said()} == {"warning"}
+    assert all(line["expires"] and line["hint"] for line in said())
 
 
 def _refused(pair: GatewayPair, position: int) -> list[dict[str, str]]:

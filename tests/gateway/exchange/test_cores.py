@@ -14,7 +14,7 @@ from gateway.exchange.directory import RESERVED_CODES, BuiltIn, build_directory
 from gateway.exchange.origins import is_log_of, origin_of
 from gateway.exchange.pseudonyms import ShortPseudonymKey, pseudonym
 from gateway.exchange.quotas import Quotas
-from gateway.store.model import AccessRight, Client, NodeConfiguration, Revision
+from gateway.store.model import AccessRight, Client, ClientState, NodeConfiguration, Revision
 from tests.gateway.exchange.town import APP, GROUP, GUEST, UTILITY, service, services
 from trust.identifiers import MemberId, SecurityServerId, ServiceId
 from trust.parameters import SecurityServer
@@ -182,7 +182,7 @@ def _configuration() -> NodeConfiguration:
     offered = services("http://127.0.0.1:1")
     return NodeConfiguration(
         revision=Revision(3, 0),
-        clients=(Client(UTILITY.subsystem), Client(UTILITY.member), Client(GUEST, enabled=False)),
+        clients=(Client(UTILITY.subsystem), Client(UTILITY.member), Client(GUEST, state=ClientState.DISABLED)),
         services=(*offered, replace(offered[0], code="listMethods")),
         rights=(AccessRight(service("echo"), APP), AccessRight(service("echo"), GROUP)),
     )
@@ -203,7 +203,9 @@ def test_the_directory_knows_rights_and_built_in_services() -> None:
 
 def test_a_reserved_code_is_nobodys() -> None:
     directory = build_directory(_configuration())
-    assert directory.offer(service("listMethods")) is None
+    reserved = directory.offer(service("listMethods"))
+    assert reserved is not None
+    assert (reserved.registered, reserved.built_in) == (None, BuiltIn.LIST_METHODS)
     assert {code.value for code in BuiltIn} <= RESERVED_CODES
     assert all(offer.registered is not None for offer in directory.services_of(UTILITY.subsystem))
 

@@ -81,7 +81,7 @@ async def road(tmp_path: Path) -> AsyncIterator[Neighbourhood]:
         if endpoint.message_port in distrusted:
             raise PeerUntrusted
 
-    connector = PeerConnector(tls.client_context(ours, [authority.root.certificate_der]), verify, limit=10)
+    connector = PeerConnector(tls.client_context(ours), verify, limit=10)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         peers = Peers(session, limit=1000, timeout_seconds=1, connect_seconds=1)

@@ -15,17 +15,23 @@ from gateway.messages.headers import IdentityLevel
 from gateway.store.model import (
     AccessRight,
     Client,
+    ClientState,
     ConsentCopy,
     ConsentStatus,
+    Group,
     LegalBasisKind,
     NodeConfiguration,
     RequiredIdentityLevel,
     Revision,
+    RightSubject,
     Service,
     ServiceType,
 )
 from tests.gateway.exchange.town import APP, CITY, GROUP, GUEST, UTILITY, service, services
+from trust.identifiers import GlobalGroupId, LocalGroupId, MemberId, ServiceId, SubsystemId
 
+FOREIGN = SubsystemId("ANDERSWO", "GOV", "X", "y")
+FRIENDS = Group(UTILITY.subsystem, "freunde", "", frozenset({GUEST, FOREIGN}))
 REFERENCE = "0b8f4a51-54a5-4f0e-8b0f-3f6cf5b6f6f4"
 COPY = ConsentCopy(REFERENCE, APP, "person", service("echo"), 2000, ConsentStatus.VALID, 1, "")
 DEMAND = Demand(
@@ -37,6 +43,8 @@ DEMAND = Demand(
     consent=REFERENCE,
     consent_copy=COPY,
     at_ms=1000,
+    method="GET",
+    path="/",
 )
 
 
@@ -55,7 +63,7 @@ def policy(
     offered: Service = replace(services("http://127.0.0.1:1")[0], **(everything | changes))
     configuration = NodeConfiguration(
         Revision(1, 0),
-        (Client(UTILITY.subsystem, enabled=client),),
+        (Client(UTILITY.subsystem, state=ClientState.REGISTERED if client else ClientState.DISABLED),),
         (offered,),
         (AccessRight(service("echo"), APP if granted else GUEST),),
     )
@@ -156,3 +164,37 @@ def test_a_law_needs_no_consent() -> None:
     by_law = policy(legal_basis_kind=LegalBasisKind.LAW)
     assert passes(replace(DEMAND, consent=None, consent_copy=None, subjects=()), by_law)
     assert passes(replace(DEMAND, consent="erfunden", consent_copy=None), by_law)
+
+
+# -- whom groups mean, and what a version is
+
+
+def _subjects(
+    client: SubsystemId | MemberId, groups: frozenset[GlobalGroupId] = frozenset()
+) -> frozenset[RightSubject]:
+    configuration = NodeConfiguration(Revision(1, 0), (Client(UTILITY.subsystem),), (), (), (), (FRIENDS,))
+    return build_directory(configuration).subjects_of(client, groups, UTILITY.subsystem)
+
+
+def test_a_subsystem_of_any_instance_may_be_in_a_local_group() -> None:
+    assert _subjects(FOREIGN) == {FOREIGN, LocalGroupId("freunde")}
+
+
+def test_a_member_without_subsystem_is_in_global_groups_at_most() -> None:
+    assert _subjects(APP.member) == frozenset()
+    assert _subjects(APP.member, frozenset({GROUP})) == {GROUP}
+
+
+def test_a_local_group_is_its_owners_alone() -> None:
+    other = replace(UTILITY, subsystem_code="anderes").subsystem
+    configuration = NodeConfiguration(Revision(1, 0), (Client(other),), (), (), (), (FRIENDS,))
+    assert build_directory(configuration).subjects_of(GUEST, frozenset(), other) == {GUEST}
+
+
+def test_version_one_is_what_a_service_without_version_has() -> None:
+    plain = Service(UTILITY.subsystem, "s", ServiceType.WSDL, "http://127.0.0.1:1")
+    rest = replace(plain, code="r", service_type=ServiceType.REST)
+    found = build_directory(NodeConfiguration(Revision(1, 0), (Client(UTILITY.subsystem),), (plain, rest), ()))
+    assert found.offer(ServiceId(UTILITY.subsystem, "s", "v1")) is found.offer(plain.identifier)
+    assert found.offer(ServiceId(UTILITY.subsystem, "s", "v2")) is None
+    assert found.offer(ServiceId(UTILITY.subsystem, "r", "v1")) is None

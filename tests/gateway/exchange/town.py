@@ -103,11 +103,27 @@ def services(url: str) -> list[Service]:
         _service("ohne-recht", url),
         _service("aus", url, enabled=False, disabled_notice="Wartung bis Montag"),
         _service("wsdl", url, service_type=ServiceType.WSDL),
+        *soap_services(url),
         _service("hoch", url, identity_level=RequiredIdentityLevel.HIGH),
         _service("konto", url, legal_basis_kind=LegalBasisKind.CONSENT, legal_basis="Art. 6 Abs. 1 lit. a DSGVO"),
         _service("tot", f"http://{HOST}:{free_port()}/dienst"),
         _service("langsam", url, timeout_seconds=0.3),
         _service("falsche-adresse", "gopher://127.0.0.1/dienst"),
+    ]
+
+
+def soap_services(url: str) -> list[Service]:
+    """The utility's SOAP services; what they answer is for `Backend.soap` to say."""
+    soap, dead = f"{url}/soap", f"http://{HOST}:{free_port()}/soap"
+    return [
+        _service("auskunft", soap, service_type=ServiceType.WSDL, version="v1"),
+        _service("auskunftHoch", soap, service_type=ServiceType.WSDL, identity_level=RequiredIdentityLevel.HIGH),
+        _service("auskunftAus", soap, service_type=ServiceType.WSDL, enabled=False, disabled_notice="bis Montag"),
+        _service("auskunftTot", dead, service_type=ServiceType.WSDL),
+        _service("auskunftLangsam", soap, service_type=ServiceType.WSDL, timeout_seconds=0.3),
+        _service("auskunftOhneAdresse", "", service_type=ServiceType.WSDL),
+        _service("auskunftFalscheAdresse", "gopher://127.0.0.1/", service_type=ServiceType.WSDL),
+        _service("auskunftFremd", "http://dienst.invalid/soap", service_type=ServiceType.WSDL),
     ]
 
 
@@ -131,7 +147,7 @@ async def fill_store(settings: GatewaySettings, clients: list[SubsystemId], offe
 def issue_keys(folder: Path, party: Party, authority: CertificateAuthority) -> tuple[SoftwareKey, SoftwareKey]:
     """The gateway's signing and authentication keys, on disk below `folder`."""
     keys = folder / "keys"
-    keys.mkdir(mode=0o700, parents=True)
+    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(keys / "pin", _PIN.encode())
     issues: tuple[tuple[str, Callable[..., x509.Certificate]], ...] = (
         ("signing", authority.issue_signing),

@@ -8,7 +8,7 @@ import pytest
 from gateway.registry import membership as m
 from gateway.registry.membership import RegistrationRefused
 from tests.trust.configurations import key
-from trust.globalconf import build_shared_parameters, parse_shared_parameters
+from trust.globalconf import build_registry_state, parse_shared_parameters
 from trust.identifiers import ClientId, GlobalGroupId, MemberId, SecurityServerId, SubsystemId
 from trust.parameters import ApprovedCA, ApprovedTSA, GlobalGroup, SharedParameters, Subsystem
 
@@ -37,7 +37,7 @@ def city() -> SharedParameters:
 
 
 def test_everything_registered_is_published(city: SharedParameters) -> None:
-    assert parse_shared_parameters(build_shared_parameters(city)) == city
+    assert parse_shared_parameters(build_registry_state(city)) == city
     server, other = city.security_servers
     assert server.authentication_hashes == {hashlib.sha256(CERTIFICATE).digest()}
     assert server.clients == {APP}
@@ -87,7 +87,7 @@ def test_what_is_removed_is_gone_everywhere(city: SharedParameters) -> None:
     assert m.remove_group(city, "alle").groups == ()
     assert m.revoke_ca(m.approve_ca(city, CA), CERTIFICATE).approved_cas == ()
     assert m.approve_tsa(city, TSA).approved_tsas == (TSA,)
-    assert parse_shared_parameters(build_shared_parameters(without)) == without
+    assert parse_shared_parameters(build_registry_state(without)) == without
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,15 @@ async def test_a_gateway_follows_from_the_anchor_on(
 async def test_only_what_is_offered_is_served(served: Served) -> None:
     for path in ("/internalconf?version=6", "/externalconf?version=6", "/internalconf", "/healthz"):
         assert (await served.get(path)).status == 200, path
-    for version in ("5", "4", "3", "2", "1", "7", "06", "x", ""):
+    for version in ("6", "5", "4", "3", "2"):
+        for conf in ("internalconf", "externalconf"):
+            answer = await served.get(f"/{conf}?version={version}")
+            assert answer.status == 200, version
+            assert f"Version: {version}\r\n" in await answer.text()
+    assert "Version: 2\r\n" in await (await served.get("/internalconf")).text(), (
+        "as X-Road's registry without a version"
+    )
+    for version in ("1", "7", "06", "x", "", "6&version=5"):
         assert (await served.get(f"/internalconf?version={version}")).status == 404, version
     for path in ("/V6/1/shared-params.xml", "/V6/..%2F..%2Fgeneration/x", "/V6/%2e%2e/generation", "/registry.xml"):
         assert (await served.get(path)).status == 404, path

@@ -11,6 +11,7 @@ from gateway.store.migrate import migrate
 from gateway.store.model import (
     AccessRight,
     Client,
+    ClientState,
     ConnectionType,
     ConsentCopy,
     ConsentStatus,
@@ -73,7 +74,7 @@ async def test_an_empty_store(repository: Repository) -> None:
 
 
 async def test_clients_come_back_as_stored_and_are_replaced_whole(repository: Repository) -> None:
-    member = Client(MemberId("DE-TEST", "GOV", "MUSTER/STADT"), enabled=False)
+    member = Client(MemberId("DE-TEST", "GOV", "MUSTER/STADT"), state=ClientState.SAVED)
     pinned = Client(APP, ConnectionType.HTTPS, certificates=frozenset({b"\x01" * 32, b"\x02" * 32}))
     await repository.upsert_client(member)
     await repository.upsert_client(pinned)

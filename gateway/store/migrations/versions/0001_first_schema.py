@@ -10,6 +10,7 @@ from alembic import op
 
 import audit.store
 import gateway.citizen.tables  # noqa: F401 - adds its tables to the metadata
+import gateway.monitoring.tables  # noqa: F401 - likewise
 from gateway.store.tables import metadata
 
 revision = "0001"

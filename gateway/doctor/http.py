@@ -1,0 +1,32 @@
+"""`/healthz?full` on the operations port: the doctor's findings of the running gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from gateway.doctor.examination import Doctor
+from gateway.doctor.finding import State, as_document, worst
+from gateway.doctor.patient import Patient
+
+_DOCTOR: Final = web.AppKey("doctor", Doctor)
+
+
+def add_doctor(app: web.Application, patient: Callable[[], Patient]) -> None:
+    """From now on the application can be asked in full; `patient` gives the gateway's parts of the moment."""
+    app[_DOCTOR] = Doctor(patient)
+
+
+def asks_in_full(request: web.Request) -> bool:
+    """Whether the question is `/healthz?full`."""
+    return "full" in request.query and _DOCTOR in request.app
+
+
+async def answer_in_full(request: web.Request, server: str) -> web.Response:
+    """200 unless something is a problem, then 503; warnings are no reason to take a gateway out of service."""
+    findings = await request.app[_DOCTOR].findings()
+    state = worst(findings)
+    body = {"status": state.value, "server": server, "findings": as_document(findings)}
+    return web.json_response(body, status=503 if state is State.PROBLEM else 200, headers={"Cache-Control": "no-store"})

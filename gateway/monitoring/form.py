@@ -1,0 +1,105 @@
+"""What a client asks for: the bodies of the two requests of PR-OPMON 1.6 (annex A)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from lxml import etree
+
+from gateway.messages.faults import Fault
+from gateway.messages.soap_fields import IDENTIFIERS
+from gateway.messages.soap_scan import ENVELOPE
+from gateway.monitoring.record import OUTPUT_FIELDS
+from trust import xml
+from trust.errors import MalformedInput
+from trust.identifiers import ClientId, MemberId, SubsystemId
+
+NAMESPACE: Final = "http://x-road.eu/xsd/op-monitoring.xsd"
+_MAX_DIGITS: Final = 18
+_MAX_FIELDS: Final = 200
+_CLIENT: Final = ("xRoadInstance", "memberClass", "memberCode", "subsystemCode")
+
+
+@dataclass(frozen=True, slots=True)
+class OperationalQuery:
+    """A time window in seconds since 1970, ends included; a provider; the fields that are wanted, all if none is."""
+
+    from_s: int
+    to_s: int
+    client: ClientId | None
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthQuery:
+    """A provider, or all."""
+
+    client: ClientId | None
+
+
+def parse_operational_query(data: bytes) -> OperationalQuery:
+    """What the SOAP message asks for. Raises Fault `server.serverproxy.invalid_request`."""
+    operation = _operation(data, "getSecurityServerOperationalData")
+    criteria = _child(operation, "searchCriteria")
+    if criteria is None:
+        raise _invalid("searchCriteria is missing")
+    begin, end = _seconds(criteria, "recordsFrom"), _seconds(criteria, "recordsTo")
+    if begin < 0:
+        raise _invalid("Records from timestamp is a negative number")
+    if end < 0:
+        raise _invalid("Records to timestamp is a negative number")
+    if end < begin:
+        raise _invalid("Records to timestamp is earlier than records from timestamp")
+    spec = _child(operation, "outputSpec")
+    elements = [] if spec is None else spec.findall(f"{{{NAMESPACE}}}outputField")
+    fields = tuple(dict.fromkeys((element.text or "").strip() for element in elements[:_MAX_FIELDS]))
+    unknown = [field for field in fields if field not in OUTPUT_FIELDS]
+    if unknown or len(elements) > _MAX_FIELDS:
+        raise _invalid(f"Unknown output field in search criteria: {unknown[0] if unknown else 'too many'}")
+    return OperationalQuery(begin, end, _client(_child(criteria, "client")), fields)
+
+
+def parse_health_query(data: bytes) -> HealthQuery:
+    """What the SOAP message asks for. Raises Fault `server.serverproxy.invalid_request`."""
+    criteria = _child(_operation(data, "getSecurityServerHealthData"), "filterCriteria")
+    return HealthQuery(None if criteria is None else _client(_child(criteria, "client")))
+
+
+def _operation(data: bytes, name: str) -> etree._Element:
+    try:
+        root = xml.parse(data)
+    except MalformedInput:
+        raise _invalid("the message is not readable") from None
+    operation = root.find(f"{{{ENVELOPE}}}Body/{{{NAMESPACE}}}{name}")
+    if operation is None:
+        raise _invalid(f"the body is no {name} of {NAMESPACE}")
+    return operation
+
+
+def _child(element: etree._Element, name: str) -> etree._Element | None:
+    return element.find(f"{{{NAMESPACE}}}{name}")
+
+
+def _seconds(criteria: etree._Element, name: str) -> int:
+    text = (criteria.findtext(f"{{{NAMESPACE}}}{name}") or "").strip()
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > _MAX_DIGITS:
+        raise _invalid(f"{name} is a time in seconds since 1970")
+    return int(text)
+
+
+def _client(element: etree._Element | None) -> ClientId | None:
+    if element is None:
+        return None
+    found = [element.findtext(f"{{{IDENTIFIERS}}}{name}") for name in _CLIENT]
+    instance, member_class, member_code, subsystem = found
+    if not instance or not member_class or not member_code:
+        raise _invalid("client is no identifier of a member or subsystem")
+    if subsystem:
+        return SubsystemId(instance, member_class, member_code, subsystem)
+    return MemberId(instance, member_class, member_code)
+
+
+def _invalid(reason: str) -> Fault:
+    return Fault("server.serverproxy.invalid_request", reason)

@@ -1,0 +1,379 @@
+"""The SOAP core: any bytes give a message, a fault or a Fault; what is added stands where it must, and nothing else
+changes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.messages import soap
+from gateway.messages.faults import Fault, Hop
+from gateway.messages.headers import IdentityLevel, RoadFields
+from gateway.messages.rest_form import RepresentedParty
+from gateway.messages.soap import Reading, SOAPFault, SOAPMessage, parse_message, parse_soap
+from gateway.messages.soap_fields import PDU, RequestHash, SecurityToken
+from trust.identifiers import MemberId, SecurityServerId, ServiceId, SubsystemId
+
+ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
+TYPE = "text/xml; charset=UTF-8"
+CLIENT = SubsystemId("DE-TEST", "GOV", "MUSTERSTADT", "app")
+PROVIDER = SubsystemId("DE-TEST", "COM", "STADTWERKE", "kundenservice")
+MEMBER = "<i:xRoadInstance>{0}</i:xRoadInstance><i:memberClass>{1}</i:memberClass><i:memberCode>{2}</i:memberCode>"
+ENTRIES = {
+    "client": '<x:client i:objectType="SUBSYSTEM">'
+    + MEMBER.format("DE-TEST", "GOV", "MUSTERSTADT")
+    + "<i:subsystemCode>app</i:subsystemCode></x:client>",
+    "service": '<x:service i:objectType="SERVICE">'
+    + MEMBER.format("DE-TEST", "COM", "STADTWERKE")
+    + "<i:subsystemCode>kundenservice</i:subsystemCode><i:serviceCode>frage</i:serviceCode></x:service>",
+    "id": "<x:id>7</x:id>",
+    "protocolVersion": "<x:protocolVersion>4.0</x:protocolVersion>",
+}
+
+
+def envelope(*more: str, body: str = "<frage/>", **changes: str) -> bytes:
+    entries = "".join((ENTRIES | changes).values()) + "".join(more)
+    return (
+        f'<e:Envelope xmlns:e="{ENVELOPE}" xmlns:x="http://x-road.eu/xsd/xroad.xsd" '
+        f'xmlns:i="http://x-road.eu/xsd/identifiers"><e:Header>{entries}</e:Header><e:Body>{body}</e:Body></e:Envelope>'
+    ).encode()
+
+
+def parse(data: bytes, reading: Reading = Reading.CLIENT_REQUEST, content_type: str = TYPE) -> SOAPMessage:
+    return parse_soap(data, content_type, reading)
+
+
+def refused(data: bytes, reading: Reading = Reading.CLIENT_REQUEST, content_type: str = TYPE) -> str:
+    with pytest.raises(Fault) as caught:
+        parse(data, reading, content_type)
+    return caught.value.code
+
+
+# -- reading
+
+
+def test_everything_that_a_header_says() -> None:
+    server = '<x:securityServer i:objectType="SERVER">' + MEMBER.format("DE-TEST", "COM", "STADTWERKE")
+    message = parse(
+        envelope(
+            "<x:userId>DE1</x:userId><x:issue> Akte\n7 </x:issue>",
+            server + "<i:serverCode>ss1</i:serverCode></x:securityServer>",
+            '<r:representedParty xmlns:r="http://x-road.eu/xsd/representation.xsd"><r:partyClass>COM</r:partyClass>'
+            "<r:partyCode>X &amp; Y</r:partyCode></r:representedParty>",
+            '<t:securityToken xmlns:t="http://x-road.eu/xsd/security-token.xsd" tokenType="urn:jwt">a.b</t:securityToken>',
+            '<p:pdu xmlns:p="http://x-road.eu/xsd/pdu.xsd"><p:reason>r</p:reason><p:hidden>true</p:hidden></p:pdu>',
+            '<x:requestHash algorithmId="a">h</x:requestHash>',
+            body='<f:frageRequest xmlns:f="urn:f"><x:id>9</x:id></f:frageRequest>',
+        )
+    )
+    assert (message.client, message.service) == (CLIENT, ServiceId(PROVIDER, "frage"))
+    assert (message.message_id, message.user_id, message.issue) == ("7", "DE1", " Akte\n7 ")
+    assert message.security_server == SecurityServerId(MemberId("DE-TEST", "COM", "STADTWERKE"), "ss1")
+    assert message.represented_party == RepresentedParty("COM", "X & Y")
+    assert message.security_token == SecurityToken("urn:jwt", "a.b")
+    assert message.pdu == PDU("r", None, hidden=True)
+    assert message.request_hash == RequestHash("a", "h")
+    assert (message.body.namespace, message.body.local, message.rpc) == ("urn:f", "frageRequest", False)
+    assert not message.knows_us
+
+
+def test_rpc_encoded_and_a_service_of_a_member_with_a_version() -> None:
+    service = (
+        '<x:service i:objectType="SERVICE">'
+        + MEMBER.format("A", "B", "C")
+        + "<i:serviceCode>frage</i:serviceCode><i:serviceVersion>v2</i:serviceVersion></x:service>"
+    )
+    data = envelope(service=service).replace(
+        b"<e:Envelope", b'<e:Envelope e:encodingStyle="http://schemas.xmlsoap.org/soap/encoding/"', 1
+    )
+    message = parse(data)
+    assert message.rpc
+    assert message.service == ServiceId(MemberId("A", "B", "C"), "frage", "v2")
+
+
+def test_comments_references_and_cdata_are_text() -> None:
+    message = parse(envelope(id="<x:id>a<!-- <x:id>b</x:id> --><![CDATA[<c>]]>&#100;</x:id>"))
+    assert message.message_id == "a<c>d"
+
+
+def test_empty_values_are_values() -> None:
+    message = parse(envelope("<x:userId/><x:issue></x:issue>", id="<x:id/>"))
+    assert (message.message_id, message.user_id, message.issue) == ("", "", "")
+
+
+def test_elements_deeper_in_the_header_are_nobodys_headers() -> None:
+    data = envelope('<f:fremd xmlns:f="urn:f"><x:id>8</x:id><f:g><x:client/></f:g></f:fremd>')
+    assert parse(data).message_id == "7"
+
+
+@pytest.mark.parametrize(
+    ("order", "code"),
+    [
+        # The first defect in the document decides, as in a streaming parser.
+        (envelope("<x:id>8</x:id>") + b"<", "client.duplicate_header_field"),
+        (
+            envelope(protocolVersion="<x:protocolVersion>1</x:protocolVersion><x:id>8</x:id>"),
+            "client.invalid_protocol_version",
+        ),
+        (envelope(client="", service="", protocolVersion=""), "client.missing_header_field"),
+        (envelope(client="<x:client/>", body="<a/><b/>"), "client.invalid_xml"),
+    ],
+)
+def test_the_first_defect_decides(order: bytes, code: str) -> None:
+    assert refused(order) == code
+
+
+@pytest.mark.parametrize(
+    ("reading", "code", "hop"),
+    [
+        (Reading.CLIENT_REQUEST, "client.invalid_body", Hop.CLIENT),
+        (Reading.SIGNED_REQUEST, "server.serverproxy.service_failed.invalid_body", Hop.CONSUMER_GATEWAY),
+        (Reading.SERVICE_ANSWER, "server.serverproxy.service_failed.invalid_body", Hop.SERVICE),
+        (Reading.SIGNED_RESPONSE, "server.clientproxy.service_failed.invalid_body", Hop.PROVIDER_GATEWAY),
+    ],
+)
+def test_a_refusal_names_whose_message_it_was(reading: Reading, code: str, hop: Hop) -> None:
+    with pytest.raises(Fault) as caught:
+        parse(envelope(body=""), reading)
+    assert (caught.value.code, caught.value.hop) == (code, hop)
+
+
+# -- hostile
+
+
+BILLION = b"<!DOCTYPE a [<!ENTITY a 'aaaaaaaaaa'>" + b"".join(
+    b"<!ENTITY %c '%s'>" % (98 + n, b"&%c;" % (97 + n) * 10) for n in range(12)
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        BILLION + b"]><e>&m;</e>",
+        b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>' + envelope(id="<x:id>&x;</x:id>"),
+        b'<!DOCTYPE a SYSTEM "http://127.0.0.1:9/a.dtd">' + envelope(),
+        b'<?xml version="1.0"?><!DOCTYPE e:Envelope>' + envelope(),
+        envelope(id="<x:id>&unbekannt;</x:id>"),
+        envelope(body="<frage>" + "<a>" * 5000 + "</a>" * 5000 + "</frage>"),
+        envelope(body="<frage " + " ".join(f"a{n}='x'" for n in range(5000)) + "/>"),
+        envelope("<x:fremd/>" * 5000),
+        envelope("<f xmlns='urn:f'>" + "x" * 300_000 + "</f>"),
+        envelope(id="<x:id>a\x00b</x:id>"),
+        envelope(id="<x:id>\ufffe</x:id>"),
+        b"\xef\xbb\xbf\xef\xbb\xbf" + envelope(),
+        b"\xff\xfe" + envelope(),
+        envelope().decode().encode("utf-32"),
+        b'<?xml version="1.0" encoding="UTF-16"?>' + envelope(),
+        b'<?xml version="1.0" encoding="utf-7"?>' + envelope(),
+        b'<?xml version="1.0" encoding="idna"?>' + envelope(),
+        b'<?xml version="1.0" encoding="shift_jis"?>' + envelope(),
+        envelope() + envelope(),
+        envelope().replace(b"xmlns:x=", b"xmlns:y="),
+        envelope().replace(b"<e:Header>", b"<e:Header/><e:Header>"),
+    ],
+    ids=range(21),
+)
+def test_hostile_documents_are_refused_at_once(data: bytes) -> None:
+    started = time.perf_counter()
+    assert refused(data) == "client.invalid_soap"
+    assert time.perf_counter() - started < 2
+
+
+def test_a_value_that_is_too_long() -> None:
+    assert refused(envelope(id=f"<x:id>{'x' * 5000}</x:id>")) == "client.invalid_xml"
+
+
+_PIECES = st.sampled_from(
+    [
+        *ENTRIES.values(), "<x:id>", "</x:id>", "<x:userId>u</x:userId>", "<!--", "-->", "<![CDATA[", "]]>", "&#0;", "ä",
+        "<e:Fault><faultcode>c</faultcode></e:Fault>", "</e:Header>", "<e:Body>", "</e:Body><e:Body>", "<frage/>", "<?a b?>",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.binary(max_size=300)
+    | st.lists(_PIECES, max_size=8).map(lambda pieces: envelope(*pieces))
+    | st.builds(
+        lambda a, b, c: envelope()[:a] + b + envelope()[c:],
+        st.integers(0, 900),
+        st.binary(max_size=6),
+        st.integers(0, 900),
+    ),
+    st.sampled_from(Reading),
+    st.sampled_from(
+        [
+            TYPE,
+            "text/xml",
+            "application/xop+xml; charset=iso-8859-1",
+            "",
+            'text/xml; charset="',
+            "text/xml;charset=utf-16",
+        ]
+    ),
+)
+def test_any_bytes_raise_nothing_but_faults(data: bytes, reading: Reading, content_type: str) -> None:
+    try:
+        found = parse_message(data, content_type, reading)
+    except Fault as fault:
+        assert fault.code.startswith(reading.prefix) or fault.code.startswith("server.serverproxy.")
+        return
+    assert found.data == data
+    if isinstance(found, SOAPMessage):
+        for entry in found.entries:
+            piece = data[entry.start : entry.end].decode(found.encoding)
+            assert piece.startswith("<")
+            assert piece.endswith(">")
+
+
+# -- faults
+
+
+def test_a_services_fault() -> None:
+    data = (
+        f'<e:Envelope xmlns:e="{ENVELOPE}"><e:Body><e:Fault><faultcode> e:Server </faultcode><faultstring>s</faultstring>'
+        "<faultactor>a</faultactor><detail><faultDetail>d</faultDetail></detail></e:Fault></e:Body></e:Envelope>"
+    ).encode()
+    assert parse_message(data, TYPE, Reading.SERVICE_ANSWER) == SOAPFault(data, "utf-8", "e:Server", "s", "a", "d")
+
+
+@pytest.mark.parametrize(
+    ("code", "answered"), [("CODE", "client.code"), ("s:Server", "client.s_server"), ("", "client.invalid_soap")]
+)
+def test_a_clients_fault(code: str, answered: str) -> None:
+    assert refused(envelope(body=f"<e:Fault><faultcode>{code}</faultcode></e:Fault>")) == answered
+
+
+def test_a_fault_and_something_besides() -> None:
+    assert refused(envelope(body="<e:Fault/><frage/>")) == "client.invalid_body"
+    assert refused(envelope(body="<frage/><e:Fault/>")) == "client.invalid_body"
+
+
+# -- adding
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "iso-8859-1", "windows-1252"])
+@pytest.mark.parametrize(
+    "id_entry",
+    [
+        "<x:id>ä</x:id>",
+        "<x:id/>",
+        "<x:id ></x:id\n>",
+        '<id xmlns="http://x-road.eu/xsd/xroad.xsd">/></id>',
+        '<y:id xmlns:y="http://x-road.eu/xsd/xroad.xsd" a="/>">7</y:id>',
+    ],
+)
+def test_the_request_hash_stands_after_the_id_and_nothing_else_changes(codec: str, id_entry: str) -> None:
+    declaration = f'<?xml version="1.0" encoding="{codec.removesuffix("-sig")}"?>'
+    data = (declaration + envelope(id=id_entry).decode()).encode(codec)
+    message = parse(data)
+    added = soap.add_request_hash(message, "SEFTSA==", "quittung & mehr")
+    again = parse(added, Reading.SIGNED_RESPONSE)
+    assert again.request_hash == RequestHash("http://www.w3.org/2001/04/xmlenc#sha512", "SEFTSA==")
+    assert again.receipt == "quittung & mehr"
+    names = [entry.name.local for entry in again.entries]
+    assert names[names.index("id") + 1 : names.index("id") + 3] == ["requestHash", "auditReceipt"]
+    without_receipt = parse(soap.remove_receipt(again), Reading.SIGNED_RESPONSE)
+    entry = next(entry for entry in without_receipt.entries if entry.name.local == "requestHash")
+    assert without_receipt.data[: entry.start] + without_receipt.data[entry.end :] == data
+
+
+def test_what_a_service_says_in_the_roads_name_is_removed() -> None:
+    forged = '<x:requestHash>falsch</x:requestHash><dw:auditReceipt xmlns:dw="urn:x-datenweg:soap:1">falsch</dw:auditReceipt>'
+    message = parse(envelope(forged), Reading.SERVICE_ANSWER)
+    assert b"falsch" not in soap.add_request_hash(message, "hash")
+    assert parse(soap.add_request_hash(message, "hash"), Reading.SIGNED_RESPONSE).receipt is None
+
+
+def test_the_roads_fields_are_added_at_the_headers_end() -> None:
+    own = '<a:purpose xmlns:a="urn:x-datenweg:soap:1">zweck</a:purpose>'
+    message = parse(envelope(own))
+    assert message.knows_us
+    assert message.fields == RoadFields(purpose="zweck")
+    fields = replace(message.fields, subjects=("abc",), identity_level=IdentityLevel.HIGH, exchange_nonce=bytes(32))
+    again = parse(soap.add_road_fields(message, fields), Reading.SIGNED_REQUEST)
+    assert again.fields == fields
+    assert again.data.startswith(message.data[: message.header_end])
+    assert again.data.endswith(message.data[message.header_end :])
+
+
+# -- binding
+
+
+def answer_to(data: bytes, response: bytes) -> SOAPMessage:
+    return parse(soap.add_request_hash(parse(response), soap.request_hash(data)), Reading.SIGNED_RESPONSE)
+
+
+def test_a_response_is_bound_to_the_bytes_of_its_request() -> None:
+    data = envelope()
+    digest = hashlib.sha512(data).digest()
+    assert soap.request_hash(data) == base64.b64encode(digest).decode()
+    soap.check_response_consistency(parse(data), answer_to(data, data), digest)
+    for other in (answer_to(data + b"\n", data), parse(data, Reading.SIGNED_RESPONSE)):
+        with pytest.raises(Fault, match=r"^server\.clientproxy\.inconsistent_response$"):
+            soap.check_response_consistency(parse(data), other, digest)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "<x:id>8</x:id>"},
+        {"id": "<x:id>7 </x:id>"},
+        {"id": ENTRIES["id"] + "<x:userId>u</x:userId>"},
+        {"id": ENTRIES["id"] + "<x:issue/>"},
+        {"client": ENTRIES["client"].replace("MUSTERSTADT", "MUSTERDORF")},
+        {"service": ENTRIES["service"].replace("kundenservice", "anderer")},
+    ],
+)
+def test_a_response_to_another_request(changes: dict[str, str]) -> None:
+    data = envelope()
+    with pytest.raises(Fault, match=r"^server\.clientproxy\.service_failed\.inconsistent_response$"):
+        soap.check_response_consistency(
+            parse(data), answer_to(data, envelope(**changes)), hashlib.sha512(data).digest()
+        )
+
+
+def test_headers_that_are_not_compared() -> None:
+    data = envelope()
+    other = envelope(protocolVersion="<x:protocolVersion>4.7</x:protocolVersion>")
+    soap.check_response_consistency(parse(data), answer_to(data, other), hashlib.sha512(data).digest())
+
+
+# -- SOAPAction
+
+
+@pytest.mark.parametrize("value", [None, "", '""', '"a"', '"urn:a"', '"http://a.example/b?c#d"', '"a%20b"', '"/"'])
+def test_good_actions(value: str | None) -> None:
+    assert soap.check_soap_action(value, Reading.CLIENT_REQUEST) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"',
+        "a",
+        '"a',
+        'a"',
+        '"a""',
+        '"a "',
+        '"a\tb"',
+        '"a<"',
+        '"a\\b"',
+        '"a#b#c"',
+        '"http://[::1"',
+        '"' + "a" * 1100 + '"',
+    ],
+)
+def test_bad_actions(value: str) -> None:
+    with pytest.raises(Fault, match=r"^client\.invalid_soap_action$"):
+        soap.check_soap_action(value, Reading.CLIENT_REQUEST)
+    with pytest.raises(Fault, match=r"^server\.serverproxy\.invalid_soap_action$"):
+        soap.check_soap_action(value, Reading.SIGNED_REQUEST)

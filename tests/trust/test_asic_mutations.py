@@ -1,0 +1,483 @@
+"""Containers that were changed, each refused with the code that says what is wrong."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from cryptography.x509 import ocsp
+
+from tests.trust.containers import LATER, REQUEST, RESPONSE, Making, make, making, soap
+from tests.trust.factory import BODY, DAY, NOW, OTHER_MEMBER, Holder, parameters
+from tests.trust.zips import Entry, deflate, pack
+from trust.asic import (
+    MIME_TYPE,
+    Container,
+    SignatureForm,
+    StampForm,
+    VerificationConfiguration,
+    read_container,
+    verify_container,
+    write_container,
+)
+from trust.errors import TrustError
+from trust.hashchain import TIMESTAMP_FILES, build_batch
+from trust.keys import SoftwareKey
+
+Change = Callable[[list[Entry]], bytes]
+
+
+def entries(form: SignatureForm = SignatureForm.PER_PART, stamp: StampForm = StampForm.BATCH) -> list[Entry]:
+    data = write_container(making().container(form, stamp))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return [Entry(entry.filename, archive.read(entry)) for entry in archive.infolist()]
+
+
+def code_of(data: bytes | Container, one: Making | None = None, **options: object) -> str:
+    with pytest.raises(TrustError) as refused:
+        (one or making()).verify(data, **options)  # type: ignore[arg-type]
+    return refused.value.code
+
+
+# The archive
+
+
+def local(index: int = 1, **fields: object) -> Change:
+    """The entry's own header says something else."""
+    return lambda found: pack([replace(e, local=fields) if n == index else e for n, e in enumerate(found)])
+
+
+def central(index: int = 1, **fields: object) -> Change:
+    """The directory says something else."""
+    return lambda found: pack([replace(e, central=fields) if n == index else e for n, e in enumerate(found)])
+
+
+def both(index: int = 1, **fields: object) -> Change:
+    """Both say something else."""
+    return lambda found: pack(
+        [replace(e, local=fields, central=fields) if n == index else e for n, e in enumerate(found)]
+    )
+
+
+def add(*more: Entry) -> Change:
+    return lambda found: pack([*found, *more])
+
+
+def extra(kind: int, content: bytes = b"") -> bytes:
+    return struct.pack("<2H", kind, len(content)) + content
+
+
+def streamed(**fields: object) -> Change:
+    """A descriptor that lies."""
+
+    def change(found: list[Entry]) -> bytes:
+        first = found[1]
+        values = {"crc": zlib.crc32(first.data), "compressed": len(deflate(first.data)), "size": len(first.data)}
+        lie = b"PK\x07\x08" + struct.pack("<3L", *{**values, **fields}.values())
+        return pack([found[0], replace(first, flags=8, descriptor=lie), *found[2:]])
+
+    return change
+
+
+def bomb(found: list[Entry]) -> bytes:
+    zeros = bytes(40 << 20)
+    return pack([*found, Entry("attachment2", zeros)])
+
+
+def quoted(found: list[Entry]) -> bytes:
+    """A second archive in front of the first one's end: the comment holds an end record that fits as well."""
+    inner = pack(found)
+    return pack(found, comment=inner[-22:])
+
+
+def shared_content(found: list[Entry]) -> bytes:
+    """Two entries of one content: the way of the bombs that need no nesting."""
+    return pack([*found[:-1], replace(found[-1], central={"offset": 0})])
+
+
+NOT_A_ZIP = "asic_malformed_zip"
+ARCHIVES: list[tuple[str, str, Change]] = [
+    ("bytes before", NOT_A_ZIP, lambda e: b"MZ" + pack(e)),
+    ("bytes before, offsets right", NOT_A_ZIP, lambda e: pack(e, before=b"#!/bin/sh\n")),
+    ("bytes after", NOT_A_ZIP, lambda e: pack(e, after=b"\0")),
+    ("another archive after", NOT_A_ZIP, lambda e: pack(e) + pack(e)),
+    ("bytes between entries", NOT_A_ZIP, lambda e: pack([replace(e[0], after=b"hidden"), *e[1:]])),
+    ("bytes before the directory", NOT_A_ZIP, lambda e: pack([*e[:-1], replace(e[-1], after=b"hidden")])),
+    ("cut off", NOT_A_ZIP, lambda e: pack(e)[:-1]),
+    ("half of it", NOT_A_ZIP, lambda e: pack(e)[:1000]),
+    ("two ends", NOT_A_ZIP, quoted),
+    ("no archive", NOT_A_ZIP, lambda _: b"%PDF-1.7"),
+    ("nothing", NOT_A_ZIP, lambda _: b""),
+    ("no entries", "asic_mime_type_not_found", lambda _: pack([])),
+    ("an entry left out of the directory", NOT_A_ZIP, lambda e: pack(e, here=len(e) - 1, count=len(e) - 1)),
+    ("more entries than there are", NOT_A_ZIP, lambda e: pack(e, here=len(e) + 1, count=len(e) + 1)),
+    ("counts that differ", NOT_A_ZIP, lambda e: pack(e, here=1)),
+    ("a second disk", NOT_A_ZIP, lambda e: pack(e, disk=1, first=1)),
+    ("an entry on another disk", NOT_A_ZIP, central(disk=2)),
+    ("the directory elsewhere", NOT_A_ZIP, lambda e: pack(e, start=0)),
+    ("a damaged directory", NOT_A_ZIP, central(mark=b"PK\x01\x03")),
+    ("another name in front", NOT_A_ZIP, local(name=b"massage.xml")),
+    ("another method in front", NOT_A_ZIP, local(method=0)),
+    ("other flags in front", NOT_A_ZIP, local(flags=0x0800)),
+    ("another checksum in front", NOT_A_ZIP, local(crc=1)),
+    ("another size in front", NOT_A_ZIP, local(size=1)),
+    ("another packed size in front", NOT_A_ZIP, local(compressed=1)),
+    ("another place", NOT_A_ZIP, central(offset=3)),
+    ("a place beyond the end", NOT_A_ZIP, central(offset=1 << 30)),
+    ("one content for two entries", NOT_A_ZIP, shared_content),
+    ("a wrong checksum", NOT_A_ZIP, both(crc=1)),
+    ("a size too small", NOT_A_ZIP, both(size=3)),
+    ("a size too large", NOT_A_ZIP, both(size=1000)),
+    ("content that isn't deflate", NOT_A_ZIP, lambda e: pack([e[0], replace(e[1], packed=b"\xff" * 9), *e[2:]])),
+    ("content behind its end", NOT_A_ZIP, lambda e: pack([e[0], replace(e[1], packed=deflate(b"x") + b"y"), *e[2:]])),
+    ("a descriptor with another checksum", NOT_A_ZIP, streamed(crc=1)),
+    ("a descriptor with another size", NOT_A_ZIP, streamed(size=1)),
+    ("a damaged extra field", NOT_A_ZIP, central(extra=b"\1\2\3")),
+    ("an extra field that runs over", NOT_A_ZIP, local(extra=b"\x55\x54\x09\0\0")),
+    ("a folder with content", NOT_A_ZIP, add(Entry("META-INF/", b"x"))),
+    ("an attachment numbered too high", NOT_A_ZIP, add(Entry("attachment100000", b"x"))),
+    ("two entries of one name", "asic_duplicate_entry", add(Entry("message.xml", b"other"))),
+    ("two names that differ in case", "asic_duplicate_entry", add(Entry("MESSAGE.XML", b"other"))),
+    ("two spellings of an accent", "asic_duplicate_entry",
+     add(Entry("ä", b"1", flags=0x0800), Entry("a\u0308", b"2", flags=0x0800))),
+    ("a file and a folder", "asic_duplicate_entry", add(Entry("message.xml/", b"", 0))),
+    ("a path upwards", "asic_unsafe_entry_name", add(Entry("../attachment1", b"x"))),
+    ("a path upwards within", "asic_unsafe_entry_name", add(Entry("META-INF/../../x", b"x"))),
+    ("an absolute path", "asic_unsafe_entry_name", add(Entry("/etc/passwd", b"x"))),
+    ("a backslash", "asic_unsafe_entry_name", add(Entry("..\\x", b"x"))),
+    ("a drive", "asic_unsafe_entry_name", add(Entry("C:x", b"x"))),
+    ("a dot", "asic_unsafe_entry_name", add(Entry("./x", b"x"))),
+    ("an empty name", "asic_unsafe_entry_name", add(Entry("", b"x"))),
+    ("an empty segment", "asic_unsafe_entry_name", add(Entry("a//x", b"x"))),
+    ("a control character", "asic_unsafe_entry_name", add(Entry("message.xml\0", b"x"))),
+    ("a name turned around", "asic_unsafe_entry_name", add(Entry("a\u202elmx", b"x", flags=0x0800))),
+    ("a name in no known encoding", "asic_unsafe_entry_name", add(Entry(b"\xe4", b"x"))),
+    ("a name that isn't UTF-8", "asic_unsafe_entry_name", add(Entry(b"\xe4", b"x", flags=0x0800))),
+    ("a long name", "asic_unsafe_entry_name", add(Entry("x" * 256, b"x"))),
+    ("a blank at the end of a name", "asic_unsafe_entry_name", add(Entry("message.xml ", b"x"))),
+    ("a symbolic link", "asic_unsafe_entry_name",
+     add(Entry("x", b"/etc", central={"made_by": 0x0314, "attributes": 0o120777 << 16}))),
+    ("a second name in an extra field", "asic_unsafe_entry_name", central(extra=extra(0x7075, b"\1\0\0\0\0x"))),
+    ("an encrypted entry", "asic_encrypted_entry", both(flags=1)),
+    ("an entry encrypted only in front", "asic_encrypted_entry", local(flags=1)),
+    ("strong encryption", "asic_encrypted_entry", both(flags=0x41)),
+    ("a hidden directory", "asic_encrypted_entry", both(flags=0x2000)),
+    ("AES", "asic_encrypted_entry", both(extra=extra(0x9901, b"\2\0AE\3\0\0"))),
+    ("bzip2", "asic_unsupported_compression", both(method=12)),
+    ("deflate64", "asic_unsupported_compression", both(method=9)),
+    ("a patch", "asic_unsupported_compression", both(flags=0x20)),
+    ("ZIP64 sizes", "asic_unsupported_zip", both(size=0xFFFFFFFF, compressed=0xFFFFFFFF)),
+    ("ZIP64 sizes in front", "asic_unsupported_zip", local(size=0xFFFFFFFF, compressed=0xFFFFFFFF)),
+    ("a ZIP64 extra field", "asic_unsupported_zip", both(extra=extra(1, b"\0" * 16))),
+    ("a ZIP64 end", "asic_unsupported_zip", lambda e: pack(e, here=0xFFFF, count=0xFFFF)),
+    ("a ZIP64 directory", "asic_unsupported_zip", lambda e: pack(e, start=0xFFFFFFFF)),
+    ("a bomb", "asic_too_large", bomb),
+    ("a size that only claims to be huge", "asic_too_large", both(size=1 << 31)),
+    ("too many entries", "asic_too_large", lambda e: pack([*e, *(Entry(f"x{n}", b"", 0) for n in range(1100))])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "change"), [(c, f) for _, c, f in ARCHIVES], ids=[name for name, _, _ in ARCHIVES])
+def test_archives_that_readers_could_read_differently(code: str, change: Change) -> None:
+    data = change(entries())
+    with pytest.raises(TrustError) as refused:
+        read_container(data)
+    assert refused.value.code == code
+
+
+# The files
+
+
+def without(*names: str) -> Change:
+    def change(found: list[Entry]) -> bytes:
+        left = [entry for entry in found if entry.name not in names]
+        assert len(left) == len(found) - len(names)
+        return pack(left)
+
+    return change
+
+
+def with_(name: str, data: bytes | Callable[[bytes], bytes]) -> Change:
+    def change(found: list[Entry]) -> bytes:
+        index = next(number for number, entry in enumerate(found) if entry.name == name)
+        content = data if isinstance(data, bytes) else data(found[index].data)
+        assert content != found[index].data
+        return pack([*found[:index], Entry(name, content), *found[index + 1 :]])
+
+    return change
+
+
+def renamed(name: str, new: str) -> Change:
+    return lambda found: pack([replace(entry, name=new if entry.name == name else entry.name) for entry in found])
+
+
+FILES: list[tuple[str, str, Change]] = [
+    ("no mimetype", "asic_mime_type_not_found", without("mimetype")),
+    ("empty mimetype", "asic_mime_type_not_found", with_("mimetype", b" \n")),
+    ("another mimetype", "asic_invalid_mime_type", with_("mimetype", b"application/vnd.etsi.asic-s+zip")),
+    ("a mimetype that isn't text", "asic_invalid_mime_type", with_("mimetype", b"\xff\xfe")),
+    ("a mimetype and a line end", "asic_invalid_mime_type", with_("mimetype", MIME_TYPE.encode() + b"\n")),
+    ("no message", "asic_message_not_found", without("message.xml")),
+    ("empty message", "asic_message_not_found", with_("message.xml", b"")),
+    ("a message in capitals", "asic_message_not_found", renamed("message.xml", "Message.xml")),
+    ("no signature", "asic_signature_not_found", without("META-INF/signatures.xml")),
+    ("empty signature", "asic_signature_not_found", with_("META-INF/signatures.xml", b"\n")),
+    ("no chain", "asic_hash_chain_not_found", without("sig-hashchain.xml")),
+    ("empty chain", "asic_hash_chain_not_found", with_("sig-hashchain.xml", b"")),
+    ("no chain result", "asic_hash_chain_result_not_found", without("sig-hashchainresult.xml")),
+    ("no chain of the time-stamp", "asic_hash_chain_not_found", without("ts-hashchain.xml")),
+    ("no chain result of the time-stamp", "asic_hash_chain_result_not_found", without("ts-hashchainresult.xml")),
+    ("empty time-stamp", "asic_timestamp_not_found", with_("META-INF/timestamp.tst", b"")),
+    ("a time-stamp of no kind", "timestamp_validation", with_("META-INF/timestamp.tst", b"?")),
+    ("a time-stamp of bad base64", "timestamp_validation", with_("META-INF/timestamp.tst", b"MIIB=")),
+    ("no manifest", "asic_manifest_not_found", without("META-INF/manifest.xml")),
+    ("empty manifest", "asic_manifest_not_found", with_("META-INF/manifest.xml", b"")),
+    ("no manifest of the time-stamp", "asic_manifest_not_found", without("META-INF/ASiCManifest.xml")),
+    ("empty manifest of the time-stamp", "asic_manifest_not_found", with_("META-INF/ASiCManifest.xml", b" ")),
+]
+
+
+@pytest.mark.parametrize(("code", "change"), [(c, f) for _, c, f in FILES], ids=[name for name, _, _ in FILES])
+def test_containers_that_lack_a_file(code: str, change: Change) -> None:
+    data = change(entries(SignatureForm.HASH_CHAIN))
+    with pytest.raises(TrustError) as refused:
+        read_container(data)
+    assert refused.value.code == code
+
+
+# What is signed and stamped
+
+
+def sub(pattern: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    def change(data: bytes) -> bytes:
+        assert re.search(pattern, data, re.DOTALL), pattern
+        return re.sub(pattern, new, data, count=1, flags=re.DOTALL)
+
+    return change
+
+
+def other_letter(before: bytes) -> Callable[[bytes], bytes]:
+    """Another letter of base64 behind the first place that matches."""
+
+    def change(data: bytes) -> bytes:
+        match = re.search(before, data, re.DOTALL)
+        assert match, before
+        place = match.end()
+        return data[:place] + (b"B" if data[place : place + 1] == b"A" else b"A") + data[place + 1 :]
+
+    return change
+
+
+def flipped(data: bytes) -> bytes:
+    return data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]
+
+
+SIGNATURE = "META-INF/signatures.xml"
+TOKEN = "META-INF/timestamp.tst"
+CHAIN = SignatureForm.HASH_CHAIN
+PARTS = SignatureForm.PER_PART
+ALONE = StampForm.SIGNATURE
+BATCH = StampForm.BATCH
+CHAIN_CODE = "malformed_signature."
+
+CONTENTS: list[tuple[str, SignatureForm, StampForm, str, Change]] = [
+    ("message changed", PARTS, BATCH, "invalid_signature_value", with_("message.xml", sub(b"4711", b"4712"))),
+    ("message unreadable", PARTS, BATCH, "invalid_signature_value", with_("message.xml", b"\xff")),
+    ("message of another", PARTS, BATCH, "invalid_signature_value", with_("message.xml", RESPONSE)),
+    ("attachment changed", PARTS, ALONE, "invalid_signature_value", with_("attachment1", BODY + b" ")),
+    ("message changed, in a chain", CHAIN, BATCH, CHAIN_CODE + "invalid_hash_chain_ref",
+     with_("message.xml", sub(b"4711", b"4712"))),
+    ("attachment changed, in a chain", CHAIN, BATCH, CHAIN_CODE + "invalid_hash_chain_ref",
+     with_("attachment1", BODY + b" ")),
+    ("chain changed", CHAIN, BATCH, CHAIN_CODE + "invalid_hash_chain_ref",
+     with_("sig-hashchain.xml", other_letter(b"DigestValue>"))),
+    ("chain's order changed", CHAIN, BATCH, CHAIN_CODE + "invalid_hash_chain",
+     with_("sig-hashchain.xml", sub(rb"(<DataRef .*?</DataRef>)(<DataRef .*?</DataRef>)", rb"\2\1"))),
+    ("chain without the message", CHAIN, BATCH, CHAIN_CODE + "hashchain_unused_inputs",
+     with_("sig-hashchain.xml", sub(rb"/message\.xml", b"/attachment2"))),
+    ("chain to another file", CHAIN, BATCH, CHAIN_CODE + "invalid_reference",
+     with_("sig-hashchain.xml", sub(rb'"/attachment1"', b'"/etc/passwd"'))),
+    ("chain that is no chain", CHAIN, BATCH, CHAIN_CODE + "malformed_hash_chain", with_("sig-hashchain.xml", b"<x/>")),
+    ("chain result changed", CHAIN, BATCH, CHAIN_CODE + "invalid_hash_chain",
+     with_("sig-hashchainresult.xml", other_letter(b"DigestValue>"))),
+    ("chain result spelt otherwise", CHAIN, BATCH, "invalid_signature_value",
+     with_("sig-hashchainresult.xml", lambda data: data + b"\n")),
+    ("chain left out", CHAIN, BATCH, "invalid_reference", without("sig-hashchain.xml", "sig-hashchainresult.xml")),
+    ("message's reference renamed", PARTS, BATCH, "malformed_signature",
+     with_(SIGNATURE, sub(b'URI="/message.xml"', b'URI="/attachment2"'))),
+    ("attachment left out", PARTS, BATCH, "invalid_reference", without("attachment1")),
+    ("reference to a file elsewhere", PARTS, BATCH, "invalid_reference",
+     with_(SIGNATURE, sub(b'URI="/attachment1"', b'URI="/etc/passwd"'))),
+    ("signature of no kind", PARTS, BATCH, "malformed_signature", with_(SIGNATURE, b"<x/>")),
+    ("signature not XML", PARTS, BATCH, "malformed_signature", with_(SIGNATURE, b"PK")),
+    ("signature value changed", PARTS, BATCH, "invalid_signature_value",
+     with_(SIGNATURE, other_letter(b'Id="signature-value">'))),
+    ("signature value changed, stamped alone", PARTS, ALONE, "invalid_signature_value",
+     with_(SIGNATURE, other_letter(b'Id="signature-value">'))),
+    ("signing time changed", PARTS, ALONE, "invalid_signature_value",
+     with_(SIGNATURE, sub(b"SigningTime>2026", b"SigningTime>2025"))),
+    ("OCSP answer cut, stamped alone", PARTS, ALONE, "cert_validation",
+     with_(SIGNATURE, sub(rb"<xades:RevocationValues>.*</xades:RevocationValues>", b""))),
+    ("OCSP answer changed, stamped in a batch", PARTS, BATCH, "malformed_signature",
+     with_(SIGNATURE, sub(rb"<xades:RevocationValues>.*</xades:RevocationValues>", b""))),
+    ("time-stamp left out", PARTS, BATCH, "asic_timestamp_not_found", without(TOKEN)),
+    ("time-stamp's signature changed", PARTS, BATCH, "timestamp_validation", with_(TOKEN, flipped)),
+    ("time-stamp of one byte less", PARTS, BATCH, "timestamp_validation", with_(TOKEN, lambda data: data[:-1])),
+    ("time-stamp and a byte more", PARTS, BATCH, "timestamp_validation", with_(TOKEN, lambda data: data + b"\0")),
+    ("time-stamp over something else", PARTS, BATCH, "timestamp_validation",
+     with_(TOKEN, lambda _: making().token(b"something else"))),
+    ("time-stamp over the signature's file", PARTS, ALONE, "timestamp_validation",
+     lambda e: pack([*e, Entry(TOKEN, making().token(e[2].data))])),
+    ("time-stamp moved from a batch", PARTS, BATCH, "timestamp_validation",
+     without("ts-hashchain.xml", "ts-hashchainresult.xml")),
+    ("time-stamp's chain changed", PARTS, BATCH, "malformed_signature",
+     with_("ts-hashchain.xml", other_letter(b"<HashValue><ds:DigestValue>"))),
+    ("time-stamp's chain of another", PARTS, BATCH, "malformed_signature",
+     with_("ts-hashchain.xml", lambda _: other_chain())),
+    ("time-stamp's chain result changed", PARTS, BATCH, "malformed_signature",
+     with_("ts-hashchainresult.xml", other_letter(b"DigestValue>"))),
+    ("time-stamp's chain result spelt otherwise", PARTS, BATCH, "timestamp_validation",
+     with_("ts-hashchainresult.xml", lambda data: data + b"\n")),
+    ("manifest about something else", PARTS, BATCH, "asic_manifest_invalid",
+     with_("META-INF/ASiCManifest.xml", other_letter(b"DigestValue>"))),
+    ("manifest about no file of ours", PARTS, BATCH, "asic_manifest_invalid",
+     with_("META-INF/ASiCManifest.xml", sub(rb"ts-hashchainresult\.xml", b"x"))),
+    ("manifest with a weak digest", PARTS, BATCH, "asic_manifest_invalid",
+     with_("META-INF/ASiCManifest.xml", sub(rb"2001/04/xmlenc#sha512", b"2000/09/xmldsig#sha1"))),
+    ("manifest not XML", PARTS, BATCH, "asic_manifest_invalid", with_("META-INF/ASiCManifest.xml", b"x")),
+]  # fmt: skip
+
+
+def other_chain() -> bytes:
+    _, chains = build_batch([hashlib.sha512(b"x").digest(), hashlib.sha512(b"y").digest()], files=TIMESTAMP_FILES)
+    return chains[0]
+
+
+@pytest.mark.parametrize(
+    ("form", "stamp", "code", "change"), [row[1:] for row in CONTENTS], ids=[row[0] for row in CONTENTS]
+)
+def test_containers_that_do_not_hold(form: SignatureForm, stamp: StampForm, code: str, change: Change) -> None:
+    assert code_of(change(entries(form, stamp))) == code
+
+
+# Who signed, who stamped, and when
+
+
+def test_an_unstamped_container_is_refused() -> None:
+    assert code_of(write_container(making().signed())) == "asic_timestamp_not_found"
+
+
+def test_a_certificate_revoked_before_the_time_stamp() -> None:
+    one, certificate = making(), making().world.holder.certificate
+    revoked = one.world.authority.status(certificate, status=ocsp.OCSPCertStatus.REVOKED)
+    assert code_of(write_container(one.container(ocsp_response=revoked))) == "cert_validation"
+
+
+def test_an_ocsp_answer_that_was_old_when_it_was_stamped() -> None:
+    one, certificate = making(), making().world.holder.certificate
+    old = one.world.authority.status(certificate, at=NOW - timedelta(hours=2))
+    assert code_of(write_container(one.container(ocsp_response=old))) == "incorrect_validation_info"
+
+
+def test_a_time_stamp_after_the_certificate_expired() -> None:
+    one = making()
+    stamped = one.stamp(one.signed(), at=NOW + 400 * DAY)
+    assert code_of(write_container(stamped)) == "timestamp_validation"  # the authority's own has expired too
+    short = make()
+    holder = short.world.authority.signer(until=NOW + DAY)
+    key = SoftwareKey(holder.key, holder.certificate)
+    short.world = replace(short.world, key=key, holder=holder)
+    late = short.stamp(short.signed(ocsp_response=short.world.authority.status(holder.certificate)), at=NOW + 2 * DAY)
+    assert code_of(write_container(late), short) == "cert_validity_time"
+
+
+def test_a_time_stamp_from_the_future() -> None:
+    assert code_of(write_container(making().container()), at=NOW - DAY) == "timestamp_validation"
+
+
+def test_a_time_stamp_by_an_authority_that_is_not_approved() -> None:
+    one, other = making(), make()
+    container = write_container(one.container())
+    approved = replace(parameters(*one.configuration.parameters["DE-TEST"].approved_cas), approved_tsas=())
+    with pytest.raises(TrustError) as refused:
+        verify_container(container, VerificationConfiguration.of(approved), at=LATER)
+    assert refused.value.code == "timestamp_validation"
+    stranger = replace(one.signed())
+    assert code_of(write_container(other.stamp(stranger)), one) == "timestamp_validation"
+
+
+def test_a_signer_whose_authority_is_not_approved() -> None:
+    one, other = making(), make()
+    other.tsa = one.tsa
+    assert code_of(write_container(other.container()), one) == "cannot_create_cert_path"
+
+
+def signed_by(holder: Holder, message: bytes = REQUEST) -> bytes:
+    one = making()
+    key = SoftwareKey(holder.key, holder.certificate)
+    world = replace(one.world, key=key, holder=holder, ocsp_response=one.world.authority.status(holder.certificate))
+    return write_container(replace(one, world=world).container(message=message))
+
+
+@pytest.mark.parametrize("message", [REQUEST, RESPONSE, soap()], ids=["request", "response", "SOAP"])
+def test_a_message_that_another_member_signed(message: bytes) -> None:
+    assert code_of(signed_by(making().world.authority.signer(OTHER_MEMBER), message)) == "incorrect_certificate"
+
+
+def test_a_response_is_its_providers_not_its_clients() -> None:
+    other = making().world.authority.signer(OTHER_MEMBER)
+    answer = soap(body="billsResponse")
+    assert making().verify(signed_by(other, answer)).member == OTHER_MEMBER
+    assert code_of(write_container(making().container(message=answer))) == "incorrect_certificate"
+
+
+def test_a_certificate_that_is_not_for_signing() -> None:
+    assert code_of(signed_by(making().world.authority.authentication())) == "malformed_signature"
+
+
+def test_a_sender_of_an_unknown_instance() -> None:
+    message = REQUEST.replace(b"DE-TEST/GOV", b"DE-OTHER/GOV")
+    assert code_of(write_container(making().container(message=message))) == "incorrect_certificate"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"GET",
+        b"GET\r\n/r1/x\r\n",
+        b"GET\r\n/r1/x\r\nX-Road-Client:DE-TEST\r\n",
+        b"GET\r\n/r1/x\r\nX-Road-Client:DE-TEST/GOV/A\r\nx-road-client:DE-TEST/GOV/B\r\n",
+        b"200\r\nOK\r\nX-Road-Client:DE-TEST/GOV/MUSTERSTADT\r\n",
+        b"GET\r\n/r1/x\r\nX-Road-Client:DE-TEST/GOV/M%XXSTADT\r\n",
+        b"GET\r\n/\xff\r\n",
+        b"<x/>",
+        b"<x",
+        soap().replace(b"memberCode", b"memberKode"),
+        soap().replace(b"xrd:client", b"xrd:klient"),
+        soap().replace(b"<xrd:id>", b"<xrd:id>1</xrd:id><xrd:id>"),
+        b"<!DOCTYPE x>" + soap().partition(b"?>")[2],
+    ],
+)
+def test_a_signed_message_that_does_not_say_who_sent_it(message: bytes) -> None:
+    assert code_of(write_container(making().container(message=message))) == "invalid_message"
+
+
+def test_the_base64_of_a_time_stamp_is_bounded() -> None:
+    data = with_(TOKEN, base64.b64encode(bytes(200_000)))(entries())
+    with pytest.raises(TrustError) as refused:
+        read_container(data)
+    assert refused.value.code == "asic_too_large"
+
+
+def test_there_are_enough_of_them() -> None:
+    tables: Sequence[Sequence[object]] = (ARCHIVES, FILES, CONTENTS)
+    assert sum(map(len, tables)) >= 60
