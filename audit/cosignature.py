@@ -128,7 +128,9 @@ def _verify(note: Note, signature: NoteSignature, key: NoteKey) -> int:
     if key.kind == COSIGNATURE:
         verify_ed25519(key, signature.signature[_TIME_BYTES:], _message(note.text, time))
     else:
-        _verify_mldsa(key, signature.signature[_TIME_BYTES:], _subtree_message(key.name, time, parse_checkpoint(note.text)))
+        _verify_mldsa(
+            key, signature.signature[_TIME_BYTES:], _subtree_message(key.name, time, parse_checkpoint(note.text))
+        )
     return time
 
 

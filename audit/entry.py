@@ -11,14 +11,16 @@ from audit.errors import MalformedInput
 from audit.leaf import MAX_INTEGER
 from audit.tag import SubjectKey
 
-# Only the first is about a person; the others are the log's own words about itself.
-Kind = Literal["access", "exchange", "index", "erase", "release", "key", "policy"]
+# `withheld`: an access that the law keeps from the person for now, under another tag than theirs; `release` gives it to
+# them later. From `index` on the kinds are the log's own words about itself.
+Kind = Literal["access", "withheld", "release", "exchange", "index", "erase", "key", "policy"]
+_ABOUT_PERSONS: Final = frozenset({"access", "withheld", "release"})
 _RECEIPT: Final = re.compile(r"([!-~]{1,255}) (0|[1-9]\d{0,15}) ([A-Za-z0-9+/]{43}=)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One leaf to come. `access` has a subject (one entry per person); the other kinds have none."""
+    """One leaf to come. What is about a person has a subject (one entry per person); the other kinds have none."""
 
     kind: Kind
     subject: SubjectKey | None
@@ -27,8 +29,8 @@ class Entry:
     expires_ms: int
 
     def __post_init__(self) -> None:
-        if (self.kind == "access") != (self.subject is not None):
-            raise ValueError("an access entry has a subject, any other has none")
+        if (self.kind in _ABOUT_PERSONS) != (self.subject is not None):
+            raise ValueError("an entry about a person has a subject, any other has none")
         if len(self.exchange) != 32 or not 0 <= self.expires_ms <= MAX_INTEGER:
             raise ValueError("exchange id of 32 bytes, expiry below 2^53 ms")
 

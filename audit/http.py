@@ -7,12 +7,15 @@ public: they are pseudonymous, and whoever holds a person's key could follow the
 from __future__ import annotations
 
 import hmac
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.checkpoint_stamps import newest_stamp
 from audit.entry_bundles import build_bundle, parse_bundle_path
 from audit.errors import (
     AuditError,
@@ -40,17 +43,25 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def add_routes(
-    app: web.Application, engine: AsyncEngine, publishers: Mapping[str, Publisher], *, auditor_token: str | None = None
+    app: web.Application,
+    engine: AsyncEngine,
+    publishers: Mapping[str, Publisher],
+    *,
+    auditor_token: str | None = None,
+    current: Callable[[], Publisher] | None = None,
+    public_url: str | None = None,
 ) -> None:
     """Serve these logs, by short name. The publishers are the caller's to start and stop.
 
-    `auditor_token`: who brings it is given the entries; without one nobody is.
+    `auditor_token`: who brings it is given the entries; without one nobody is. `current`: the log that still grows; all
+    do without it. `public_url`: where others reach these routes; without it, where they asked.
     """
-    routes = _Routes(engine, publishers, auditor_token)
+    routes = _Routes(engine, publishers, auditor_token, current=current, public_url=public_url)
     for path, handler in (
         ("/audit/{log}/tile/entries/{tile:.+}", routes.entries),
         ("/audit/logs", routes.logs),
         ("/audit/{log}/checkpoint", routes.checkpoint),
+        ("/audit/{log}/timestamp", routes.timestamp),
         ("/audit/{log}/tile/{tile:.+}", routes.tile),
         ("/audit/{log}/proof/inclusion", routes.inclusion),
         ("/audit/{log}/proof/consistency", routes.consistency),
@@ -112,9 +123,19 @@ def _answering(handler: _Handler) -> _Handler:
 
 
 class _Routes:
-    def __init__(self, engine: AsyncEngine, publishers: Mapping[str, Publisher], auditor_token: str | None) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        publishers: Mapping[str, Publisher],
+        auditor_token: str | None,
+        *,
+        current: Callable[[], Publisher] | None,
+        public_url: str | None,
+    ) -> None:
         self._engine = engine
         self._publishers = publishers
+        self._current = current
+        self._public_url = public_url
         self._authorization = None if auditor_token is None else f"Bearer {auditor_token}".encode()
 
     def _publisher(self, request: web.Request) -> Publisher:
@@ -123,12 +144,40 @@ class _Routes:
         except KeyError:
             raise OutOfRange("no such log") from None
 
-    async def logs(self, _request: web.Request) -> web.Response:
+    async def logs(self, request: web.Request) -> web.Response:
+        """Every log: under which prefix it is served, which keys sign it, the first entry that is kept, if it grows.
+
+        `vkey` is the key for a policy's `log` line, `vkeys` are all.
+        """
+        base = self._public_url or str(request.url.origin())
         listed = [
-            {"name": name, "origin": publisher.origin, "vkey": publisher.verifier.text}
-            for name, publisher in self._publishers.items()
+            {
+                "origin": publisher.origin,
+                "prefix": f"{base}/audit/{name}",
+                "vkey": publisher.verifier.text,
+                "vkeys": [key.text for key in publisher.verifiers],
+                "first_index": 0,
+                "state": "active" if self._current is None or publisher is self._current() else "closed",
+            }
+            for name, publisher in sorted(self._publishers.items())
         ]
-        return web.json_response({"logs": listed}, headers=_SHORT)
+        # Where we don't know our own address it is the asker's: not for others' caches.
+        headers = _SHORT if self._public_url is not None else _CORS | {"Cache-Control": "no-store"}
+        return web.json_response(listed, headers=headers)
+
+    async def timestamp(self, request: web.Request) -> web.Response:
+        """The newest RFC 3161 token (DER), with the checkpoint that it is over: SHA-512 of the note's bytes."""
+        async with self._engine.connect() as connection:
+            stamp = await newest_stamp(connection, self._publisher(request).log)
+        if stamp is None:
+            raise OutOfRange("no checkpoint was stamped yet")
+        body = {
+            "checkpoint": stamp.note.decode(),
+            "token": b64encode(stamp.token).decode(),
+            "time": datetime.fromtimestamp(stamp.time_ms / 1000, UTC).isoformat(timespec="seconds"),
+            "authority": stamp.authority,
+        }
+        return web.json_response(body, headers=_SHORT)
 
     async def checkpoint(self, request: web.Request) -> web.Response:
         return _text(await self._publisher(request).latest())

@@ -13,8 +13,9 @@ from typing import Final, Literal, Protocol
 
 NO_LINK: Final = bytes(32)
 
-# What the log has of a message: all that was signed, or less, by the operator's choice or because it was too large.
-Kept = Literal["whole", "reduced", "truncated"]
+# What the log has of a message: all that was signed, or less, by the operator's choice or because it was too large. Of
+# one kept by its `digest`, each attachment is the SHA-512 digest of the body that it stands for, as it was signed.
+Kept = Literal["whole", "reduced", "truncated", "digest"]
 
 
 @dataclass(frozen=True, slots=True)

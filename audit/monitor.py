@@ -33,7 +33,7 @@ from audit.witness import key_for
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
 _MAX_LIST_BYTES: Final = 1 << 20
-_DOUBLE_ENTRY_KINDS: Final = ("access", "exchange")
+_DOUBLE_ENTRY_KINDS: Final = ("access", "withheld", "exchange")
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS log(id INTEGER PRIMARY KEY, origin TEXT UNIQUE NOT NULL, size INTEGER NOT NULL,
     root BLOB NOT NULL, peaks TEXT NOT NULL, last_ms INTEGER NOT NULL) STRICT;
@@ -121,7 +121,9 @@ class Monitor:
         query = "SELECT origin FROM log WHERE origin LIKE ? ESCAPE '\\' AND size > 0"
         origins = {origin for (origin,) in self._database.execute(query, (_escaped(keeper) + "/____",))}
         origins |= _listed(await self._get(f"{place}/logs", _MAX_LIST_BYTES))
-        keys = {origin: key for origin in origins if (key := key_for(line.key, origin)) is not None} | {line.key.name: line.key}
+        keys = {origin: key for origin in origins if (key := key_for(line.key, origin)) is not None} | {
+            line.key.name: line.key
+        }
         return tuple(LogLine(key, f"{place}/{origin.rpartition('/')[2]}") for origin, key in sorted(keys.items()))
 
     def one_sided(self, *, before_ms: int) -> Iterator[OneSided]:

@@ -93,10 +93,13 @@ class NoteSigner:
 
     def sign(self, text: str) -> bytes:
         """The note with its one signature."""
+        return f"{text}\n{self.signature(text).line}".encode()
+
+    def signature(self, text: str) -> NoteSignature:
+        """The signature alone, for a note that has others."""
         if not text.endswith("\n") or _FORBIDDEN.search(text):
             raise ValueError("a note's text ends with a line feed and has no control characters")
-        signature = NoteSignature(self.name, self.verifier.key_id, self._key.sign(text.encode()))
-        return f"{text}\n{signature.line}".encode()
+        return NoteSignature(self.name, self.verifier.key_id, self._key.sign(text.encode()))
 
 
 def parse_vkey(text: str) -> NoteKey:

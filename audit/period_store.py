@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 from base64 import b64encode
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -23,10 +25,11 @@ from audit.merkle import leaf_hash
 from audit.period_index import KIND, IndexRecord, IndexRow, PeriodIndex, RowProof, parse_index_record
 from audit.record import open_record
 from audit.sequencer import Sequencer
-from audit.store import log_entry, log_head, period_index, period_row, record
+from audit.store import log_entry, log_head, period_index, period_row, record, withheld_day
 from audit.tree_reader import inclusion_path
 
 _CHUNK: Final = 4096
+_WITHHELD: Final = "withheld"
 _ROWS_AT_ONCE: Final = 1000
 
 
@@ -61,7 +64,7 @@ async def build_period_index(engine: AsyncEngine, sequencer: Sequencer, origin: 
         start, end = _bounds_ms(period)
         first = await _first_at(connection, head.log, head.size, start)
         last = await _first_at(connection, head.log, head.size, end)
-        rows = await _rows(connection, head.log, first, last)
+        rows, withheld = await _rows(connection, head.log, first, last)
     # A million tags take seconds: not on the loop.
     index = await asyncio.to_thread(PeriodIndex, rows)
     made = IndexRecord(period, head.size, len(index.rows), await asyncio.to_thread(lambda: index.root))
@@ -70,8 +73,24 @@ async def build_period_index(engine: AsyncEngine, sequencer: Sequencer, origin: 
     async with engine.connect() as connection:
         leaf, _, _ = await _committed(connection, head.log, receipt.index)
     stored = StoredIndex(head.log, made, receipt.index, parse_leaf(leaf).time_ms)
-    await _keep(engine, stored, index)
+    await _keep(engine, stored, index, withheld)
     return stored
+
+
+async def withheld_days(connection: AsyncConnection, log: int, period: str) -> list[dict[str, str | int]]:
+    """How many accesses of each ended day of the month the law withholds from the persons concerned, of all persons."""
+    where = (withheld_day.c.log == log, withheld_day.c.day.like(f"{period}-%"))
+    query = select(withheld_day.c.day, withheld_day.c.accesses).where(*where).order_by(withheld_day.c.day)
+    return [{"day": day, "accesses": count} for day, count in await connection.execute(query)]
+
+
+async def began_ms(engine: AsyncEngine, origin: str) -> int | None:
+    """The time of the log's first entry (ms, UTC); None while it has none."""
+    async with engine.connect() as connection:
+        joined = log_entry.join(log_head, log_head.c.log == log_entry.c.log)
+        query = select(log_entry.c.leaf).select_from(joined).where(log_head.c.origin == origin, log_entry.c.idx == 0)
+        leaf = (await connection.execute(query)).scalar()
+    return None if leaf is None else parse_leaf(leaf).time_ms
 
 
 async def newest_index(engine: AsyncEngine, origin: str, period: str) -> StoredIndex | None:
@@ -137,7 +156,7 @@ async def _load(connection: AsyncConnection, stored: StoredIndex) -> PeriodIndex
     return await asyncio.to_thread(PeriodIndex, rows)
 
 
-async def _keep(engine: AsyncEngine, stored: StoredIndex, index: PeriodIndex) -> None:
+async def _keep(engine: AsyncEngine, stored: StoredIndex, index: PeriodIndex, withheld: Mapping[str, int]) -> None:
     key = {"log": stored.log, "period": stored.record.period}
     values = [
         {**key, "position": position, "tag": row.tag, "n": row.count, "head": row.head}
@@ -150,22 +169,35 @@ async def _keep(engine: AsyncEngine, stored: StoredIndex, index: PeriodIndex) ->
             )
         for at in range(0, len(values), _ROWS_AT_ONCE):
             await connection.execute(insert(period_row), values[at : at + _ROWS_AT_ONCE])
+        # The day on which the index is made isn't over: its number follows with the next one.
+        today = datetime.fromtimestamp(stored.made_ms / 1000, UTC).strftime("%Y-%m-%d")
+        days = withheld_day.c.day.like(f"{stored.record.period}-%")
+        await connection.execute(delete(withheld_day).where(withheld_day.c.log == stored.log, days))
+        counted = [{"log": stored.log, "day": day, "accesses": n} for day, n in withheld.items() if day < today]
+        if counted:
+            await connection.execute(insert(withheld_day), counted)
         new = {**key, "upto": stored.record.upto, "rows": stored.record.rows, "leaf": stored.leaf_index}
         await connection.execute(insert(period_index).values(new))
 
 
-async def _rows(connection: AsyncConnection, log: int, first: int, last: int) -> list[IndexRow]:
+async def _rows(
+    connection: AsyncConnection, log: int, first: int, last: int
+) -> tuple[list[IndexRow], Mapping[str, int]]:
+    """The rows of these entries, and how many of them are withheld by day."""
     newest: dict[bytes, IndexRow] = {}
+    withheld: Counter[str] = Counter()
     for at in range(first, last, _CHUNK):
         where = (log_entry.c.log == log, log_entry.c.idx >= at, log_entry.c.idx < min(at + _CHUNK, last))
         query = select(log_entry.c.leaf).where(*where).order_by(log_entry.c.idx)
         for (leaf,) in await connection.execute(query):
-            chain = parse_leaf(leaf).chain
-            if chain is not None:
-                newest[chain.tag] = IndexRow(chain.tag, chain.number, leaf_hash(leaf))
+            found = parse_leaf(leaf)
+            if found.chain is not None:
+                newest[found.chain.tag] = IndexRow(found.chain.tag, found.chain.number, leaf_hash(leaf))
+            if found.kind == _WITHHELD:
+                withheld[datetime.fromtimestamp(found.time_ms / 1000, UTC).strftime("%Y-%m-%d")] += 1
         # Thousands of leaves are some milliseconds: others have their turn between two portions.
         await asyncio.sleep(0)
-    return list(newest.values())
+    return list(newest.values()), withheld
 
 
 async def _first_at(connection: AsyncConnection, log: int, size: int, time_ms: int) -> int:

@@ -19,11 +19,11 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.checkpoint import Checkpoint, parse_checkpoint
-from audit.cosignature import Cosigner
+from audit.checkpoint import Checkpoint
+from audit.cosignature import Cosigner, verify_checkpoint
 from audit.errors import LockFileMoved, LogRolledBack, LogUnavailable, OutOfRange
 from audit.lock_file import read_signed, require_prefix, swap_lock_file
-from audit.note import NoteKey, NoteSigner, verify_note
+from audit.note import NoteKey, NoteSigner
 from audit.store import checkpoint, log_head
 
 INTERVAL_SECONDS: Final = 1.0
@@ -44,18 +44,25 @@ class Publisher:
         on_failure: Callable[[Exception], None] | None = None,
         witnessed: bool = False,
         cosigner: Cosigner | None = None,
+        old_signer: NoteSigner | None = None,
     ) -> None:
         """`on_failure` is told of a publication that failed; the next second tries again.
 
         `witnessed`: the public sees only checkpoints that `show` is given, those that a quorum has cosigned.
 
         `cosigner`: a second key of the log (ML-DSA-44), whose line stands in each checkpoint after the first one's.
+        `old_signer`: the key before the present one, which signs beside it until nobody knows it alone.
         """
-        if signer.name != origin or (cosigner is not None and cosigner.verifier.name != origin):
+        verifiers = [signer.verifier]
+        verifiers += [] if old_signer is None else [old_signer.verifier]
+        verifiers += [] if cosigner is None else [cosigner.verifier]
+        if {verifier.name for verifier in verifiers} != {origin}:
             raise ValueError("a log signs under its origin")
+        self._verifiers = tuple(verifiers)
         self._engine = engine
         self._signer = signer
         self._cosigner = cosigner
+        self._old_signer = old_signer
         self._lock_file = lock_file
         self._origin = origin
         self._clock_ms = clock_ms
@@ -76,8 +83,8 @@ class Publisher:
 
     @property
     def verifiers(self) -> tuple[NoteKey, ...]:
-        """All keys that sign this log's checkpoints."""
-        return (self.verifier,) if self._cosigner is None else (self.verifier, self._cosigner.verifier)
+        """All keys that sign this log's checkpoints, the present Ed25519 key first."""
+        return self._verifiers
 
     @property
     def origin(self) -> str:
@@ -122,7 +129,7 @@ class Publisher:
 
     def show(self, note: bytes) -> None:
         """Put a checkpoint of ours that a quorum has cosigned before the public."""
-        checkpoint = parse_checkpoint(verify_note(note, [self.verifier]).text)
+        checkpoint = verify_checkpoint(note, self._verifiers)
         if self._shown is None or checkpoint.size >= self._shown[0].size:
             self._shown = checkpoint, note
 
@@ -168,6 +175,8 @@ class Publisher:
         if found is not None and head.size == found.checkpoint.size:
             return self.newest_note
         note = self._signer.sign(head.text)
+        if self._old_signer is not None:
+            note += self._old_signer.signature(head.text).line.encode()
         if self._cosigner is not None:
             note += self._cosigner.sign(head.text, time=self._clock_ms() // 1000).line.encode()
         expected = None if found is None else found.checkpoint
@@ -177,7 +186,8 @@ class Publisher:
 
     async def _publish(self, signed: Checkpoint, note: bytes) -> None:
         """Put a checkpoint that is in the lock file before the world."""
-        if parse_checkpoint(verify_note(note, [self.verifier]).text) != signed:
+        # Signed by the present key, or by the one before it.
+        if verify_checkpoint(note, self._verifiers) != signed:
             raise LogRolledBack("the note is not the checkpoint's")
         build: Any = postgresql_insert if self._engine.dialect.name == "postgresql" else sqlite_insert
         row = {"log": self._log, "size": signed.size, "note": note.decode(), "published_ms": self._clock_ms()}

@@ -51,19 +51,23 @@ async def delete_message_bodies(engine: AsyncEngine, *, before_ms: int, archived
     async with engine.connect() as connection:
         progress = (await connection.execute(select(message_progress))).all()
     for log in progress:
-        # Each round begins where the last one ended, so that it doesn't walk over all that is empty already.
-        while keys := await _expired(engine, log, before_ms, archived=archived):
+        first = log.emptied
+        # Each portion begins where the last one ended, so that none walks over what is empty already.
+        while keys := await _expired(engine, log, first, before_ms, archived=archived):
             async with engine.begin() as connection:
                 gone = tuple_(message_attachment.c.log, message_attachment.c.id).in_(keys)
                 await connection.execute(delete(message_attachment).where(gone))
                 emptied = update(message_record).where(tuple_(message_record.c.log, message_record.c.id).in_(keys))
                 await connection.execute(emptied.values(_EMPTY))
             deleted += len(keys)
+            first = keys[-1][1] + 1
         await _advance(engine, log.log)
     return deleted
 
 
-async def _expired(engine: AsyncEngine, progress: Row[Any], before_ms: int, *, archived: bool) -> list[tuple[int, int]]:
+async def _expired(
+    engine: AsyncEngine, progress: Row[Any], first: int, before_ms: int, *, archived: bool
+) -> list[tuple[int, int]]:
     row, stamp = message_record.c, message_stamp.c
     joined = message_record.outerjoin(message_stamp, and_(stamp.log == row.log, stamp.id == row.id))
     joined = joined.outerjoin(time_stamp, time_stamp.c.id == stamp.stamp)
@@ -74,7 +78,7 @@ async def _expired(engine: AsyncEngine, progress: Row[Any], before_ms: int, *, a
         by_stamp = or_(message_archive.c.created_ms < before_ms, and_(row.kept != "whole", by_stamp))
     where = (
         row.log == progress.log,
-        row.id >= progress.emptied,
+        row.id >= first,
         row.id < progress.stamped,
         row.message.is_not(None),
         or_(by_own_time, by_stamp),

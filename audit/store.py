@@ -228,6 +228,40 @@ cosigned_checkpoint = Table(
     PrimaryKeyConstraint("log", "size"),
     sqlite_strict=True,
 )
+# RFC 3161 tokens over public checkpoints: a time that doesn't rest on the log's word, nor on its keys.
+checkpoint_stamp = Table(
+    "checkpoint_stamp",
+    metadata,
+    Column("log", Integer, nullable=False),
+    Column("time_ms", _Number, nullable=False),
+    Column("size", _Number, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("token", LargeBinary, nullable=False),
+    Column("authority", Text, nullable=False),
+    PrimaryKeyConstraint("log", "time_ms"),
+    sqlite_strict=True,
+)
+# What the log last said about itself, of each kind: its keys, and the page that verifies it (audit.announcements).
+announcement = Table(
+    "announcement",
+    metadata,
+    Column("log", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("leaf", _Number, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("log", "kind"),
+    sqlite_strict=True,
+)
+# How many accesses of a day (UTC) the law withholds, counted when the day's index is made.
+withheld_day = Table(
+    "withheld_day",
+    metadata,
+    Column("log", Integer, nullable=False),
+    Column("day", Text, nullable=False),
+    Column("accesses", _Number, nullable=False),
+    PrimaryKeyConstraint("log", "day"),
+    sqlite_strict=True,
+)
 # The newest index of each month (audit.period_index), and its rows in the order of their tags.
 period_index = Table(
     "period_index",

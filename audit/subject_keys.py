@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, bindparam, select, update
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -25,6 +25,7 @@ from audit.tag import KEY_BYTES, MonthKey, SubjectKey, month_key, month_of
 
 __all__ = [
     "MonthKey", "SubjectKey", "SubjectKeys", "create_schema", "metadata", "month_key", "month_of", "subject_key",
+    "withheld",
 ]  # fmt: skip
 
 metadata = MetaData()
@@ -34,10 +35,12 @@ subject_key = Table(
     Column("ref", LargeBinary, primary_key=True),
     # NULL once erased.
     Column("wrapped", LargeBinary),
-    Column("erased_ms", BigInteger().with_variant(Integer, "sqlite")),
+    # Of the last erasure; stays when the person comes back under a new key.
+    Column("erased_ms", BigInteger().with_variant(Integer, "sqlite"), index=True),
     sqlite_strict=True,
 )
 _IV_BYTES: Final = 12
+_LAST_ERASURE: Final = select(func.max(subject_key.c.erased_ms))
 _FIND: Final = select(subject_key.c.wrapped).where(subject_key.c.ref == bindparam("wanted"))
 
 
@@ -45,6 +48,14 @@ async def create_schema(engine: AsyncEngine) -> None:
     """Create the table if it doesn't exist."""
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
+
+
+def withheld(subject_ref: str) -> str:
+    """The reference of the key under which accesses to a person are kept that the law withholds from them.
+
+    Another key gives other tags: nobody sees in the tree whose they are, nor that they are the same person's.
+    """
+    return f"withheld\0{subject_ref}"
 
 
 class SubjectKeys:
@@ -58,6 +69,7 @@ class SubjectKeys:
         self._index_key = index_key
         self._cached = cached
         self._cache: OrderedDict[bytes, SubjectKey] = OrderedDict()
+        self._erased_ms: int | None = None
 
     async def create_schema(self) -> None:
         """Create the table if it doesn't exist."""
@@ -86,17 +98,25 @@ class SubjectKeys:
         return None if wrapped is None else self._remember(ref, wrapped)
 
     async def erase(self, subject_ref: str, *, at_ms: int) -> None:
-        """Destroy the person's key; irrevocable on return. Other processes drop theirs when their cache does."""
-        ref = self._ref(subject_ref)
-        self._cache.pop(ref, None)
+        """Destroy the person's keys; irrevocable on return. Other processes drop theirs when they `refresh`."""
+        refs = [self._ref(subject_ref), self._ref(withheld(subject_ref))]
         async with self._engine.begin() as connection:
-            gone = update(subject_key).where(subject_key.c.ref == ref).values(wrapped=None, erased_ms=at_ms)
+            gone = update(subject_key).where(subject_key.c.ref.in_(refs)).values(wrapped=None, erased_ms=at_ms)
             await connection.execute(gone)
-        self._cache.pop(ref, None)
+        for ref in refs:
+            self._cache.pop(ref, None)
         if self._engine.dialect.name == "sqlite":
             async with self._engine.connect() as connection:
                 # The write-ahead log still holds the page with the old key.
                 await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    async def refresh(self) -> None:
+        """Forget the keys in memory if another process has erased one. Otherwise it would go on being written under."""
+        async with self._engine.connect() as connection:
+            erased_ms = (await connection.execute(_LAST_ERASURE)).scalar()
+        if erased_ms != self._erased_ms:
+            self._cache.clear()
+            self._erased_ms = erased_ms
 
     async def everyone(self) -> AsyncIterator[SubjectKey]:
         """Every key there is, for an auditor who verifies a whole log."""
@@ -133,7 +153,7 @@ class SubjectKeys:
         # Another process may be creating it as well: the first wins, both read its key.
         build: Any = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
         new = build(subject_key).values(ref=ref, wrapped=wrapped)
-        revive = {"wrapped": new.excluded.wrapped, "erased_ms": None}
+        revive = {"wrapped": new.excluded.wrapped}
         await connection.execute(
             new.on_conflict_do_update(index_elements=["ref"], set_=revive, where=subject_key.c.wrapped.is_(None))
         )

@@ -16,8 +16,10 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.checkpoint import parse_checkpoint
+from audit.erasure import KIND as ERASE
+from audit.erasure import Erasure, IndexRange, parse_erasure
 from audit.errors import AuditError, LogInconsistent, MalformedInput, RecordUnopenable
-from audit.leaf import NO_PREVIOUS, Leaf, parse_leaf
+from audit.leaf import MAX_INTEGER, NO_PREVIOUS, Leaf, parse_leaf
 from audit.merkle import leaf_hash
 from audit.message_cipher import MessageCipher
 from audit.note import NoteKey, parse_note, verify_note
@@ -116,6 +118,10 @@ class _Verification:
         self._signed: dict[int, bytes] = {}
         self._last_ms = 0
         self._tiles = 0
+        self._keys_given = False
+        # Entries under tags that no person's key gives, as ranges, and what the log says was erased.
+        self._nobodys: list[IndexRange] = []
+        self._erasures: list[Erasure] = []
 
     async def run(self, keys: SubjectKeys | None) -> None:
         await self._read_checkpoints()
@@ -176,13 +182,49 @@ class _Verification:
             self._chains[leaf.chain.tag] = (leaf.chain.number, hashed)
             month = self._months.get(leaf.chain.tag)
             if month is None:
+                if self._keys_given:
+                    self._note_nobodys(row.idx)
                 return
         if row.body is not None:
             try:
-                open_record(month, row.body, leaf.commitment)
+                _, opened = open_record(month, row.body, leaf.commitment)
                 self._report.records_opened += 1
+                if leaf.kind == ERASE:
+                    self._erasures.append(parse_erasure(opened))
             except RecordUnopenable:
                 self._report.found("record_does_not_open", row.idx)
+
+    def _note_nobodys(self, index: int) -> None:
+        if self._nobodys and self._nobodys[-1][1] == index - 1:
+            self._nobodys[-1] = (self._nobodys[-1][0], index)
+        else:
+            self._nobodys.append((index, index))
+
+    async def _compare_erasures(self) -> None:
+        """Each person has one key, and each entry is under the key of a person, unless the log says that it went.
+
+        A second key for one person, under which their accesses could be hidden from them, shows here.
+        """
+        if not self._nobodys:
+            return
+        erasures = [*self._erasures, *await self._erasures_elsewhere()]
+        for first, last in self._nobodys:
+            for index in range(first, last + 1):
+                if not any(erasure.covers(self._head.origin, index) for erasure in erasures):
+                    self._report.found("person_without_key", index)
+
+    async def _erasures_elsewhere(self) -> list[Erasure]:
+        """What later years' logs say about this one: a closed log takes no leaf any more."""
+        joined = log_entry.join(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
+        query = select(log_entry.c.leaf, record.c.body).select_from(joined)
+        found = []
+        # A leaf about nobody has no tag: few have none besides exchanges about nobody.
+        where = (log_entry.c.log != self._head.log, log_entry.c.tag.is_(None), record.c.expires_ms == MAX_INTEGER)
+        for data, body in await self._connection.execute(query.where(*where)):
+            leaf = parse_leaf(data)
+            if leaf.kind == ERASE:
+                found.append(parse_erasure(open_record(None, body, leaf.commitment)[1]))
+        return found
 
     def _compare_checkpoint(self) -> None:
         signed = self._signed.pop(self._edge.size, None)
@@ -213,6 +255,7 @@ class _Verification:
         except MalformedInput:
             return
         months = months_between(min(first.time_ms, self._head.last_ms), self._head.last_ms)
+        self._keys_given = True
         async for key in keys.everyone():
             for month in months:
                 made = key.month(self._head.origin, month)
@@ -220,6 +263,7 @@ class _Verification:
 
     async def _finish(self) -> None:
         head, edge, report = self._head, self._edge, self._report
+        await self._compare_erasures()
         if edge.size != head.size or edge.root() != head.root:
             report.found("root_differs")
         # The head's time may be later: a batch of messages without leaves moves it on too.

@@ -28,6 +28,7 @@ from audit.publisher import Publisher
 from audit.subject_keys import SubjectKeys
 from audit.subject_keys import create_schema as create_subject_key_schema
 from gateway.accesses import CitizenAccesses, OwnAccesses
+from gateway.checkpoint_stamping import CheckpointStamping, stamping_follower
 from gateway.citizen.app import build_citizen_app, citizen_http_session
 from gateway.citizen.context import CitizenContext, CitizenSettings, ConsentKey
 from gateway.citizen.purposes import load_purposes
@@ -41,7 +42,7 @@ from gateway.exchange.citizen_tokens import CitizenTokens
 from gateway.exchange.consents import ConsentCopies
 from gateway.exchange.consumer_http import ClientPort
 from gateway.exchange.directory import build_directory
-from gateway.exchange.node import Node
+from gateway.exchange.node import Node, transport_limits
 from gateway.exchange.origins import is_log_of
 from gateway.exchange.peers import PeerConnector, Peers
 from gateway.exchange.provider_http import PeerPort
@@ -55,6 +56,7 @@ from gateway.key_follower import KeyFollower
 from gateway.logging import describe_error, get_logger
 from gateway.logs import OwnLogs
 from gateway.message_log.assembly import message_log_followers, open_keys, open_message_log
+from gateway.message_log.stamping import CostStrategy, in_order
 from gateway.metrics import Metrics
 from gateway.monitoring.start import monitoring_follower, open_monitoring, open_node_tracing
 from gateway.node_keys import NodeKeys, load_keys, make_missing_keys
@@ -73,6 +75,8 @@ from trust.federation_client import FederationClient
 from trust.globalconf import VerifiedConfiguration, parse_anchor
 from trust.identifiers import SubsystemId, parse_client_id
 from trust.ocsp_client import StatusSource, add_peer_routes, fetch_from_peer
+from trust.tokens.device_key import EllipticDeviceKey
+from trust.timestamp_client import TimestampClient
 
 _CONFIGURATION_WAIT_SECONDS: Final = 30.0
 # The proxy's own bounds on a header block; a longer one is refused by the parser before it takes memory.
@@ -138,6 +142,7 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
     """A gateway with all its parts running but its ports closed."""
     clock = clock or SystemClock()
     settings.data_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.spool_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         metrics = Metrics(clock)
         log = get_logger(node=settings.server_code)
@@ -236,6 +241,15 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
             metrics=metrics.message_log,
             log=log,
         )
+        stamping = CheckpointStamping(
+            engine,
+            logs,
+            TimestampClient(http, clock.now),
+            lambda: in_order(
+                trust.latest.configuration.parameters.approved_tsas, CostStrategy(settings.timestamp_cost_strategy)
+            ),
+            clock,
+        )
         followers = (*build_followers(node, followed, contexts, logs, witnessing, keys=ring), *of_messages)
         operations = build_operations_app(node, engine, logs, keys, followers)
         add_doctor(
@@ -255,7 +269,7 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
         citizens = await _citizen_app(stack, node, keys, engine, accesses, policy=policy)
         await own.refresh()
         await witnessing.start(logs)
-        start_followers(stack, node, (*followers, monitoring_follower(node)))
+        start_followers(stack, node, (*followers, monitoring_follower(node), stamping_follower(stamping, node)))
         listeners = tuple(_listeners(node, contexts, operations, citizens))
         yield Gateway(node, listeners, engine, logs, contexts, followers, ring)
 
@@ -305,6 +319,7 @@ async def _open_logs(
         on_batch=metrics.observe_log_batch,
         on_failure=lambda error: log.error("checkpoint not published", **describe_error(error)),
         witnessed=witnessed,
+        mldsa_seed=keys.log_mldsa,
         sealer=sealer,
     )
     stack.push_async_callback(logs.close)
@@ -344,15 +359,20 @@ async def _peers(
     await stack.enter_async_context(session)
     return Peers(
         session,
-        limit=settings.max_body_bytes * 2 + (2 << 20),
         timeout_seconds=settings.peer_timeout_seconds,
         connect_seconds=settings.connect_timeout_seconds,
+        rate=settings.min_body_bytes_per_second,
     )
 
 
 async def _services(stack: AsyncExitStack, settings: GatewaySettings, keys: NodeKeys) -> ServiceCaller:
     session = await stack.enter_async_context(service_session(settings.concurrency_limit))
-    return ServiceCaller(session, limit=settings.max_body_bytes, key=keys.internal_tls)
+    return ServiceCaller(
+        session,
+        limits=transport_limits(settings),
+        rate=settings.min_body_bytes_per_second,
+        key=keys.internal_tls,
+    )
 
 
 def _listeners(
@@ -440,6 +460,8 @@ def _citizen_context(
 def _consent_key(keys: NodeKeys) -> ConsentKey:
     # Providers check that a consent is signed by the member that sends it: with its signing certificate.
     private = keys.signing.private_key
-    if not isinstance(private, ec.EllipticCurvePrivateKey):
-        raise StartRefused("a gateway with citizens needs an ECDSA P-256 signing key: consents are signed with it")
+    if not isinstance(private, ec.EllipticCurvePrivateKey) or isinstance(private, EllipticDeviceKey):
+        raise StartRefused(
+            "a gateway with citizens needs an ECDSA P-256 signing key in software: consents are signed with it"
+        )
     return ConsentKey(private, (keys.signing.certificate_der, *keys.signing.intermediates))

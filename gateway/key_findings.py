@@ -92,7 +92,8 @@ def _findings(
 
 
 def _of_problem(error: TrustError) -> KeyFinding:
-    return KeyFinding(Severity.ERROR, "certificate", str(error), error.hint, error.code)
+    hint = error.hint or "import its successor, or deactivate it: datenweg key list"
+    return KeyFinding(Severity.ERROR, "certificate", str(error), hint, error.code)
 
 
 def _of_expiry(own: OwnKey, at: datetime) -> KeyFinding:

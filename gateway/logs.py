@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.cosignature import MLDSASigner
 from audit.message_log import ContentSealer
 from audit.note import NoteSigner
 from audit.publisher import Publisher
@@ -41,8 +42,11 @@ class OwnLogs:
         on_failure: Callable[[Exception], None] | None = None,
         sealer: ContentSealer | None = None,
         witnessed: bool = False,
+        mldsa_seed: bytes | None = None,
     ) -> None:
         """`on_failure` is told of each publication that failed.
+
+        `mldsa_seed`: the key of a second, ML-DSA-44 line in each checkpoint.
 
         `witnessed`: checkpoints become public only once a quorum has cosigned them (gateway.witnessing).
         """
@@ -53,6 +57,7 @@ class OwnLogs:
         self._on_batch = on_batch
         self._on_failure = on_failure
         self._witnessed = witnessed
+        self._mldsa_seed = mldsa_seed
         self._sealer = sealer
         self._stack = AsyncExitStack()
         self._year = 0
@@ -130,6 +135,7 @@ class OwnLogs:
             clock_ms=self._clock.now_ms,
             on_failure=self._on_failure,
             witnessed=self._witnessed,
+            cosigner=None if self._mldsa_seed is None else MLDSASigner(origin, self._mldsa_seed),
         )
 
     def _lock_file(self, year: int) -> Path:

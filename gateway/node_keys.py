@@ -28,6 +28,7 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.message_keys import message_key
 from audit.store import log_head, witnessed
 from audit.subject_keys import subject_key
 from gateway.citizen.tables import consent
@@ -56,6 +57,7 @@ class NodeKeys:
     authentication: SoftwareKey
     log: Ed25519PrivateKey
     witness: Ed25519PrivateKey
+    log_mldsa: bytes | None
     record: bytes
     subject_index: bytes
     cookie: bytes
@@ -71,8 +73,12 @@ async def make_missing_keys(settings: GatewaySettings, engine: AsyncEngine, subj
     """
     await make_log_key(settings, engine)
     await make_witness_key(settings, engine)
-    for path in (settings.record_key_file, settings.subject_index_key_file):
-        await _make(path, subject_engine, subject_key)
+    if settings.log_mldsa_key_file is not None and not _is_there(settings.log_mldsa_key_file):
+        # The log's second signature: a new key takes nothing back that the first one has signed.
+        _create(settings.log_mldsa_key_file)
+    # The record key wraps the keys of persons and those of messages.
+    await _make(settings.record_key_file, subject_engine, subject_key, message_key)
+    await _make(settings.subject_index_key_file, subject_engine, subject_key)
     if settings.pseudonym_key_file is not None:
         await _make(settings.pseudonym_key_file, engine, consent)
 
@@ -95,6 +101,7 @@ def load_keys(settings: GatewaySettings) -> NodeKeys:
         authentication=first_usable(ring, CertificateUsage.AUTHENTICATION).key,
         log=load_log_key(settings),
         witness=load_witness_key(settings),
+        log_mldsa=None if settings.log_mldsa_key_file is None else read_random_key(settings.log_mldsa_key_file),
         record=read_random_key(settings.record_key_file),
         subject_index=read_random_key(settings.subject_index_key_file),
         cookie=read_random_key(settings.citizen_cookie_key_file),
@@ -119,12 +126,12 @@ def load_witness_key(settings: GatewaySettings) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(read_random_key(settings.witness_key_file))
 
 
-async def _make(path: Path, engine: AsyncEngine, protected: Table) -> None:
+async def _make(path: Path, engine: AsyncEngine, *protected: Table) -> None:
     if _is_there(path):
         return
     async with engine.connect() as connection:
-        used = (await connection.execute(select(protected).limit(1))).first() is not None
-    if not used:
+        used = [(await connection.execute(select(table).limit(1))).first() is not None for table in protected]
+    if not any(used):
         _create(path)
     # Looked for again: a process beside us may have made it, and used it, in between.
     elif not _is_there(path):

@@ -19,6 +19,7 @@ from gateway.followers import Follower
 from gateway.logs import OwnLogs
 from gateway.metrics import CONTENT_TYPE
 from gateway.node_keys import NodeKeys
+from gateway.witnessing import read_auditor_token
 from trust.errors import KeyUnavailable
 
 _GOOD: Final = ("ok", "expires soon", "late")
@@ -44,7 +45,14 @@ def build_operations_app(
 
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", health.answer)
-    add_routes(app, engine, logs.publishers)
+    add_routes(
+        app,
+        engine,
+        logs.publishers,
+        auditor_token=read_auditor_token(node.settings.auditor_token_file),
+        current=lambda: logs.publisher,
+        public_url=node.settings.audit_url,
+    )
     return app
 
 

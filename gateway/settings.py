@@ -22,6 +22,7 @@ from trust.identifiers import (
     InvalidIdentifier,
     MemberId,
     SecurityServerId,
+    SubsystemId,
     parse_client_id,
     parse_member_id,
     parse_security_server_id,
@@ -135,6 +136,12 @@ class GatewaySettings(Settings):
     witness_interval_seconds: Seconds = 10
     witness_alarm_seconds: Seconds = 60
     witness_limit_seconds: Seconds = 14_400
+    # Where others reach /audit and /witness of the operations port.
+    audit_url: str | None = None
+    auditor_token_file: Path | None = None
+    log_mldsa_key_file: Path | None = None
+    withheld_clients: tuple[str, ...] = ()
+    data_tracker_clients: tuple[str, ...] = ()
 
     configuration_interval_seconds: Seconds = 60
     allowed_federations: tuple[str, ...] = ("none",)
@@ -145,6 +152,11 @@ class GatewaySettings(Settings):
     connect_timeout_seconds: Seconds = 5
     max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     max_bodies_bytes: Annotated[int, Field(gt=0)] = 512 * 1024 * 1024
+    max_soap_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
+    spool_directory: Path = _in_data_directory("spool")
+    spool_threshold_bytes: Annotated[int, Field(ge=32 * 1024)] = 2 * 1024 * 1024
+    max_spooled_bytes: Annotated[int, Field(gt=0)] = 8 * 1024 * 1024 * 1024
+    min_body_bytes_per_second: Annotated[int, Field(gt=0)] = 64 * 1024
     concurrency_limit: Annotated[int, Field(gt=0)] = 1000
     requests_per_minute: Annotated[int, Field(gt=0)] | None = None
     error_vocabulary: Literal["snake", "camel"] = "snake"
@@ -161,6 +173,7 @@ class GatewaySettings(Settings):
     message_body_logging_disabled: tuple[str, ...] = ()
     max_loggable_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     truncated_body_allowed: bool = False
+    body_digest_allowed: bool = False
     message_retention_days: Annotated[int, Field(gt=0)] = 30
     message_archiving: bool = True
     message_archive_directory: Path = _in_data_directory("archive")
@@ -220,6 +233,21 @@ class GatewaySettings(Settings):
         return frozenset(parse_member_id(authority) for authority in self.consent_authorities)
 
     @property
+    def withheld_client_ids(self) -> frozenset[SubsystemId]:
+        """The clients whose accesses are withheld from the citizen where they ask for it."""
+        return frozenset(parse_subsystem_id(client) for client in self.withheld_clients)
+
+    @property
+    def data_tracker_client_ids(self) -> frozenset[SubsystemId]:
+        """The portals that may ask for a person's accesses as the Data Tracker does."""
+        return frozenset(parse_subsystem_id(client) for client in self.data_tracker_clients)
+
+    @property
+    def audit_base_url(self) -> str:
+        """Where others reach /audit and /witness."""
+        return self.audit_url or f"http://{self.operations_host}:{self.operations_port}"
+
+    @property
     def insecure_modes(self) -> tuple[str, ...]:
         """The insecure settings in force; each is shouted at start."""
         return tuple(name for name in type(self).model_fields if name.startswith("insecure_") and getattr(self, name))
@@ -262,6 +290,18 @@ class GatewaySettings(Settings):
         needed = (self.token_issuer, self.citizen_url, self.citizen_client, self.citizen_purposes_file)
         if self.citizen_port is not None and None in needed:
             raise ValueError("citizen_port needs token_issuer, citizen_url, citizen_client and citizen_purposes_file")
+        return self
+
+    @model_validator(mode="after")
+    def _access_log(self) -> Self:
+        try:
+            _ = (self.withheld_client_ids, self.data_tracker_client_ids)
+        except InvalidIdentifier as error:
+            raise ValueError(
+                f"withheld_clients and data_tracker_clients name INST/CLASS/MEMBER/SUBSYSTEM: {error}"
+            ) from None
+        if self.audit_url is not None and (urlsplit(self.audit_url).scheme not in ("http", "https")):
+            raise ValueError("audit_url is the http or https address under which others reach /audit and /witness")
         return self
 
     @model_validator(mode="after")

@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.cosignature import CosignatureSigner
 from audit.errors import MalformedInput, QuorumMissing
-from audit.note import NoteKey
-from audit.period_store import build_period_index, newest_index
+from audit.note import NoteKey, NoteSigner
+from audit.period_store import began_ms, build_period_index, newest_index
 from audit.policy import Policy, parse_policy
 from audit.publisher import Publisher
 from audit.sequencer import Sequencer
@@ -27,10 +27,16 @@ from audit.witness_client import WitnessedPublisher, WitnessReport
 from audit.witness_store import Witness
 from gateway.clock import Clock
 from gateway.errors import StartRefused
+from gateway.exchange.origins import origin_of
 from gateway.logs import OwnLogs
+from gateway.node_keys import load_log_key, load_witness_key
+from gateway.settings import GatewaySettings
+from trust.errors import KeyUnavailable
 from trust.identifiers import SecurityServerId
+from trust.keystore import read_secret
 
 WITNESS_PATH: Final = "/witness"
+_TOKEN_CHARACTERS: Final = 20
 
 
 def read_policy(path: Path | None) -> Policy:
@@ -43,6 +49,47 @@ def read_policy(path: Path | None) -> Policy:
         raise StartRefused(f"{path}: the witness policy can't be read") from None
     except MalformedInput as error:
         raise StartRefused(f"{path}: {error}") from None
+
+
+def read_auditor_token(path: Path | None) -> str | None:
+    """The token by which the auditor is known. Raises StartRefused: an empty or short one would let anybody in."""
+    if path is None:
+        return None
+    try:
+        token = read_secret(file=path)
+    except KeyUnavailable as error:
+        raise StartRefused(f"{path}: {error.hint or 'the auditor token can not be read'}") from None
+    if len(token) < _TOKEN_CHARACTERS or not token.isascii() or not token.isprintable() or " " in token:
+        raise StartRefused(f"{path}: an auditor token has at least {_TOKEN_CHARACTERS} ASCII characters, no blanks")
+    return token
+
+
+def policy_lines(settings: GatewaySettings, year: int, *, name: str = "") -> tuple[str, str]:
+    """The `log` and the `witness` line of a gateway, for the others' policies. Raises KeyUnavailable.
+
+    `name`: the witness's in the policy; without one its server code.
+    """
+    origin = origin_of(settings.server_id, year)
+    log = NoteSigner(origin, load_log_key(settings)).verifier
+    witness = witness_key(settings.server_id, load_witness_key(settings))
+    base = settings.audit_base_url
+    named = name or settings.server_code
+    return f"log {log.text} {base}/audit/{year}", f"witness {named} {witness.text} {base}{WITNESS_PATH}"
+
+
+def write_mutual_policy(path: Path, gateways: Mapping[str, GatewaySettings], year: int) -> None:
+    """A policy by which these gateways witness each other: a checkpoint counts once most of them have seen it.
+
+    For gateways whose log and witness keys exist and that are all under one roof, as in a test instance. Raises
+    KeyUnavailable.
+    """
+    lines = [policy_lines(settings, year, name=name) for name, settings in gateways.items()]
+    most = len(gateways) // 2 + 1
+    words = [*(log for log, _ in lines), *(witness for _, witness in lines)]
+    words += [f"group gateways {most} {' '.join(gateways)}", "quorum gateways"]
+    replacement = path.with_name(path.name + ".new")
+    replacement.write_text("\n".join(words) + "\n", "utf-8")
+    replacement.replace(path)
 
 
 def witness_name(server: SecurityServerId) -> str:
@@ -138,11 +185,14 @@ async def index_month(engine: AsyncEngine, logs: OwnLogs, clock: Clock) -> bool:
     if yesterday.year != midnight.year:
         # `index_year_end` has done it: the old year's log takes no more entries.
         return False
-    period = f"{yesterday:%Y-%m}"
-    newest = await newest_index(engine, logs.publisher.origin, period)
-    if newest is not None and newest.made_ms >= midnight.timestamp() * 1000:
+    period, origin, day_ended_ms = f"{yesterday:%Y-%m}", logs.publisher.origin, midnight.timestamp() * 1000
+    began = await began_ms(engine, origin)
+    if began is None or began >= day_ended_ms:
         return False
-    await build_period_index(engine, logs.sequencer, logs.publisher.origin, period)
+    newest = await newest_index(engine, origin, period)
+    if newest is not None and newest.made_ms >= day_ended_ms:
+        return False
+    await build_period_index(engine, logs.sequencer, origin, period)
     return True
 
 

@@ -24,6 +24,7 @@ SHELLS = {
     "trust.tokens",
     "audit.access",
     "audit.browser",
+    "audit.checkpoint_stamps",
     "audit.connection",
     "audit.http",
     "audit.lock_file",

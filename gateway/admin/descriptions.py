@@ -41,7 +41,7 @@ async def read_description(source: str, pins: Pins) -> Description:
     if not source.startswith(("http://", "https://")):
         return _read_file(Path(source))
     async with service_session(1) as session:
-        caller = ServiceCaller(session, limit=MAX_BYTES)
+        caller = ServiceCaller(session, limits=TransportLimits(max_body=MAX_BYTES), rate=_RATE)
         try:
             answer = await caller.call("GET", source, (), None, timeout_seconds=_SECONDS, pins=pins)
         except Fault as fault:

@@ -77,10 +77,10 @@ def _invalid(reason: str) -> Fault:
 async def _take_consent(node: Node, verified: VerifiedRequest) -> ServiceAnswer:
     """204 once the copy is durable and in force. An older state than ours is 409: the sender is behind."""
     request = verified.request
-    if request.method != "PUT" or len(verified.body) > MAX_JWS_BYTES:
+    if request.method != "PUT" or not isinstance(verified.body, bytes) or len(verified.body) > MAX_JWS_BYTES:
         raise _invalid("PUT a consent of at most 32 KiB")
     try:
-        copy = await _verified_consent(node, verified)
+        copy = await _verified_consent(node, verified, verified.body)
     except ConsentRefused as refused:
         raise _invalid(refused.reason) from None
     if request.service_path != f"/{copy.reference}" or copy.service.provider != request.service.provider:
@@ -98,9 +98,9 @@ async def _take_consent(node: Node, verified: VerifiedRequest) -> ServiceAnswer:
     return ServiceAnswer(204, "No Content", (), b"")
 
 
-async def _verified_consent(node: Node, verified: VerifiedRequest) -> ConsentCopy:
+async def _verified_consent(node: Node, verified: VerifiedRequest, body: bytes) -> ConsentCopy:
     """The consent, signed with a good signing certificate of the very member that sent it, an accepted authority."""
-    unverified = parse_consent(verified.body)
+    unverified = parse_consent(body)
     trusted, at = node.trust.latest, node.clock.now()
     try:
         query = trusted.certificates.status_query(unverified.certificate, at=at)

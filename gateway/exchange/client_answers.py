@@ -112,7 +112,7 @@ def _receipts(exchange: ConsumerExchange) -> dict[str, str]:
 
 
 def _knows_us(exchange: ConsumerExchange) -> bool:
-    """Whether the client used anything of ours: X-Road's clients must not be able to tell this gateway from X-Road's."""
+    """Whether the client used anything of ours: X-Road's clients must not be able to tell gateways apart."""
     if any(name.lower().startswith(NAMESPACE) for name, _ in exchange.incoming.headers):
         return True
     return isinstance(exchange.request, SOAPRequest) and exchange.request.message.knows_us

@@ -164,7 +164,7 @@ class ClientRoutes:
         if client is None:
             raise _Refused(401, f"{identifier} is not served by this gateway")
         try:
-            require_connection(client, over_tls=request.secure, certificate=peer_certificate(request))
+            require_connection(self._node, client, over_tls=request.secure, certificate=peer_certificate(request))
         except Fault as fault:
             raise _Refused(401, fault.message) from None
 

@@ -13,13 +13,15 @@ import uuid
 from dataclasses import replace
 from typing import Final, Literal
 
+from aiohttp import ClientResponse
+
 from audit.entry import Receipt, parse_receipt
 from audit.errors import MalformedInput
 from audit.message_log import MessageRecord
+from gateway.exchange.deadlines import Deadline
 from gateway.exchange.citizen_tokens import CitizenTokenRefused, IssuerUnavailable, VerifiedCitizen
-from gateway.exchange.directory import keeps_body
 from gateway.exchange.kinds import parts_of, sign
-from gateway.exchange.logging_step import append, require_stamping, subject_keys
+from gateway.exchange.logging_step import WHOLE, Logged, append, keep_contents, require_stamping, subject_keys
 from gateway.exchange.node import Node
 from gateway.exchange.origins import is_log_of
 from gateway.exchange.pseudonyms import pseudonym
@@ -27,10 +29,13 @@ from gateway.exchange.recording import Access, Result, build_entries, with_chain
 from gateway.exchange.rights import DENIALS
 from gateway.exchange.state import ConsumerExchange
 from gateway.exchange.trust_state import serves
+from gateway.exchange.streaming import read_transport
 from gateway.messages import transport
 from gateway.messages.faults import Fault, Hop, TrustStep, from_trust_error, parse_soap_fault
 from gateway.messages.headers import RoadFields, require_receipt
 from gateway.messages.mime import charset_of
+from gateway.messages.transport import TransportMessage
+from gateway.messages.transport_encoder import ORIGINAL_CONTENT_TYPE
 from gateway.store.model import Client, ConnectionType
 from trust.errors import TrustError
 from trust.identifiers import ServiceId
@@ -68,23 +73,24 @@ def _not_in_maintenance(servers: tuple[SecurityServer, ...]) -> tuple[SecuritySe
     return serving
 
 
-async def authenticate_caller(_node: Node, exchange: ConsumerExchange) -> None:
+async def authenticate_caller(node: Node, exchange: ConsumerExchange) -> None:
     """The connection is of the kind that the client's subsystem was registered with."""
     assert exchange.request is not None
     assert exchange.directory is not None
     client = exchange.directory.client(exchange.request.client)
     assert client is not None
     incoming = exchange.incoming
-    require_connection(client, over_tls=incoming.over_tls, certificate=incoming.client_certificate)
+    require_connection(node, client, over_tls=incoming.over_tls, certificate=incoming.client_certificate)
 
 
-def require_connection(client: Client, *, over_tls: bool, certificate: bytes | None) -> None:
+def require_connection(node: Node, client: Client, *, over_tls: bool, certificate: bytes | None) -> None:
     """Raises Fault `ssl_authentication_failed` unless the connection is of the client's kind."""
     match client.connection_type:
         case ConnectionType.HTTP:
             # Plain HTTP is for whoever reaches the plain port, which is this machine's alone unless an insecure mode
-            # says otherwise; over TLS from anywhere a client without a certificate would be anybody.
-            if not over_tls:
+            # says otherwise; over TLS from anywhere a client without a certificate would be anybody. Where the TLS port
+            # is this machine's alone, too, such a client may use either, as in X-Road.
+            if not over_tls or node.client_tls_is_local:
                 return
         case ConnectionType.HTTPS_NO_AUTH:
             if over_tls:
@@ -149,6 +155,7 @@ async def sign_and_log_request(node: Node, exchange: ConsumerExchange) -> None:
     classic = not node.hash_chain_servers.isdisjoint(server.id for server in exchange.servers)
     signed = exchange.signed = sign(node, content, member=request.client.member, classic=classic, hop=_HOP)
     exchange.request = exchange.kind.signed_request(request, signed.signature)
+    logged = await keep_contents(node, exchange.bodies, request.service, content.message, content.contents, _HOP)
     record = _message(
         exchange,
         "request",
@@ -156,7 +163,7 @@ async def sign_and_log_request(node: Node, exchange: ConsumerExchange) -> None:
         time_ms=node.clock.now_ms(),
         message=signed.message,
         signature=signed.signature,
-        contents=content.contents,
+        logged=logged,
     )
     await append(node, (), lambda _: (with_chain(record, signed.hash_chain),), _HOP)
 
@@ -172,14 +179,27 @@ async def send_to_provider(node: Node, exchange: ConsumerExchange) -> None:
         raise from_trust_error(_HOP, error, TrustStep.PEER) from None
     content = exchange.kind.encode_request(signed, boundary, own_statuses)
     exchange.sent_ms = node.clock.now_ms()
-    answer = await node.peers.send(exchange.servers, exchange.kind.request_headers(exchange, boundary), content)
+
+    async def read(answer: ClientResponse, deadline: Deadline) -> TransportMessage:
+        if answer.status != 200:
+            raise Fault("server.clientproxy.http_error", f"status {answer.status}")
+        content_type = answer.headers.get("Content-Type", "")
+        original = answer.headers.get(ORIGINAL_CONTENT_TYPE)
+        exchange.original_content_type = original or content_type
+        assert exchange.bodies is not None
+        return await read_transport(
+            answer.content,
+            content_type,
+            original,
+            reader=_HOP,
+            limits=node.transport_limits,
+            bodies=exchange.bodies,
+            deadline=deadline,
+        )
+
+    headers = exchange.kind.request_headers(exchange, boundary)
+    exchange.received = await node.peers.send(exchange.servers, headers, content, read)
     exchange.received_ms = node.clock.now_ms()
-    if answer.status != 200:
-        raise Fault("server.clientproxy.http_error", f"status {answer.status}")
-    exchange.received = transport.decode_small(
-        answer.content_type, answer.body, reader=_HOP, limits=node.transport_limits
-    )
-    exchange.original_content_type = answer.original_content_type or answer.content_type
 
 
 async def verify_response(node: Node, exchange: ConsumerExchange) -> None:
@@ -232,6 +252,7 @@ async def log_response(node: Node, exchange: ConsumerExchange) -> None:
     """The signed response and this gateway's own access-log leaves are durable."""
     verified = exchange.verified
     assert verified is not None
+    assert exchange.request is not None
     assert exchange.received is not None
     assert exchange.received.signature is not None
     now_ms = node.clock.now_ms()
@@ -240,6 +261,9 @@ async def log_response(node: Node, exchange: ConsumerExchange) -> None:
     if verified.status >= 400:
         # The service declined: it was asked, so the citizen sees it, but no data were delivered.
         access = replace(access, result=Result.FAILED)
+    logged = await keep_contents(
+        node, exchange.bodies, exchange.request.service, verified.message, verified.contents, _HOP
+    )
     record = _message(
         exchange,
         "response",
@@ -247,7 +271,7 @@ async def log_response(node: Node, exchange: ConsumerExchange) -> None:
         time_ms=now_ms,
         message=verified.message,
         signature=exchange.received.signature,
-        contents=verified.contents,
+        logged=logged,
     )
     record = with_chain(record, exchange.received.hash_chain)
     exchange.receipts = await _log_access(node, exchange, access, record)
@@ -257,11 +281,11 @@ async def log_refusal(node: Node, exchange: ConsumerExchange, fault: Fault) -> N
     """A signed request that brought no data: why, and whose data were asked for, is durable in both logs."""
     now_ms = node.clock.now_ms()
     denied = fault.relayed and fault.code in DENIALS
-    access = replace(_access(exchange, Result.DENIED if denied else Result.FAILED, now_ms), reason=fault.code)
+    access = replace(_access(exchange, Result.DENIED if denied else Result.FAILED, now_ms), reason=fault.loggable_code)
     received = exchange.received
     content = b"" if received is None else received.fault or received.message or b""
     document = b"" if received is None else received.signature or b""
-    record = _message(exchange, "response", fault.code, time_ms=now_ms, message=content, signature=document)
+    record = _message(exchange, "response", fault.loggable_code, time_ms=now_ms, message=content, signature=document)
     exchange.receipts = await _log_access(node, exchange, access, record)
 
 
@@ -299,7 +323,7 @@ def _message(
     time_ms: int,
     message: bytes,
     signature: bytes,
-    contents: tuple[bytes, ...] = (),
+    logged: Logged = WHOLE,
 ) -> MessageRecord:
     request = exchange.request
     assert request is not None
@@ -314,5 +338,6 @@ def _message(
         time_ms=time_ms,
         message=message,
         signature=signature,
-        attachments=contents if keeps_body(request.service) else (),
+        attachments=logged.attachments,
+        kept=logged.kept,
     )

@@ -124,7 +124,7 @@ class ClientPort:
             "exchange refused",
             exchange=exchange.request_id,
             detail=loggable_detail(fault),
-            code=fault.code,
+            code=fault.loggable_code,
             hop=fault.hop.value,
             step=exchange.step,
             role=_ROLE,

@@ -60,6 +60,7 @@ RESERVED_CODES: Final = frozenset(
         "listClients",
     }
 )
+_OF_MEMBERS: Final = (BuiltIn.LIST_METHODS, BuiltIn.ALLOWED_METHODS, BuiltIn.GET_WSDL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +190,11 @@ def build_directory(configuration: NodeConfiguration, owner: MemberId | None = N
                 tuple(right for right in given if not right.endpoint.is_base),
             )
     for identifier in clients:
-        if isinstance(identifier, SubsystemId):
-            for built_in in BuiltIn:
-                if built_in not in MONITORING:
-                    service_id = ServiceId(identifier, built_in.value)
-                    offers[service_id] = Offer(service_id, None, built_in, frozenset())
+        # A member without subsystem has no services, and says so when asked over SOAP.
+        for built_in in BuiltIn if isinstance(identifier, SubsystemId) else _OF_MEMBERS:
+            if built_in not in MONITORING:
+                service_id = ServiceId(identifier, built_in.value)
+                offers[service_id] = Offer(service_id, None, built_in, frozenset())
     if owner is not None:
         # PR-GCONF: the owner is a client of its gateway, whether anybody wrote it down or not; until somebody says how
         # its systems connect, none does.

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
-from gateway.bounded import BudgetSpent, ByteShare, TooLarge, read_bounded
+from gateway.bounded import BudgetSpent, TooLarge
+from gateway.exchange.deadlines import Deadline
+from gateway.exchange.spool import SpoolUnwritable
 from gateway.messages.faults import Fault
 
 _BODY_SECONDS: Final = 60.0
+_Body = TypeVar("_Body")
 
 
-async def read_body(request: web.BaseRequest, limit: int, share: ByteShare, *, prefix: str) -> bytes:
-    """The request's body, b"" if it has none. Raises Fault `<prefix>.body_too_large`, `.overloaded` and others.
+async def read_request(
+    request: web.BaseRequest, limit: int, read: Callable[[StreamReader, Deadline], Awaitable[_Body]], *, prefix: str, rate: int
+) -> _Body:
+    """The request's body as `read` takes it. Raises Fault `<prefix>.body_too_large`, `.overloaded` and others.
 
-    `prefix` is `client` at the client port, `server.serverproxy` at the peer port.
+    `prefix` is `client` at the client port, `server.serverproxy` at the peer port; `rate` is how many bytes a second a
+    large body has to come by.
     """
-    if not request.can_read_body:
-        return b""
     overloaded = "server.clientproxy.overloaded" if prefix == "client" else f"{prefix}.overloaded"
     broken = "client.bad_request" if prefix == "client" else f"{prefix}.io_error"
     if (request.content_length or 0) > limit:
@@ -30,14 +34,14 @@ async def read_body(request: web.BaseRequest, limit: int, share: ByteShare, *, p
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            return await read_bounded(request.content, limit, share)
+        async with Deadline(_BODY_SECONDS, rate) as deadline:
+            return await read(request.content, deadline)
     except TooLarge:
         raise Fault(f"{prefix}.body_too_large", f"at most {limit} bytes") from None
-    except BudgetSpent:
-        raise Fault(overloaded) from None
+    except (BudgetSpent, SpoolUnwritable):
+        raise Fault(overloaded, "no room for the body") from None
     except TimeoutError:
-        raise Fault(broken, f"the body did not arrive within {_BODY_SECONDS:g} s") from None
+        raise Fault(broken, "the body did not arrive in time") from None
     except (OSError, web.HTTPException, web.RequestPayloadError):
         raise Fault(broken, "the body broke off") from None
 

@@ -24,6 +24,7 @@ from gateway.exchange.state import (
     VerifiedResponse,
     VerifiedSOAPResponse,
 )
+from gateway.messages.content import Sendable, digest_of
 from gateway.messages.faults import Hop, from_trust_error
 from gateway.messages.http_fields import Header
 from gateway.messages.rest import RESTRequest
@@ -59,7 +60,7 @@ class Kind(Protocol):
         """The request when it has been signed."""
         ...
 
-    def encode_request(self, signed: SignedMessage, boundary: str, ocsp_responses: Sequence[bytes]) -> bytes:
+    def encode_request(self, signed: SignedMessage, boundary: str, ocsp_responses: Sequence[bytes]) -> Sendable:
         """The transport message."""
         ...
 
@@ -92,6 +93,7 @@ class Kind(Protocol):
         request: Request,
         content: Outgoing,
         parts: Sequence[SignedPart],
+        *,
         server: SecurityServer,
         signature: VerifiedSignature,
         chain: HashChain | None,
@@ -115,7 +117,7 @@ class Kind(Protocol):
         """The answer as it is to be signed, bound to the request."""
         ...
 
-    def encode_response(self, signed: SignedMessage, boundary: str) -> bytes:
+    def encode_response(self, signed: SignedMessage, boundary: str) -> Sendable:
         """The transport message."""
         ...
 
@@ -126,7 +128,7 @@ class Kind(Protocol):
 
 def parts_of(content: Outgoing) -> list[SignedPart]:
     """What is signed: the message and its body or attachments (PR-MESSTRANSP 2.7)."""
-    digests = [hashlib.sha512(data).digest() for data in content.contents]
+    digests = [digest_of(data) for data in content.contents]
     first = digests[0] if digests else None
     return digested_parts(hashlib.sha512(content.message).digest(), first, *digests[1:])
 

@@ -6,20 +6,26 @@ Fail closed: what can't be logged isn't forwarded, so each failure becomes a Fau
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.entry import Entry, Receipt
 from audit.errors import AuditError, DuplicateRecord, LogOverloaded
-from audit.message_log import MessageRecord
+from audit.message_log import Kept, MessageRecord
 from audit.sequencer import Seal
 from audit.tag import SubjectKey
+from gateway.bounded import BudgetSpent
+from gateway.exchange.directory import keeps_body
 from gateway.exchange.node import Node
+from gateway.exchange.spool import Bodies
 from gateway.logging import describe_error
 from gateway.message_log.content import TooLargeToLog
 from gateway.message_log.stamping import Stamper
+from gateway.messages.content import Content
 from gateway.messages.faults import Fault, Hop, prefix_of
 from trust.errors import TrustError
+from trust.identifiers import ServiceId
 
 
 async def subject_keys(node: Node, subjects: Sequence[str], hop: Hop, *, known_only: bool = False) -> list[SubjectKey]:
@@ -35,6 +41,44 @@ async def subject_keys(node: Node, subjects: Sequence[str], hop: Hop, *, known_o
     except (AuditError, SQLAlchemyError, OSError) as error:
         node.log.error("subject keys unavailable", **describe_error(error))
         raise Fault(f"{prefix_of(hop)}.logging_failed") from None
+
+
+class Logged(NamedTuple):
+    """What the log is to have of a message's body and attachments."""
+
+    attachments: tuple[bytes, ...]
+    kept: Kept
+
+
+WHOLE: Final = Logged((), "whole")
+
+
+async def keep_contents(
+    node: Node, bodies: Bodies | None, service: ServiceId, message: bytes, contents: Sequence[Content], hop: Hop
+) -> Logged:
+    """What the log keeps of a body or attachments: read from the spool only if they are kept.
+
+    Raises Fault `io_error` for what is too large to log, `overloaded` when there is no room to read it.
+    """
+    if not contents or not keeps_body(service):
+        return WHOLE
+    in_memory = tuple([content for content in contents if isinstance(content, bytes)])
+    if len(in_memory) == len(contents):
+        return Logged(in_memory, "whole")
+    assert bodies is not None
+    try:
+        return Logged(*await node.logged_content.load(service.encoded, len(message), contents, bodies.load))
+    except TooLargeToLog:
+        raise _too_large(hop) from None
+    except BudgetSpent:
+        raise Fault(f"{prefix_of(hop)}.overloaded") from None
+    except OSError as error:
+        node.log.error("a spooled body can't be read", **describe_error(error))
+        raise Fault(f"{prefix_of(hop)}.io_error") from None
+
+
+def _too_large(hop: Hop) -> Fault:
+    return Fault(f"{prefix_of(hop)}.io_error", "the body is larger than what is logged")
 
 
 def require_stamping(node: Node, hop: Hop) -> None:
@@ -67,7 +111,7 @@ async def append(node: Node, entries: Sequence[Entry], seal: Seal, hop: Hop) -> 
     except LogOverloaded:
         raise Fault(f"{prefix_of(hop)}.overloaded") from None
     except TooLargeToLog:
-        raise Fault(f"{prefix_of(hop)}.io_error", "the body is larger than what is logged") from None
+        raise _too_large(hop) from None
     except AuditError as error:
         node.log.error("the log can't be written", **describe_error(error))
         raise Fault(f"{prefix_of(hop)}.logging_failed") from None

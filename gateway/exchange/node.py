@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from audit.sequencer import Sequencer
 from audit.subject_keys import SubjectKeys
-from gateway.bounded import ByteBudget
 from gateway.clock import Clock
 from gateway.exchange.citizen_tokens import CitizenTokens
 from gateway.exchange.consents import ConsentCopies
@@ -18,15 +17,17 @@ from gateway.exchange.peers import Peers
 from gateway.exchange.quotas import Quotas
 from gateway.exchange.services import ServiceCaller
 from gateway.exchange.signer import MessageSigner, OwnCertificates
+from gateway.exchange.spool import Spool
 from gateway.exchange.trust_state import TrustState
 from gateway.message_log.content import LoggedContent, logged_content
 from gateway.message_log.export import Exporter
 from gateway.message_log.stamping import Stamper
+from gateway.logging import describe_error
 from gateway.messages.faults import Vocabulary
 from gateway.messages.transport import TransportLimits
 from gateway.metrics import Metrics
 from gateway.monitoring.buffer import Monitoring
-from gateway.settings import GatewaySettings
+from gateway.settings import GatewaySettings, is_loopback
 from gateway.store.repository import Repository
 from gateway.tracing import Tracing
 from trust.identifiers import MemberId, SecurityServerId
@@ -47,6 +48,9 @@ class AccessReader(Protocol):
     async def read(self, subject_ref: str, month: str, *, seen: int = 0) -> bytes:
         """The bundle of one person's accesses in a month, as JSON. `seen`: the log's size at an earlier visit."""
         ...
+
+# What the gateways may add to a SOAP message: the request hash, and receipts for as many persons as there may be.
+_SOAP_ROOM: Final = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -78,8 +82,9 @@ class Node:
     stamper: Stamper | None = None
     exporter: Exporter | None = None
     server_id: SecurityServerId = field(init=False)
+    client_tls_is_local: bool = field(init=False)
     vocabulary: Vocabulary = field(init=False)
-    bodies: ByteBudget = field(init=False)
+    spool: Spool = field(init=False)
     transport_limits: TransportLimits = field(init=False)
     consent_authorities: frozenset[MemberId] = field(init=False)
     logged_content: LoggedContent = field(init=False)
@@ -89,9 +94,20 @@ class Node:
     def __post_init__(self) -> None:
         # What follows from the settings, once instead of for each exchange.
         self.server_id = self.settings.server_id
-        self.bodies = ByteBudget(self.settings.max_bodies_bytes)
+        settings = self.settings
+        self.spool = Spool(
+            settings.spool_directory,
+            threshold=settings.spool_threshold_bytes,
+            max_memory=settings.max_bodies_bytes,
+            max_spooled=settings.max_spooled_bytes,
+            on_failure=lambda error: self.log.error("bodies can't be spooled", **describe_error(error)),
+        )
+        self.client_tls_is_local = is_loopback(self.settings.client_tls_host)
         self.vocabulary = Vocabulary(self.settings.error_vocabulary)
-        self.transport_limits = TransportLimits(max_body=self.settings.max_body_bytes)
+        self.transport_limits = TransportLimits(
+            max_body=settings.max_body_bytes,
+            max_soap=min(settings.max_body_bytes, settings.max_soap_bytes) + _SOAP_ROOM,
+        )
         self.consent_authorities = self.settings.consent_authority_ids
         self.logged_content = logged_content(self.settings)
         self.receiptless_servers = self.settings.receiptless_server_ids

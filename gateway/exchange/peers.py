@@ -12,15 +12,18 @@ import random
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from gateway.bounded import TooLarge, read_bounded
+from gateway.bounded import BudgetSpent, TooLarge
 from gateway.exchange.addresses import Endpoint, UnusableAddress, parse_address
+from gateway.exchange.deadlines import Deadline
+from gateway.exchange.spool import SpoolUnwritable
+from gateway.exchange.streaming import outgoing
+from gateway.messages.content import Sendable
 from gateway.messages.faults import Fault
 from trust.identifiers import SecurityServerId
 from trust.parameters import SecurityServer
@@ -34,20 +37,13 @@ if TYPE_CHECKING:
 _REMEMBER_SECONDS: Final = 3600.0
 
 VerifyPeer = Callable[[bytes, Endpoint], Awaitable[None]]
+_Answer = TypeVar("_Answer")
+# Takes what the provider's gateway sends back; may raise what `streaming` does.
+Read = Callable[[aiohttp.ClientResponse, Deadline], Awaitable[_Answer]]
 
 
 class PeerUntrusted(aiohttp.ClientConnectionError):
     """The gateway that answered isn't the one that the global configuration has at this address."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerAnswer:
-    """What the provider's gateway sent back, undigested."""
-
-    status: int
-    content_type: str
-    body: bytes
-    original_content_type: str | None = None
 
 
 class PeerConnector(aiohttp.TCPConnector):
@@ -98,20 +94,22 @@ class Peers:
     """Sends messages to provider gateways over one pool of verified connections."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, *, limit: int, timeout_seconds: float, connect_seconds: float
+        self, session: aiohttp.ClientSession, *, timeout_seconds: float, connect_seconds: float, rate: int
     ) -> None:
+        """`rate` is how many bytes a second a large message has to move by in order to go on."""
         self._session = session
         # Whose identity new connections show; open ones of another context are not used any more.
         self.context: ssl.SSLContext | None = None
-        self._limit = limit
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=connect_seconds)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
+        self._timeout_seconds = timeout_seconds
+        self._rate = rate
         self._connect_seconds = connect_seconds
         self._fastest: dict[frozenset[SecurityServerId], tuple[SecurityServerId, float]] = {}
 
     async def send(
-        self, servers: Sequence[SecurityServer], headers: Sequence[tuple[str, str]], body: bytes
-    ) -> PeerAnswer:
-        """The answer of the first gateway that can be reached.
+        self, servers: Sequence[SecurityServer], headers: Sequence[tuple[str, str]], body: Sendable, read: Read[_Answer]
+    ) -> _Answer:
+        """The answer of the first gateway that can be reached, as `read` takes it.
 
         Raises Fault: `network_error` when none can be, `ssl_authentication_failed` when none that can is who it should
         be, `io_error` when the exchange broke off or took too long after it began.
@@ -119,7 +117,7 @@ class Peers:
         refused = False
         for server in await self._in_order(servers):
             try:
-                return await self._post(parse_address(server.address).message_url, headers, body)
+                return await self._post(parse_address(server.address).message_url, headers, body, read)
             except PeerUntrusted:
                 refused = True
             except (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError):
@@ -131,21 +129,28 @@ class Peers:
             raise Fault("server.clientproxy.ssl_authentication_failed", "the provider's gateway")
         raise Fault("server.clientproxy.network_error", "no gateway of the provider can be reached")
 
-    async def _post(self, url: str, headers: Sequence[tuple[str, str]], body: bytes) -> PeerAnswer:
+    async def _post(
+        self, url: str, headers: Sequence[tuple[str, str]], body: Sendable, read: Read[_Answer]
+    ) -> _Answer:
+        # What is large goes two ways before an answer comes: to the peer, and from there to its service.
+        rate = self._rate // 2 or 1
         try:
-            async with self._session.post(
-                url,
-                headers=list(headers),
-                data=body,
-                timeout=self._timeout,
-                allow_redirects=False,
-                ssl=self.context or True,
-            ) as answer:
-                content = await read_bounded(answer.content, self._limit)
-                original = answer.headers.get("x-original-content-type")
-                return PeerAnswer(answer.status, answer.headers.get("Content-Type", ""), content, original)
+            async with (
+                Deadline(self._timeout_seconds, rate) as deadline,
+                self._session.post(
+                    url,
+                    headers=list(headers),
+                    data=outgoing(body, deadline),
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                    ssl=self.context or True,
+                ) as answer,
+            ):
+                return await read(answer, deadline)
         except TooLarge:
             raise Fault("server.clientproxy.service_failed.body_too_large") from None
+        except (BudgetSpent, SpoolUnwritable):
+            raise Fault("server.clientproxy.overloaded", "no room for the answer") from None
         except (PeerUntrusted, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise
         except TimeoutError:

@@ -14,9 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit.entry import Receipt
 from audit.message_log import MessageRecord
 from audit.sequencer import Seal
-from gateway.exchange.directory import keeps_body
 from gateway.exchange.kinds import parts_of, sign
-from gateway.exchange.logging_step import append, require_stamping, subject_keys
+from gateway.exchange.logging_step import WHOLE, Logged, append, keep_contents, require_stamping, subject_keys
 from gateway.exchange.node import Node
 from gateway.exchange.recording import Access, Result, build_entries, with_chain
 from gateway.exchange.rights import DENIALS, Demand, Policy, authorise, consent_or_legal_basis
@@ -39,9 +38,8 @@ async def verify_request(node: Node, exchange: ProviderExchange) -> None:
     require_stamping(node, _HOP)
     trusted = exchange.trusted = node.trust.current(_HOP)
     exchange.directory = node.directory
-    received = transport.decode_small(
-        exchange.content_type, exchange.content, reader=_HOP, limits=node.transport_limits
-    )
+    received = exchange.received
+    assert received is not None
     message, document = transport.require_signed(received, exchange.kind.request_part, reader=_HOP)
     content = exchange.kind.unpack(received, message, exchange.headers.get(ORIGINAL_CONTENT_TYPE), _HOP)
     request = exchange.kind.read_request(exchange, content)
@@ -77,7 +75,9 @@ async def verify_request(node: Node, exchange: ProviderExchange) -> None:
         raise from_trust_error(_HOP, error) from None
     # 4. That it was not received before, the log decides: its replay keys outlive a restart and are shared by
     # processes.
-    exchange.verified = exchange.kind.verified_request(request, content, parts, server, signature, chain)
+    exchange.verified = exchange.kind.verified_request(
+        request, content, parts, server=server, signature=signature, chain=chain
+    )
 
 
 async def authorise_request(node: Node, exchange: ProviderExchange) -> None:
@@ -117,7 +117,7 @@ def _policy(node: Node, exchange: ProviderExchange) -> Policy:
 
 async def log_request(node: Node, exchange: ProviderExchange) -> None:
     """The signed request is durable in the message log, for the first time."""
-    record = _request_record(node, exchange, "ok")
+    record = await _request_record(node, exchange, "ok")
     await append(node, (), lambda _: (record,), _HOP)
 
 
@@ -147,6 +147,7 @@ async def bind_sign_and_log_response(node: Node, exchange: ProviderExchange) -> 
     demand = replace(demand, consent_copy=await _current_consent(node, demand.consent), at_ms=node.clock.now_ms())
     _require_consent(node, exchange, demand)
     now_ms = node.clock.now_ms()
+    logged = await keep_contents(node, exchange.bodies, verified.request.service, b"", answer.contents, _HOP)
 
     def seal(receipts: tuple[Receipt, ...]) -> tuple[MessageRecord, ...]:
         # Within the log's transaction: the receipts are known, and under the signature, before anything is committed.
@@ -170,7 +171,7 @@ async def bind_sign_and_log_response(node: Node, exchange: ProviderExchange) -> 
             time_ms=now_ms,
             message=signed.message,
             signature=signed.signature,
-            contents=content.contents,
+            logged=logged,
         )
         return (with_chain(record, signed.hash_chain),)
 
@@ -195,9 +196,7 @@ async def log_denial(node: Node, exchange: ProviderExchange, fault: Fault) -> No
     Refusing must cost the sender more than us: the body isn't kept, and persons that this gateway doesn't know get no
     keys, so that a client without any right can't fill the log with inventions.
     """
-    record = _request_record(node, exchange, fault.code)
-    if record.attachments:
-        record = replace(record, attachments=(), kept="reduced")
+    record = await _request_record(node, exchange, fault.code, keep=False)
     access = replace(_access(exchange, Result.DENIED, node.clock.now_ms()), reason=fault.code)
     exchange.receipts = await _append_access(node, exchange, access, lambda _: (record,), known_only=True)
 
@@ -244,8 +243,14 @@ def _access(exchange: ProviderExchange, result: Result, time_ms: int) -> Access:
     )
 
 
-def _request_record(node: Node, exchange: ProviderExchange, outcome: str) -> MessageRecord:
+async def _request_record(
+    node: Node, exchange: ProviderExchange, outcome: str, *, keep: bool = True
+) -> MessageRecord:
     verified = _verified(exchange)
+    logged = Logged((), "reduced") if verified.contents else WHOLE
+    if keep:
+        service = verified.request.service
+        logged = await keep_contents(node, exchange.bodies, service, verified.message, verified.contents, _HOP)
     record = _record(
         exchange,
         "request",
@@ -253,7 +258,7 @@ def _request_record(node: Node, exchange: ProviderExchange, outcome: str) -> Mes
         time_ms=node.clock.now_ms(),
         message=verified.message,
         signature=verified.signature.document,
-        contents=verified.contents,
+        logged=logged,
     )
     record = with_chain(record, verified.hash_chain)
     # Whoever sends what was received before is replaying.
@@ -268,7 +273,7 @@ def _record(
     time_ms: int,
     message: bytes,
     signature: bytes,
-    contents: tuple[bytes, ...] = (),
+    logged: Logged = WHOLE,
 ) -> MessageRecord:
     request = _verified(exchange).request
     return MessageRecord(
@@ -282,5 +287,6 @@ def _record(
         time_ms=time_ms,
         message=message,
         signature=signature,
-        attachments=contents if keeps_body(request.service) else (),
+        attachments=logged.attachments,
+        kept=logged.kept,
     )

@@ -19,6 +19,7 @@ from gateway.exchange.state import (
     VerifiedResponse,
 )
 from gateway.messages import rest, transport
+from gateway.messages.content import Content, Sendable
 from gateway.messages.faults import Fault, Hop
 from gateway.messages.http_fields import Header
 from gateway.messages.rest import RESTRequest
@@ -51,7 +52,7 @@ class RESTKind(Kind):
     def signed_request(self, request: Request, signature: bytes) -> Request:
         return request
 
-    def encode_request(self, signed: SignedMessage, boundary: str, ocsp_responses: Sequence[bytes]) -> bytes:
+    def encode_request(self, signed: SignedMessage, boundary: str, ocsp_responses: Sequence[bytes]) -> Sendable:
         return self._encode(PartKind.REST_REQUEST, signed, boundary, ocsp_responses)
 
     def request_headers(self, exchange: ConsumerExchange, boundary: str) -> list[Header]:
@@ -84,6 +85,7 @@ class RESTKind(Kind):
         request: Request,
         content: Outgoing,
         parts: Sequence[SignedPart],
+        *,
         server: SecurityServer,
         signature: VerifiedSignature,
         chain: HashChain | None,
@@ -112,9 +114,10 @@ class RESTKind(Kind):
             request.method,
             join_url(service.url, request.service_path, request.query),
             rest.service_headers(request),
-            verified.body or None,
+            _one_piece(verified.body),
             timeout_seconds=service.timeout_seconds or node.settings.service_timeout_seconds,
             pins=(exchange.directory or node.directory).service_pins(service),
+            bodies=exchange.bodies,
         )
 
     def build_response(self, exchange: ProviderExchange, receipts: tuple[Receipt, ...]) -> Outgoing:
@@ -131,14 +134,14 @@ class RESTKind(Kind):
         )
         return Outgoing(rest.serialise_response(response), answer.body)
 
-    def encode_response(self, signed: SignedMessage, boundary: str) -> bytes:
+    def encode_response(self, signed: SignedMessage, boundary: str) -> Sendable:
         return self._encode(PartKind.REST_RESPONSE, signed, boundary, ())
 
     def response_headers(self, signed: SignedMessage) -> list[Header]:
         return []
 
     @staticmethod
-    def _encode(kind: PartKind, signed: SignedMessage, boundary: str, ocsp_responses: Sequence[bytes]) -> bytes:
+    def _encode(kind: PartKind, signed: SignedMessage, boundary: str, ocsp_responses: Sequence[bytes]) -> Sendable:
         return transport.encode_message(
             kind,
             signed.message,
@@ -148,6 +151,12 @@ class RESTKind(Kind):
             ocsp_responses=ocsp_responses,
             hash_chain=signed.hash_chain,
         )
+
+
+def _one_piece(body: Content) -> Sendable | None:
+    if isinstance(body, bytes):
+        return body or None
+    return (body,)
 
 
 REST = RESTKind()

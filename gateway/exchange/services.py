@@ -13,10 +13,17 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from gateway.bounded import TooLarge, read_bounded
+from gateway.bounded import BudgetSpent, TooLarge, read_bounded
+from gateway.exchange.deadlines import Deadline
 from gateway.exchange.http_parts import text_of
 from gateway.exchange.service_tls import Pins, ServiceConnector, ServiceContexts, ServiceUntrusted
+from gateway.exchange.spool import Bodies, SpoolUnwritable
+from gateway.exchange.streaming import outgoing, read_content, read_soap
+from gateway.messages.content import Content, Sendable
 from gateway.messages.faults import Fault
+from gateway.messages.soap import Reading
+from gateway.messages.soap_request import SOAPParts
+from gateway.messages.transport import TransportLimits
 from trust.keys import SoftwareKey
 
 Header = tuple[str, str]
@@ -31,7 +38,14 @@ class ServiceAnswer:
     status: int
     reason: str
     headers: tuple[Header, ...]
-    body: bytes
+    body: Content
+    # Of a SOAP service's answer that is too large to be in memory as a whole.
+    parts: SOAPParts | None = None
+
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        """What is kept besides the message."""
+        return (self.body,) if self.body else ()
 
 
 def service_session(limit: int) -> aiohttp.ClientSession:
@@ -51,11 +65,17 @@ def service_session(limit: int) -> aiohttp.ClientSession:
 
 
 class ServiceCaller:
-    """Calls services over one pool. `limit` bounds an answer's body in bytes; `key` is shown to services over TLS."""
+    """Calls services over one pool. `key` is shown to services over TLS.
 
-    def __init__(self, session: aiohttp.ClientSession, *, limit: int, key: SoftwareKey | None = None) -> None:
+    `limits` bound an answer; `rate` is how many bytes a second a large body has to move by in order to go on.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, *, limits: TransportLimits, rate: int, key: SoftwareKey | None = None
+    ) -> None:
         self._session = session
-        self._limit = limit
+        self._limits = limits
+        self._rate = rate
         self._contexts = ServiceContexts(key)
 
     async def call(
@@ -63,12 +83,16 @@ class ServiceCaller:
         verb: str,
         url: str,
         headers: Sequence[Header],
-        body: bytes | None,
+        body: Sendable | None,
         *,
         timeout_seconds: float,
         pins: Pins = frozenset(),
+        bodies: Bodies | None = None,
+        soap: bool = False,
     ) -> ServiceAnswer:
         """The service's answer. Over https it shows one of the certificates in `pins` (None: any).
+
+        Its body is in `bodies`, or in memory as a whole if there are none; with `soap` it may be apart.
 
         Raises Fault `server.serverproxy.service_failed.*`, `service_missing_url` or `service_malformed_url`.
         """
@@ -80,22 +104,27 @@ class ServiceCaller:
             raise Fault("server.serverproxy.service_malformed_url") from None
         if target.scheme not in ("http", "https") or not target.host:
             raise Fault("server.serverproxy.service_malformed_url")
-        timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(_CONNECT_SECONDS, timeout_seconds))
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, timeout_seconds))
         try:
-            async with self._session.request(
-                verb,
-                target,
-                headers=list(headers),
-                data=body,
-                timeout=timeout,
-                allow_redirects=False,
-                ssl=self._contexts.context(pins) if target.scheme == "https" else True,
-            ) as answer:
-                content = await read_bounded(answer.content, self._limit)
+            async with (
+                Deadline(timeout_seconds, self._rate) as deadline,
+                self._session.request(
+                    verb,
+                    target,
+                    headers=list(headers),
+                    data=outgoing(body, deadline),
+                    timeout=timeout,
+                    allow_redirects=False,
+                    ssl=self._contexts.context(pins) if target.scheme == "https" else True,
+                ) as answer,
+            ):
+                content, parts = await self._read(answer, bodies, deadline, soap=soap)
                 answer_headers = tuple((text_of(name), text_of(value)) for name, value in answer.raw_headers)
-                return ServiceAnswer(answer.status, _reason(answer.reason), answer_headers, content)
+                return ServiceAnswer(answer.status, _reason(answer.reason), answer_headers, content, parts)
         except TooLarge:
             raise Fault("server.serverproxy.service_failed.body_too_large") from None
+        except (BudgetSpent, SpoolUnwritable):
+            raise Fault("server.serverproxy.overloaded", "no room for the service's answer") from None
         except aiohttp.ClientConnectorDNSError:
             raise Fault("server.serverproxy.service_failed.unknown_host") from None
         except (ServiceUntrusted, aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError):
@@ -112,6 +141,25 @@ class ServiceCaller:
             raise Fault("server.serverproxy.service_failed.invalid_message") from None
         except (aiohttp.ClientError, OSError):
             raise Fault("server.serverproxy.service_failed.io_error") from None
+
+
+    async def _read(
+        self, answer: aiohttp.ClientResponse, bodies: Bodies | None, deadline: Deadline, *, soap: bool
+    ) -> tuple[Content, SOAPParts | None]:
+        limits = self._limits
+        if bodies is None:
+            return await read_bounded(answer.content, limits.max_body), None
+        if not soap:
+            return await read_content(answer.content, limits.max_body, bodies, deadline), None
+        found = await read_soap(
+            answer.content,
+            answer.headers.get("Content-Type", ""),
+            limits=limits,
+            bodies=bodies,
+            deadline=deadline,
+            reading=Reading.SERVICE_ANSWER,
+        )
+        return (found, None) if isinstance(found, bytes) else (b"", found)
 
 
 def join_url(base: str, path: str, query: str | None) -> str:

@@ -26,6 +26,7 @@ from gateway.exchange.state import (
     VerifiedSOAPResponse,
 )
 from gateway.messages import soap, transport
+from gateway.messages.content import Sendable, digest_of
 from gateway.messages.faults import Fault, Hop
 from gateway.messages.headers import CITIZEN, RoadFields
 from gateway.messages.http_fields import Header, single_value
@@ -58,8 +59,11 @@ class SOAPKind(Kind):
             raise Fault("client.invalid_http_method")
         action = soap.check_soap_action(_one(incoming.headers, SOAP_ACTION), Reading.CLIENT_REQUEST)
         content_type = _one(incoming.headers, "Content-Type") or ""
-        parts = split_soap(exchange.body, content_type, Reading.CLIENT_REQUEST)
-        message = soap.parse_soap(parts.root.data, parts.root.content_type, Reading.CLIENT_REQUEST)
+        parts = exchange.parts
+        if parts is None:
+            assert isinstance(exchange.body, bytes)
+            parts = split_soap(exchange.body, content_type, Reading.CLIENT_REQUEST)
+        message = soap.parse_soap(parts.message, parts.root.content_type, Reading.CLIENT_REQUEST)
         token = _one(incoming.headers, CITIZEN)
         return SOAPRequest(message, parts, action, exchange.request_id, message.fields, citizen_token=token)
 
@@ -75,7 +79,7 @@ class SOAPKind(Kind):
         assert isinstance(request, SOAPRequest)
         return _with_nonce(request, signature)
 
-    def encode_request(self, signed: SignedMessage, boundary: str, ocsp_responses: Sequence[bytes]) -> bytes:
+    def encode_request(self, signed: SignedMessage, boundary: str, ocsp_responses: Sequence[bytes]) -> Sendable:
         return _encode(signed, boundary, ocsp_responses)
 
     def request_headers(self, exchange: ConsumerExchange, boundary: str) -> list[Header]:
@@ -103,16 +107,8 @@ class SOAPKind(Kind):
     def unpack(
         self, received: TransportMessage, message: bytes, original_content_type: str | None, hop: Hop
     ) -> Outgoing:
-        parts = parts_of_transport(
-            message,
-            received.content_type,
-            received.headers,
-            received.body,
-            received.attachments_content_type,
-            original_content_type,
-            Reading.SIGNED_REQUEST if hop is Hop.PROVIDER_GATEWAY else Reading.SIGNED_RESPONSE,
-        )
-        return Outgoing(message, parts=parts)
+        reading = Reading.SIGNED_REQUEST if hop is Hop.PROVIDER_GATEWAY else Reading.SIGNED_RESPONSE
+        return Outgoing(message, parts=parts_of_transport(received, message, original_content_type, reading))
 
     def read_request(self, exchange: ProviderExchange, content: Outgoing) -> Request:
         assert content.parts is not None
@@ -128,6 +124,7 @@ class SOAPKind(Kind):
         request: Request,
         content: Outgoing,
         parts: Sequence[SignedPart],
+        *,
         server: SecurityServer,
         signature: VerifiedSignature,
         chain: HashChain | None,
@@ -141,8 +138,7 @@ class SOAPKind(Kind):
         # replaying gateway could change, nor all of it, since a batch has one for many messages. The first half of an
         # ECDSA value (r) is random; of the second there are always two that hold.
         value = parse_signature(verified.signature.document).value
-        parts = verified.request.parts.attachments
-        digests = [verified.message_digest, *(hashlib.sha512(part.data).digest() for part in parts)]
+        digests = [verified.message_digest, *(digest_of(data) for data in verified.contents)]
         return b"soap\0" + hashlib.sha256(b"".join((value[: len(value) // 2], *digests))).digest()
 
     async def call_built_in(self, node: Node, exchange: ProviderExchange) -> SOAPAnswer:
@@ -165,11 +161,16 @@ class SOAPKind(Kind):
             request.parts.join(),
             timeout_seconds=service.timeout_seconds or node.settings.service_timeout_seconds,
             pins=(exchange.directory or node.directory).service_pins(service),
+            bodies=exchange.bodies,
+            soap=True,
         )
         # SOAP 1.1 section 6.2; X-Road takes no other status either.
         if answer.status not in (200, 500):
             raise Fault("server.serverproxy.service_failed.http_error", f"status {answer.status}")
         content_type = _one(answer.headers, "Content-Type") or ""
+        if answer.parts is not None:
+            return _answer(answer.parts)
+        assert isinstance(answer.body, bytes)
         return _answer(split_soap(answer.body, content_type, Reading.SERVICE_ANSWER))
 
     def build_response(self, exchange: ProviderExchange, receipts: tuple[Receipt, ...]) -> Outgoing:
@@ -183,7 +184,7 @@ class SOAPKind(Kind):
         parts = answer.parts
         return Outgoing(message, parts=replace(parts, root=replace(parts.root, data=message)))
 
-    def encode_response(self, signed: SignedMessage, boundary: str) -> bytes:
+    def encode_response(self, signed: SignedMessage, boundary: str) -> Sendable:
         return _encode(signed, boundary, ())
 
     def response_headers(self, signed: SignedMessage) -> list[Header]:
@@ -209,7 +210,7 @@ def _answer(parts: SOAPParts) -> SOAPAnswer:
         parts.join()
     except MalformedMultipart as error:
         raise reading.refuse("invalid_content_type", error.reason) from None
-    return SOAPAnswer(soap.parse_message(parts.root.data, parts.root.content_type, reading), parts)
+    return SOAPAnswer(soap.parse_message(parts.message, parts.root.content_type, reading), parts)
 
 
 def _with_fields(request: SOAPRequest, fields: RoadFields) -> SOAPRequest:
@@ -228,7 +229,7 @@ def _with_nonce(request: SOAPRequest, signature: bytes) -> SOAPRequest:
     return replace(request, fields=replace(request.fields, exchange_nonce=nonce))
 
 
-def _encode(signed: SignedMessage, boundary: str, ocsp_responses: Sequence[bytes]) -> bytes:
+def _encode(signed: SignedMessage, boundary: str, ocsp_responses: Sequence[bytes]) -> Sendable:
     parts = signed.parts
     assert parts is not None
     attachments = [

@@ -12,16 +12,15 @@ import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Final, Self
 
-from gateway.bounded import BudgetSpent, ByteBudget, ByteShare
+from gateway.bounded import ByteBudget, ByteShare
 from gateway.messages.content import Content
-
-__all__ = ["Bodies", "BodyWriter", "BudgetSpent", "Spool", "SpoolUnwritable", "SpooledBody"]
 
 # Small enough for the loop's other work and many streams at once, large enough that the thread's hand-over costs little.
 CHUNK_BYTES: Final = 256 * 1024
@@ -35,7 +34,17 @@ class SpoolUnwritable(Exception):
 class Spool:
     """One gateway's room for bodies. Used from one event loop."""
 
-    def __init__(self, directory: Path, *, threshold: int, max_memory: int, max_spooled: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        threshold: int,
+        max_memory: int,
+        max_spooled: int,
+        on_failure: Callable[[OSError], None] = lambda _: None,
+    ) -> None:
+        """`on_failure` is told when the directory fails: the callers only learn that there is no room."""
+        self.on_failure = on_failure
         self.directory = directory
         self.threshold = threshold
         self.memory = ByteBudget(max_memory)
@@ -90,7 +99,8 @@ class Bodies:
         """A new file. Raises SpoolUnwritable."""
         try:
             descriptor = _open_unnamed(self.spool.directory)
-        except OSError:
+        except OSError as error:
+            self.spool.on_failure(error)
             raise SpoolUnwritable from None
         file = _File(descriptor, self.spool.threads)
         self._files.append(file)
@@ -118,19 +128,22 @@ def _open_unnamed(directory: Path) -> int:
 
 
 class _File:
-    """One open file without a name. One reader or writer at a time."""
+    """One open file without a name."""
 
     def __init__(self, descriptor: int, threads: ThreadPoolExecutor) -> None:
         self._descriptor = descriptor
         self._threads = threads
-        self._at_work: Future[object] | None = None
+        self._lock = Lock()
+        # The descriptor's number may be another file's the moment it is closed: no thread may still be using it, and
+        # one may, of an exchange that was cut off.
+        self._users = 1
         self._hash = hashlib.sha512()
         self.size = 0
 
     async def append(self, pieces: list[bytes]) -> None:
         """Writes these bytes at the end. Raises OSError."""
         self.size += sum(map(len, pieces))
-        await self._run(self._append, pieces)
+        await self._run(lambda: self._append(pieces))
 
     def _append(self, pieces: list[bytes]) -> bytes:
         data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
@@ -141,11 +154,16 @@ class _File:
 
     async def read(self, offset: int) -> bytes:
         """The bytes from `offset` on, at most a chunk. Raises OSError."""
-        return await self._run(os.pread, self._descriptor, CHUNK_BYTES, offset)
+        return await self._run(lambda: os.pread(self._descriptor, CHUNK_BYTES, offset))
 
-    async def _run(self, function: object, *args: object) -> bytes:
-        future: Future[bytes] = self._threads.submit(function, *args)  # type: ignore[arg-type]
-        self._at_work = future  # type: ignore[assignment]
+    async def _run(self, work: Callable[[], bytes]) -> bytes:
+        with self._lock:
+            if self._users == 0:
+                raise OSError("the exchange has ended")
+            self._users += 1
+        future = self._threads.submit(work)
+        # Also of one that was cancelled before it began.
+        future.add_done_callback(lambda _: self.close())
         return await asyncio.wrap_future(future)
 
     def digest(self) -> bytes:
@@ -153,17 +171,12 @@ class _File:
         return self._hash.digest()
 
     def close(self) -> None:
-        """Closes the file; if a thread is at it (its exchange was cut off), as soon as that is done.
-
-        The descriptor's number may be another file's the moment it is closed: no thread may still be using it.
-        """
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor < 0:
-            return
-        if self._at_work is None:
-            os.close(descriptor)
-        else:
-            self._at_work.add_done_callback(lambda _: os.close(descriptor))
+        """Ends one use of the file, the last one closes it."""
+        with self._lock:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            os.close(self._descriptor)
 
 
 class SpooledBody:
@@ -228,5 +241,6 @@ class BodyWriter:
         pending, self._pending, self._waiting = self._pending, [], 0
         try:
             await file.append(pending)
-        except OSError:
+        except OSError as error:
+            self._bodies.spool.on_failure(error)
             raise SpoolUnwritable from None

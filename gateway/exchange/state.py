@@ -14,7 +14,9 @@ from audit.entry import Receipt
 from gateway.exchange.directory import Directory, Offer
 from gateway.exchange.rights import Demand
 from gateway.exchange.services import ServiceAnswer
+from gateway.exchange.spool import Bodies
 from gateway.exchange.trust_state import Trusted
+from gateway.messages.content import Content
 from gateway.messages.headers import RoadFields
 from gateway.messages.http_fields import Header
 from gateway.messages.rest import RESTRequest, RESTResponse
@@ -44,11 +46,11 @@ class Outgoing:
     """A message of ours before it is signed: a REST message with its body, or SOAP with its `parts`."""
 
     message: bytes
-    body: bytes = b""
+    body: Content = b""
     parts: SOAPParts | None = None
 
     @property
-    def contents(self) -> tuple[bytes, ...]:
+    def contents(self) -> tuple[Content, ...]:
         """What is signed and kept besides the message: its body or its attachments."""
         if self.parts is not None:
             return tuple(part.data for part in self.parts.attachments)
@@ -61,7 +63,7 @@ class SignedMessage:
 
     message: bytes
     message_digest: bytes
-    body: bytes
+    body: Content
     body_digest: bytes | None
     signature: bytes
     hash_chain: HashChain | None = None
@@ -73,7 +75,7 @@ class VerifiedResponse:
     """A response that its provider signed, that answers our request, with the receipts of its log."""
 
     response: RESTResponse
-    body: bytes
+    body: Content
     message: bytes
     message_digest: bytes
     receipts: tuple[Receipt, ...]
@@ -85,7 +87,7 @@ class VerifiedResponse:
         return self.response.status
 
     @property
-    def contents(self) -> tuple[bytes, ...]:
+    def contents(self) -> tuple[Content, ...]:
         """What is kept besides the message."""
         return (self.body,) if self.body else ()
 
@@ -107,7 +109,7 @@ class VerifiedSOAPResponse:
         return 200
 
     @property
-    def contents(self) -> tuple[bytes, ...]:
+    def contents(self) -> tuple[Content, ...]:
         """What is kept besides the message."""
         return tuple(part.data for part in self.parts.attachments)
 
@@ -117,7 +119,7 @@ class VerifiedRequest:
     """A request that its client's member signed and that its client's gateway brought."""
 
     request: RESTRequest
-    body: bytes
+    body: Content
     message: bytes
     message_digest: bytes
     body_digest: bytes | None
@@ -126,7 +128,7 @@ class VerifiedRequest:
     hash_chain: HashChain | None = None
 
     @property
-    def contents(self) -> tuple[bytes, ...]:
+    def contents(self) -> tuple[Content, ...]:
         """What is kept besides the message."""
         return (self.body,) if self.body else ()
 
@@ -143,7 +145,7 @@ class VerifiedSOAPRequest:
     hash_chain: HashChain | None = None
 
     @property
-    def contents(self) -> tuple[bytes, ...]:
+    def contents(self) -> tuple[Content, ...]:
         """What is kept besides the message."""
         return tuple(part.data for part in self.request.parts.attachments)
 
@@ -160,6 +162,11 @@ class SOAPAnswer:
         """SOAP 1.1 section 6.2: a fault is 500."""
         return 500 if isinstance(self.message, SOAPFault) else 200
 
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        """What is kept besides the message."""
+        return tuple(part.data for part in self.parts.attachments)
+
 
 Verified = VerifiedRequest | VerifiedSOAPRequest
 
@@ -175,7 +182,11 @@ class ConsumerExchange:
     step: str = ""
     sent_ms: int = 0
     received_ms: int = 0
-    body: bytes = b""
+    # Where the bodies of this exchange lie, until its answer has been given.
+    bodies: Bodies | None = None
+    body: Content = b""
+    # Of a SOAP request that was too large to be in memory as a whole.
+    parts: SOAPParts | None = None
     directory: Directory | None = None
     trusted: Trusted | None = None
     servers: tuple[SecurityServer, ...] = ()
@@ -193,8 +204,6 @@ class ConsumerExchange:
 class ProviderExchange:
     """An exchange at the provider gateway."""
 
-    content_type: str
-    content: bytes
     request_id_header: str
     peer_certificate: bytes
     error_id: str
@@ -203,6 +212,8 @@ class ProviderExchange:
     step: str = ""
     sent_ms: int = 0
     received_ms: int = 0
+    bodies: Bodies | None = None
+    received: TransportMessage | None = None
     trusted: Trusted | None = None
     directory: Directory | None = None
     verified: Verified | None = None

@@ -51,6 +51,11 @@ class WSDLFetcher:
         )
         message_id = f"{node.settings.instance}-{uuid.uuid4()}"
         exchange.body = metaservices.build_wsdl_request(node.settings.owner_id, service, message_id)
+        with node.spool.bodies() as exchange.bodies:
+            return await self._run(exchange)
+
+    async def _run(self, exchange: ConsumerExchange) -> bytes:
+        node = self._node
         try:
             await pipeline.run(_STEPS, node, exchange)
         except Fault as fault:
@@ -60,4 +65,10 @@ class WSDLFetcher:
         verified = exchange.verified
         if not isinstance(verified, VerifiedSOAPResponse) or not verified.parts.attachments:
             raise Fault("server.clientproxy.service_failed.invalid_message", "there is no WSDL in the answer")
-        return verified.parts.attachments[-1].data
+        assert exchange.bodies is not None
+        try:
+            return await exchange.bodies.load(verified.parts.attachments[-1].data)
+        except BudgetSpent:
+            raise Fault("server.clientproxy.overloaded") from None
+        except OSError:
+            raise Fault("server.clientproxy.io_error") from None

@@ -26,6 +26,8 @@ REGISTRY: Final = "registry"
 TESTCA: Final = "testca"
 # Nobody waits for long for a test instance to end.
 SHUTDOWN_SECONDS: Final = 15
+# How soon the gateways confirm each other's logs: whoever looks at a proof here has just made the access.
+WITNESS_SECONDS: Final = 0.5
 # How ports count from a base port.
 FIRST_GATEWAY: Final = 10
 SPAN: Final = 10
@@ -72,6 +74,11 @@ class InstancePlan:
         return self.data_directory / f"{name}.toml"
 
     @property
+    def witness_policy_file(self) -> Path:
+        """By which the gateways witness each other."""
+        return self.data_directory / "witnesses.policy"
+
+    @property
     def anchor_file(self) -> Path:
         return self.folder(REGISTRY) / "configuration-anchor.xml"
 
@@ -106,8 +113,11 @@ class InstancePlan:
         ours = sorted(values.keys() & gateway.settings.keys())
         if ours:
             raise InvalidTopology(f"{at}: {', '.join(ours)} follow from the rest of the file")
+        usual: dict[str, Any] = {"shutdown_seconds": SHUTDOWN_SECONDS}
+        if len(self.topology.gateways) > 1:
+            usual |= {"witness_policy_file": self.witness_policy_file, "witness_interval_seconds": WITNESS_SECONDS}
         try:
-            return GatewaySettings(**({"shutdown_seconds": SHUTDOWN_SECONDS} | values | gateway.settings))
+            return GatewaySettings(**(usual | values | gateway.settings))
         except ValidationError as error:
             found = (f"{at}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
             raise InvalidTopology("; ".join(found)) from None

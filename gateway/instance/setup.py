@@ -19,12 +19,13 @@ from gateway.instance.reading import InvalidTopology
 from gateway.instance.references import client_reference
 from gateway.instance.store import OwnConfiguration, own_configuration, write_configuration
 from gateway.instance.topology import Topology
-from gateway.node_keys import make_log_key
+from gateway.node_keys import make_log_key, make_witness_key
 from gateway.registry import membership
 from gateway.registry.node import Registry
 from gateway.settings import GatewaySettings, RegistrySettings, Settings
 from gateway.store.migrate import migrate
 from gateway.store.repository import Repository
+from gateway.witnessing import write_mutual_policy
 from trust.identifiers import ClientId
 from trust.parameters import SharedParameters
 from trust.testca.authority import CertificateAuthority
@@ -60,6 +61,8 @@ async def prepare(plan: InstancePlan, clock: Clock, *, exact: bool = True) -> di
         hosted = dict.fromkeys(client.member for client in _clients(plan.topology, name))
         gateway = plan.gateway_settings(name)
         make_hosted_keys(gateway, plan.topology, hosted, authority=authority, parameters=parameters, at=clock.now())
+    gateways = {name: plan.gateway_settings(name) for name in plan.topology.gateways}
+    write_mutual_policy(plan.witness_policy_file, gateways, clock.now().year)
     return settings
 
 
@@ -79,6 +82,7 @@ async def _write(settings: GatewaySettings, own: OwnConfiguration, *, exact: boo
     try:
         await migrate(engine)
         await make_log_key(settings, engine)
+        await make_witness_key(settings, engine)
         await write_configuration(Repository(engine), own, exact=exact)
     finally:
         await engine.dispose()

@@ -3,19 +3,21 @@
 Where body logging is off for the service's subsystem, the log has who asked whom for what and when, and the signature
 with the digests of what was signed: no body, no path, no query, no header but the road's. Such a record proves nothing
 to a third party any more, and says so (`kept`). A body beyond the size that is logged stops the exchange, unless the
-operator prefers a truncated record.
+operator prefers its digest in its place, or a truncated record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final, cast
 
 from lxml import etree
 
-from audit.message_log import MessageRecord
+from audit.message_log import Kept, MessageRecord
 from gateway.exchange.directory import BuiltIn
+from gateway.messages.content import Content, digest_of, total_size
 from gateway.settings import GatewaySettings
 from trust.errors import MalformedInput
 from trust.xml import parse
@@ -47,6 +49,7 @@ class LoggedContent:
         disabled: Collection[str] = (),
         max_bytes: int = 10 << 20,
         truncate: bool = False,
+        digest: bool = False,
     ) -> None:
         """`enabled` and `disabled` are provider subsystems (encoded) for which `logging` doesn't decide."""
         self._logging = logging
@@ -54,6 +57,7 @@ class LoggedContent:
         self._disabled = frozenset(disabled)
         self._max_bytes = max_bytes
         self._truncate = truncate
+        self._digest = digest
         self._known: dict[str, bool] = {}
 
     def keeps(self, service: str) -> bool:
@@ -75,9 +79,33 @@ class LoggedContent:
         size = len(record.message) + sum(map(len, record.attachments))
         if size <= self._max_bytes:
             return record
+        if record.kept != "whole":
+            # It was cut to what is logged, but for the message that came to it.
+            return record
+        if self._digest and len(record.message) <= self._max_bytes:
+            digests = tuple(hashlib.sha512(body).digest() for body in record.attachments)
+            return replace(record, attachments=digests, kept="digest")
         if not self._truncate:
             raise TooLargeToLog
         return self._truncated(record)
+
+    async def load(
+        self, service: str, message_size: int, contents: Sequence[Content], load: Callable[[Content], Awaitable[bytes]]
+    ) -> tuple[tuple[bytes, ...], Kept]:
+        """What is kept of contents that aren't in memory, read by `load`, and how. Raises TooLargeToLog."""
+        if not self.keeps(service):
+            return (), "whole"  # `apply` reduces the message as well, and says so
+        if message_size + total_size(contents) <= self._max_bytes:
+            return tuple([await load(content) for content in contents]), "whole"
+        if self._digest:
+            return tuple([digest_of(content) for content in contents]), "digest"
+        if not self._truncate:
+            raise TooLargeToLog
+        left, kept = max(0, self._max_bytes - message_size), []
+        for content in contents:
+            kept.append(await _beginning(content, left))
+            left -= len(kept[-1])
+        return tuple(kept), "truncated"
 
     def _truncated(self, record: MessageRecord) -> MessageRecord:
         message = record.message[: self._max_bytes]
@@ -96,7 +124,21 @@ def logged_content(settings: GatewaySettings) -> LoggedContent:
         disabled=settings.message_body_logging_disabled,
         max_bytes=settings.max_loggable_body_bytes,
         truncate=settings.truncated_body_allowed,
+        digest=settings.body_digest_allowed,
     )
+
+
+async def _beginning(content: Content, most: int) -> bytes:
+    if isinstance(content, bytes):
+        return content[:most]
+    pieces: list[bytes] = []
+    left = most
+    async for chunk in content.chunks():
+        pieces.append(chunk[:left])
+        left -= len(pieces[-1])
+        if not left:
+            break
+    return b"".join(pieces)
 
 
 def reduced(message: bytes) -> bytes:

@@ -23,6 +23,7 @@ from audit.message_stamps import Stamp
 from gateway.message_log.stamping import Stamper
 from trust.asic.build import write_container
 from trust.asic.model import Container
+from trust.errors import TrustError
 from trust.hashchain import TIMESTAMP_FILES, build_batch
 from trust.xades import insert_timestamp
 
@@ -86,7 +87,7 @@ class Exporter:
         """The containers of the messages with this id that are `client`'s (encoded; None: whoever's) at this gateway.
 
         `request` and `response` choose between them; `unique` demands that there is one only; `force` has them stamped
-        now if they aren't. Raises ExportRefused, TrustError (no time-stamp), RecordUnopenable.
+        now if they aren't. Raises ExportRefused, RecordUnopenable.
         """
         wanted = {name for name, chosen in (("request", request), ("response", response)) if chosen}
         found = [
@@ -104,8 +105,11 @@ class Exporter:
         if any(header.stamp is None for header in signed):
             if not force or self._stamper is None:
                 raise ExportRefused(ExportProblem.NOT_STAMPED)
-            for request_id in {header.request_id for header in signed if header.stamp is None}:
-                await self._stamper.stamp_exchange(request_id)
+            try:
+                for request_id in {header.request_id for header in signed if header.stamp is None}:
+                    await self._stamper.stamp_exchange(request_id)
+            except TrustError:
+                raise ExportRefused(ExportProblem.NOT_STAMPED) from None
             signed = await self.reader.of_keys([(header.log, header.id) for header in signed])
         return await self.export(signed)
 

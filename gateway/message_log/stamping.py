@@ -180,10 +180,12 @@ class Stamper:
         for log in await message_stamps.logs_to_stamp(self._engine):
             while messages := await message_stamps.unstamped(self._engine, log, BATCH):
                 await self.stamp(messages)
+                await message_stamps.advance(self._engine, log)
                 done += len(messages)
                 if len(messages) < BATCH or not await self._lease():
                     break
-            await message_stamps.advance(self._engine, log)
+            else:
+                await message_stamps.advance(self._engine, log)
         return done
 
     async def _lease(self) -> bool:

@@ -30,7 +30,9 @@ class Spooled(Protocol):
 
 
 Content = bytes | Spooled
+# What is sent as one body: bytes, or pieces of which at least one isn't in memory.
 Pieces = tuple[Content, ...]
+Sendable = bytes | Pieces
 
 
 def size_of(content: Content) -> int:
@@ -46,3 +48,25 @@ def total_size(contents: Iterable[Content]) -> int:
 def digest_of(content: Content) -> bytes:
     """The content's SHA-512 digest, which the signature is over (PR-MESSTRANSP 2.7)."""
     return hashlib.sha512(content).digest() if isinstance(content, bytes) else content.digest
+
+
+def sendable(pieces: Iterable[Content]) -> Sendable:
+    """The pieces one after the other; bytes if all of them are."""
+    pieces = tuple(pieces)
+    joined: list[bytes] = []
+    for piece in pieces:
+        if not isinstance(piece, bytes):
+            return _merged(pieces)
+        joined.append(piece)
+    return b"".join(joined)
+
+
+def _merged(pieces: Pieces) -> Pieces:
+    """Neighbours in memory as one piece."""
+    merged: list[Content] = []
+    for piece in pieces:
+        if isinstance(piece, bytes) and merged and isinstance(merged[-1], bytes):
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return tuple(merged)

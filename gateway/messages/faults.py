@@ -109,6 +109,13 @@ class Fault(Exception):
         return f"{text}. {self.hint[:1].upper()}{self.hint[1:]}." if self.hint else f"{text}."
 
     @property
+    def loggable_code(self) -> str:
+        """The code for logs and records: the road's own, or a word for one that a service or client made up."""
+        if self.code in ERRORS or (is_code(self.code) and self.code.startswith(("server.", "signer."))):
+            return self.code
+        return "client_fault" if self.hop is Hop.CLIENT else "service_fault"
+
+    @property
     def status(self) -> int:
         """The HTTP status over REST."""
         return status_of(self.code)

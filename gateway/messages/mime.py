@@ -1,4 +1,4 @@
-"""SOAP messages with attachments as clients and services send them: multipart/related (RFC 2387, SOAP with Attachments).
+"""SOAP messages with attachments as clients and services send them: multipart/related (RFC 2387).
 
 More lenient than `multipart`, which reads what gateways write: a preamble and an epilogue are passed over, lines may
 end with LF alone, headers may be folded, as the MIME reader of X-Road's proxy takes them. Names, order and values of a
@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.messages.content import Content, Sendable, sendable
 from gateway.messages.http_fields import Header, Refused, field_name
 from gateway.messages.multipart import MalformedMultipart, media_type_and_boundary
 
 RELATED: Final = "multipart/related"
 _CHARSET: Final = re.compile(r""";\s*charset\s*=\s*("[^"]*"|'[^']*'|[^\s;"']+)""", re.IGNORECASE)
 _FOLDED: Final = re.compile(r"\r?\n[ \t]+")
-_MAX_PARTS: Final = 100
-_MAX_HEADER_BYTES: Final = 8 * 1024
+MAX_PARTS: Final = 100
+MAX_HEADER_BYTES: Final = 8 * 1024
 _MAX_HEADERS: Final = 32
 
 
@@ -29,7 +30,7 @@ class Part:
 
     content_type: str
     headers: tuple[Header, ...]
-    data: bytes
+    data: Content
 
 
 def media_type_of(content_type: str) -> str:
@@ -56,7 +57,7 @@ def split_related(data: bytes, boundary: str) -> list[Part]:
     begin: int | None = None
     for found in delimiter.finditer(data):
         if begin is not None:
-            if len(parts) >= _MAX_PARTS:
+            if len(parts) >= MAX_PARTS:
                 raise MalformedMultipart("the message has too many parts")
             parts.append(_part(data, begin, found.start()))
         begin = found.end()
@@ -81,11 +82,12 @@ def _part(data: bytes, begin: int, end: int) -> Part:
         # Headers alone, as mime4j takes them: the part is empty.
         position, mark = end, b""
     content = data[position + len(mark) : end]
-    return _with_headers(data[begin:position], content)
+    return part_with_headers(data[begin:position], content)
 
 
-def _with_headers(block: bytes, content: bytes) -> Part:
-    if len(block) > _MAX_HEADER_BYTES:
+def part_with_headers(block: bytes, content: bytes) -> Part:
+    """A part with this header block, the line break of the delimiter before it. Raises MalformedMultipart."""
+    if len(block) > MAX_HEADER_BYTES:
         raise MalformedMultipart("a part's headers are too large")
     try:
         text = _FOLDED.sub(" ", block.decode("utf-8"))
@@ -113,20 +115,22 @@ def _with_headers(block: bytes, content: bytes) -> Part:
     return Part(content_type, tuple(headers), content)
 
 
-def join_related(parts: Sequence[Part], boundary: str) -> bytes:
+def join_related(parts: Sequence[Part], boundary: str) -> Sendable:
     """The body again, for the service or the client, under the boundary of its Content-Type.
 
-    Byte for byte in the manner of X-Road's proxy: some clients find the parts with regular expressions. Raises MalformedMultipart if that boundary occurs in a part: whoever reads it would see other parts than were
-    signed.
+    Byte for byte in the manner of X-Road's proxy: some clients find the parts with regular expressions.
+
+    Raises MalformedMultipart if that boundary occurs in a part: whoever reads it would see other parts than were
+    signed. (A part that isn't in memory was looked through when it came: `transport_assembly.ContentGuard`.)
     """
     delimiter = b"--" + boundary.encode("ascii")
-    pieces: list[bytes] = []
+    pieces: list[Content] = []
     for part in parts:
-        if delimiter in part.data and _would_split(part.data, delimiter):
+        if isinstance(part.data, bytes) and delimiter in part.data and _would_split(part.data, delimiter):
             raise MalformedMultipart("a part holds the boundary")
         lines = [f"content-type:{part.content_type}", *(f"{name}: {value}" for name, value in part.headers)]
         pieces += (delimiter, b"\r\n", "\r\n".join(lines).encode(), b"\r\n\r\n", part.data, b"\r\n")
-    return b"".join((*pieces, delimiter, b"--\r\n"))
+    return sendable((*pieces, delimiter, b"--\r\n"))
 
 
 def _would_split(data: bytes, delimiter: bytes) -> bool:

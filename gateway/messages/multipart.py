@@ -13,6 +13,7 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Final
 
+from gateway.messages.content import Content
 from gateway.messages.http_fields import Header, Refused, field_name
 
 _BOUNDARY_CHARACTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'()+_,-./:=? ")
@@ -292,9 +293,14 @@ class MultipartReader:
 
 def join_multipart(parts: Sequence[tuple[bytes, bytes]], boundary: str) -> bytes:
     """A whole body from header blocks (lines joined by CRLF, no empty line) and contents."""
+    return b"".join(piece for piece in multipart_pieces(parts, boundary) if isinstance(piece, bytes))
+
+
+def multipart_pieces(parts: Sequence[tuple[bytes, Content]], boundary: str) -> list[Content]:
+    """As `join_multipart`, in pieces: contents needn't be in memory."""
     delimiter = b"--" + boundary.encode("ascii")
-    pieces: list[bytes] = []
+    pieces: list[Content] = []
     for block, content in parts:
         pieces += (delimiter, _CRLF, block, _HEADER_END if block else _CRLF, content, _CRLF)
     pieces += (delimiter, b"--\r\n")
-    return b"".join(pieces)
+    return pieces

@@ -191,9 +191,11 @@ def _client(headers: Headers, entry: Entry) -> None:
 
 
 def _owner(found: Mapping[str, str]) -> ClientId:
-    member = tuple(found[name] for name in _MEMBER)
+    instance, member_class, member_code = (found[name] for name in _MEMBER)
     subsystem = found.get("subsystemCode")
-    return MemberId(*member) if subsystem is None else SubsystemId(*member, subsystem)
+    if subsystem is None:
+        return MemberId(instance, member_class, member_code)
+    return SubsystemId(instance, member_class, member_code, subsystem)
 
 
 def _service(headers: Headers, entry: Entry) -> None:

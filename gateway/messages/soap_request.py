@@ -6,16 +6,17 @@ signed one by one, and the Content-Type that says how they were joined travels b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.messages.content import Sendable
 from gateway.messages.headers import RoadFields
-from gateway.messages.http_fields import Header, Refused, field_value
+from gateway.messages.http_fields import Refused, field_value
 from gateway.messages.mime import RELATED, Part, boundary_of, join_related, media_type_of, split_related
 from gateway.messages.multipart import MalformedMultipart
 from gateway.messages.rest_form import RepresentedParty
 from gateway.messages.soap import SOAP_TYPES, Reading, SOAPMessage
+from gateway.messages.transport import TransportMessage
 from trust.identifiers import ClientId, SecurityServerId, ServiceId
 
 _MAX_CONTENT_TYPE: Final = 1024
@@ -29,14 +30,20 @@ class SOAPParts:
     root: Part
     attachments: tuple[Part, ...] = ()
 
-    def join(self) -> bytes:
+    def join(self) -> Sendable:
         """The body of the whole, as `content_type` says. Raises MalformedMultipart."""
         if not self.is_multipart:
-            return self.root.data
+            return self.message
         boundary = boundary_of(self.content_type)
         if boundary is None:
             raise MalformedMultipart("the content type has no boundary")
         return join_related((self.root, *self.attachments), boundary)
+
+    @property
+    def message(self) -> bytes:
+        """The message's own bytes, which are always in memory."""
+        assert isinstance(self.root.data, bytes)
+        return self.root.data
 
     @property
     def is_multipart(self) -> bool:
@@ -131,24 +138,22 @@ def split_soap(data: bytes, content_type: str, reading: Reading) -> SOAPParts:
 
 
 def parts_of_transport(
-    message: bytes,
-    content_type: str,
-    headers: Sequence[Header],
-    attachments: bytes | None,
-    attachments_type: str,
-    original_content_type: str | None,
-    reading: Reading,
+    received: TransportMessage, message: bytes, original_content_type: str | None, reading: Reading
 ) -> SOAPParts:
     """The parts of a SOAP message between gateways. `original_content_type` says how the whole is to be joined again.
 
     Raises Fault: `mime_parsing_failed`, `invalid_content_type`, `invalid_message`.
     """
-    root = Part(content_type, tuple(h for h in headers if h[0].lower() != "content-type"), message)
+    content_type = received.content_type
+    root = Part(content_type, tuple(h for h in received.headers if h[0].lower() != "content-type"), message)
     parts: list[Part] = []
-    if attachments is not None:
+    if received.body is not None or received.attachments is not None:
         try:
-            boundary = boundary_of(attachments_type)
-            parts = [] if boundary is None else split_related(attachments, boundary)
+            boundary = boundary_of(received.attachments_content_type)
+            if received.attachments is not None:
+                parts = list(received.attachments)
+            elif boundary is not None and isinstance(received.body, bytes):
+                parts = split_related(received.body, boundary)
         except MalformedMultipart as error:
             raise reading.refuse("mime_parsing_failed", error.reason) from None
         if not parts or not all(part.content_type for part in parts):

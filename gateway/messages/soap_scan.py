@@ -8,13 +8,28 @@ message with several defects gets the same answer from either. What headers mean
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 from xml.parsers import expat
+
+from gateway.messages.soap_encoding import NotSOAP, encoding_of, expat_name
 
 ENVELOPE: Final = "http://schemas.xmlsoap.org/soap/envelope/"
 _ENCODING_STYLE: Final = "http://schemas.xmlsoap.org/soap/encoding/"
+
+__all__ = [
+    "ENVELOPE",
+    "Child",
+    "Entry",
+    "FaultParts",
+    "HeaderReader",
+    "Name",
+    "NotSOAP",
+    "Scanned",
+    "encoding_of",
+    "scan",
+]
 
 # No XML document may hold this character, so it parts names from namespaces without doubt.
 _SEPARATOR: Final = "\x1f"
@@ -24,34 +39,8 @@ _MAX_ATTRIBUTES: Final = 256
 _MAX_HEADER_ENTRIES: Final = 128
 _MAX_HEADER_TEXT: Final = 256 * 1024
 
-_DECLARED: Final = re.compile(r"""<\?xml[ \t\r\n][^>]*?encoding[ \t\r\n]*=[ \t\r\n]*["']([A-Za-z0-9._-]{1,40})["']""")
-# Charsets that expat reads itself or by a table of 256 characters; supersets of ASCII, and UTF-16.
-_CHARSETS: Final = {
-    "utf-8": "utf-8",
-    "utf8": "utf-8",
-    "us-ascii": "us-ascii",
-    "ascii": "us-ascii",
-    "utf-16": "utf-16",
-    "utf-16le": "utf-16-le",
-    "utf-16be": "utf-16-be",
-    "latin1": "iso-8859-1",
-    **{f"iso-8859-{n}": f"iso-8859-{n}" for n in (*range(1, 12), 13, 14, 15, 16)},
-    **{f"windows-125{n}": f"cp125{n}" for n in range(9)},
-}
-_MARKS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
-
-class NotSOAP(Exception):
-    """The bytes are no such message. `leaf` is the error code without its prefix, `reason` safe to show."""
-
-    def __init__(self, leaf: str, reason: str) -> None:
-        super().__init__(leaf)
-        self.leaf = leaf
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """An element's expanded name."""
 
     namespace: str
@@ -128,52 +117,11 @@ class HeaderReader:
         """The envelope is complete."""
 
 
-def encoding_of(data: bytes, charset: str | None) -> str:
-    """The codec of a message: byte order mark, else XML declaration, else UTF-8 if it is that, else `charset`.
-
-    `charset` is the Content-Type's. X-Road's parser goes by the document, too; the charset helps where a document that
-    says nothing isn't UTF-8. Raises NotSOAP.
-    """
-    for mark, codec in _MARKS:
-        if data.startswith(mark):
-            return codec
-    for codec in ("utf-16-le", "utf-16-be"):
-        if data.startswith("<".encode(codec)):
-            return codec
-    declared = _DECLARED.match(data[:256].decode("latin-1"))
-    if declared is not None:
-        codec = _known(declared.group(1))
-        if codec.startswith("utf-16"):
-            raise NotSOAP("invalid_soap", "the XML declaration names another encoding than the document's")
-        return codec
-    if charset is None:
-        return "utf-8"
-    codec = _known(charset)
-    if codec == "utf-8" or (not codec.startswith("utf-16") and not _is_utf8(data)):
-        return codec
-    return "utf-8"
-
-
-def _known(name: str) -> str:
-    codec = _CHARSETS.get(name.lower())
-    if codec is None:
-        raise NotSOAP("invalid_soap", "the character encoding is not supported")
-    return codec
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def scan(data: bytes, charset: str | None, reader: HeaderReader) -> Scanned:
     """Reads a whole message. Raises NotSOAP, and whatever `reader` raises."""
     codec = encoding_of(data, charset)
     # Told the encoding, expat ignores the declaration: there is one answer to what the bytes mean.
-    parser = expat.ParserCreate(_expat_name(codec), namespace_separator=_SEPARATOR)
+    parser = expat.ParserCreate(expat_name(codec), namespace_separator=_SEPARATOR)
     handler = _Handler(parser, data, Scanned(codec), reader)
     try:
         parser.Parse(data, True)
@@ -184,17 +132,19 @@ def scan(data: bytes, charset: str | None, reader: HeaderReader) -> Scanned:
     return handler.scanned
 
 
-def _expat_name(codec: str) -> str:
-    return {"utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-8": "UTF-8", "iso-8859-1": "ISO-8859-1"}.get(
-        codec, codec
-    )
-
-
 def _name(qualified: str) -> tuple[Name, str]:
+    # The same few names come again and again; one that is long is nobody's to remember.
+    return _short_name(qualified) if len(qualified) < 128 else _split_name(qualified)
+
+
+def _split_name(qualified: str) -> tuple[Name, str]:
     parts = qualified.split(_SEPARATOR)
     if len(parts) == 1:
         return Name("", parts[0]), ""
     return Name(parts[0], parts[1]), parts[2] if len(parts) == 3 else ""
+
+
+_short_name = lru_cache(maxsize=1024)(_split_name)
 
 
 @dataclass(slots=True)
@@ -250,8 +200,7 @@ class _Handler:
         if len(attributes) > 2 * _MAX_ATTRIBUTES:
             raise NotSOAP("invalid_soap", "an element has too many attributes")
         if self._where == "body" and depth > 3:
-            if self.scanned.fault is not None:
-                self._start_in_fault(_name(qualified)[0])
+            self._start_in_fault(_name(qualified)[0])
             return
         name, prefix = _name(qualified)
         if depth == 1:
@@ -304,6 +253,27 @@ class _Handler:
         if name == Name(ENVELOPE, "Fault"):
             self.scanned.fault = FaultParts()
             self._parser.CharacterDataHandler = self._characters
+        else:
+            # What is in the body is the service's: only its depth is watched, as cheaply as can be.
+            self._parser.StartNamespaceDeclHandler = None
+            self._parser.StartElementHandler = self._start_within_body
+            self._parser.EndElementHandler = self._end_within_body
+
+    def _start_within_body(self, _qualified: str, attributes: list[str]) -> None:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise NotSOAP("invalid_soap", "elements are nested too deeply")
+        if len(attributes) > 2 * _MAX_ATTRIBUTES:
+            raise NotSOAP("invalid_soap", "an element has too many attributes")
+
+    def _end_within_body(self, qualified: str) -> None:
+        if self._depth > 3:
+            self._depth -= 1
+            return
+        self._parser.StartNamespaceDeclHandler = self._declare
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._end(qualified)
 
     def _start_in_fault(self, name: Name) -> None:
         # Fault fields are unqualified (SOAP 1.1 section 4.4); some services qualify them all the same.
@@ -386,16 +356,19 @@ class _Handler:
 
     def _after_end_tag(self) -> int:
         """The first byte after the element that ends now."""
-        index, data, width = self._parser.CurrentByteIndex, self._data, self._width
+        index, data, codec = self._parser.CurrentByteIndex, self._data, self.scanned.encoding
         # Of an empty-element tag expat gives the end, of an end tag the beginning.
-        if self._just_began and data[index - 2 * width : index] == "/>".encode(self.scanned.encoding):
+        if self._width == 1:
+            if self._just_began and data[index - 2 : index] == b"/>":
+                return index
+            # An end tag holds no other one.
+            return data.index(b">", index) + 1
+        if self._just_began and data[index - 4 : index] == "/>".encode(codec):
             return index
-        closing = ">".encode(self.scanned.encoding)
-        while data[index : index + width] != closing:
-            index += width
-            if index >= len(data):
-                raise NotSOAP("invalid_soap", "not well-formed XML")
-        return index + width
+        closing = ">".encode(codec)
+        while data[index : index + 2] != closing:
+            index += 2
+        return index + 2
 
 
 def _attributes(flat: list[str]) -> tuple[tuple[Name, str], ...]:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, assert_never
 
+from gateway.messages.content import Content
 from gateway.messages.faults import Fault, Hop
 from gateway.messages.http_fields import Header
+from gateway.messages.mime import Part
 from gateway.messages.multipart import (
     End,
     MalformedMultipart,
@@ -95,6 +97,8 @@ class TransportLimits:
         of_kind |= dict.fromkeys((PartKind.REST_BODY, PartKind.ATTACHMENTS), self.max_body)
         of_kind |= dict.fromkeys((PartKind.REST_REQUEST, PartKind.REST_RESPONSE), self.max_message)
         of_kind |= dict.fromkeys((PartKind.SOAP, PartKind.FAULT), self.max_soap)
+        # Between gateways the attachments' boundary may be longer than their sender's.
+        of_kind[PartKind.ATTACHMENTS] = self.max_body + self.max_message
         of_kind[PartKind.OCSP_RESPONSE] = self.max_ocsp_response
         object.__setattr__(self, "_of_kind", of_kind)
         object.__setattr__(self, "multipart", MultipartLimits(max_parts=self.max_parts, max_total=total))
@@ -118,12 +122,14 @@ class TransportMessage:
     kind: PartKind | None = None
     content_type: str = ""
     message: bytes | None = None
-    body: bytes | None = None
+    body: Content | None = None
     attachments_content_type: str = ""
     hash_chain: HashChain | None = None
     signature: bytes | None = None
     fault: bytes | None = None
     headers: tuple[Header, ...] = field(default=(), compare=False)
+    # Of a message that was read piece by piece: its attachments apart, instead of `body`.
+    attachments: tuple[Part, ...] | None = None
 
 
 # -- order --
@@ -203,6 +209,7 @@ class PartStart:
     kind: PartKind
     content_type: str
     headers: tuple[Header, ...]
+    verbatim: tuple[Header, ...] = field(default=(), compare=False, repr=False)
 
 
 Event = PartStart | PartData | PartEnd | End
@@ -236,7 +243,7 @@ class Decoder:
                 case PartHeader():
                     self._kind, self._place = _next(self._place, event.media_type, self._prefix)
                     self._room = self._limits.of(self._kind)
-                    out.append(PartStart(self._kind, event.content_type, event.headers))
+                    out.append(PartStart(self._kind, event.content_type, event.headers, event.verbatim))
                 case PartData(piece):
                     self._room -= len(piece)
                     if self._room < 0:

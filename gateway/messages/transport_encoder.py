@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from gateway.messages.content import Content, Sendable, sendable
 from gateway.messages.faults import Fault
 from gateway.messages.http_fields import Header, Refused, field_name, field_value
-from gateway.messages.multipart import join_multipart
+from gateway.messages.multipart import multipart_pieces
 
 PROXY_VERSION: Final = "7.8.0"
 HASH_ALGORITHM: Final = "SHA-512"
@@ -85,13 +86,16 @@ def encode_message(
     signature: bytes,
     *,
     boundary: str,
-    body: bytes | None = None,
+    body: Content | None = None,
     ocsp_responses: Sequence[bytes] = (),
     hash_chain: HashChain | None = None,
-) -> bytes:
-    """A whole REST message. An empty body is no part (PR-MESSTRANSP 3.1)."""
+) -> Sendable:
+    """A whole REST message; in pieces if its body isn't in memory. An empty body is no part (PR-MESSTRANSP 3.1)."""
     head = _head(kind, message, ocsp_responses, boundary, bool(body))
-    return b"".join((*head, body or b"", *_tail(signature, boundary, hash_chain)))
+    tail = _tail(signature, boundary, hash_chain)
+    if body is None or isinstance(body, bytes):
+        return b"".join((*head, body or b"", *tail))
+    return b"".join(head), body, b"".join(tail)
 
 
 def encode_head(
@@ -158,7 +162,7 @@ class Attachment:
     """One attachment of a SOAP message, with its original headers (Content-Type among them)."""
 
     headers: tuple[Header, ...]
-    data: bytes
+    data: Content
 
 
 def encode_soap_message(
@@ -170,20 +174,20 @@ def encode_soap_message(
     attachments: Sequence[Attachment] = (),
     ocsp_responses: Sequence[bytes] = (),
     hash_chain: HashChain | None = None,
-) -> bytes:
+) -> Sendable:
     """A whole SOAP message; `headers` are those of its own MIME part. The attachments' boundary is `xatt` and the
     same letters.
 
     Raises Fault `server.clientproxy.internal_error` for a header that would break the message.
     """
-    pieces = _head(PartKind.SOAP, message, ocsp_responses, boundary, with_body=False)
+    pieces: list[Content] = [*_head(PartKind.SOAP, message, ocsp_responses, boundary, with_body=False)]
     pieces[-2] = b"\r\n" + _header_block(headers) + b"\r\n\r\n"
     if attachments:
         nested = "xatt" + boundary.removeprefix("xtop")
         block = f"\r\n--{boundary}\r\ncontent-type: {content_type(nested)}\r\n\r\n"
         parts = [(_header_block(part.headers), part.data) for part in attachments]
-        pieces += (block.encode("ascii"), join_multipart(parts, nested))
-    return b"".join((*pieces, *_tail(signature, boundary, hash_chain)))
+        pieces += (block.encode("ascii"), *multipart_pieces(parts, nested))
+    return sendable((*pieces, *_tail(signature, boundary, hash_chain)))
 
 
 def _header_block(headers: Sequence[Header]) -> bytes:

@@ -23,7 +23,7 @@ from gateway.monitoring.tables import operational_record
 BUFFER_SIZE: Final = 20_000
 KEPT_SECONDS: Final = 7 * 24 * 3600
 # One transaction's worth: small enough that no exchange notices it waiting for the database.
-_BATCH: Final = 200
+_BATCH: Final = 100
 _CLEANED: Final = 5_000
 _CLEANUP_SECONDS: Final = 3600
 

@@ -10,11 +10,12 @@ from typing import Final
 
 from gateway.exchange.node import Node
 from gateway.exchange.state import ConsumerExchange, ProviderExchange, SignedMessage
+from gateway.messages.content import Content, total_size
 from gateway.messages.faults import Fault
 from gateway.messages.rest import RESTRequest
 from gateway.messages.soap_request import SOAPRequest
 from gateway.monitoring.record import Observation, Role, Size
-from gateway.store.model import ServiceType
+from gateway.store.model import Service, ServiceType
 from gateway.tracing import Attribute, TracedExchange
 from trust.identifiers import encode_segment
 
@@ -24,27 +25,24 @@ _SUCCEEDED_BELOW: Final = 400
 def observe_consumer(node: Node, exchange: ConsumerExchange, fault: Fault | None) -> None:
     """Remembers an exchange at the client's gateway."""
     request, signed, verified = exchange.request, exchange.signed, exchange.verified
-    common = Observation(
-        Role.CLIENT,
-        exchange.request_id,
-        request_in_ms=exchange.started_ms,
-        response_out_ms=node.clock.now_ms(),
-        request_out_ms=exchange.sent_ms or None,
-        response_in_ms=exchange.received_ms or None,
-    )
     # A client that isn't served here has no name here.
-    if request is None or not exchange.servers:
-        _remember(node, _ended(common, fault, None))
-        return
+    known = request if exchange.servers else None
     own = None if exchange.trusted is None else exchange.trusted.configuration.server(node.server_id)
-    rest = isinstance(request, RESTRequest)
-    observed = _named(common, request)._replace(
-        client_address=None if own is None else own.address,
-        provider_address=exchange.servers[0].address,
-        request_size=None if signed is None else _size_of_signed(signed),
-        response_size=None if verified is None else _size(verified.message, verified.contents, rest=rest),
+    response_size = None
+    if verified is not None:
+        response_size = _size(verified.message, verified.contents, rest=isinstance(request, RESTRequest))
+    observed = _observation(
+        Role.CLIENT,
+        known,
+        exchange,
+        fault,
+        request_id=exchange.request_id,
+        now_ms=node.clock.now_ms(),
+        addresses=(None, None) if known is None or own is None else (own.address, exchange.servers[0].address),
+        sizes=(None if signed is None else _size_of_signed(signed), response_size),
+        status=None if verified is None else verified.status,
     )
-    _remember(node, _ended(observed, fault, None if verified is None else verified.status))
+    _remember(node, observed)
 
 
 def observe_provider(node: Node, exchange: ProviderExchange, fault: Fault | None) -> None:
@@ -54,25 +52,72 @@ def observe_provider(node: Node, exchange: ProviderExchange, fault: Fault | None
         return
     request = verified.request
     own = None if exchange.trusted is None else exchange.trusted.configuration.server(node.server_id)
-    registered = None if offer is None else offer.registered
-    common = Observation(
+    request_size = _size(verified.message, verified.contents, rest=isinstance(request, RESTRequest))
+    observed = _observation(
         Role.PRODUCER,
-        request.request_id,
-        request_in_ms=exchange.started_ms,
-        response_out_ms=node.clock.now_ms(),
-        request_out_ms=exchange.sent_ms or None,
-        response_in_ms=exchange.received_ms or None,
-        request_size=_size(verified.message, verified.contents, rest=isinstance(request, RESTRequest)),
-        response_size=None if response is None else _size_of_signed(response),
-        client_address=verified.server.address,
-        provider_address=None if own is None else own.address,
+        request,
+        exchange,
+        fault,
+        request_id=request.request_id,
+        now_ms=node.clock.now_ms(),
+        addresses=(verified.server.address, None if own is None else own.address),
+        sizes=(request_size, None if response is None else _size_of_signed(response)),
+        status=None if exchange.answer is None else exchange.answer.status,
+        registered=None if offer is None else offer.registered,
     )
-    observed = _named(common, request)
-    if isinstance(request, RESTRequest):
-        observed = observed._replace(rest_path=request.service_path or "/")
-    if registered is not None:
-        observed = observed._replace(service_type=registered.service_type.value)
-    _remember(node, _ended(observed, fault, None if exchange.answer is None else exchange.answer.status))
+    _remember(node, observed)
+
+
+def _observation(
+    role: Role,
+    request: RESTRequest | SOAPRequest | None,
+    exchange: ConsumerExchange | ProviderExchange,
+    fault: Fault | None,
+    *,
+    request_id: str,
+    now_ms: int,
+    addresses: tuple[str | None, str | None],
+    sizes: tuple[Size | None, Size | None],
+    status: int | None,
+    registered: Service | None = None,
+) -> Observation:
+    """All of it in one go: this is on every exchange's path."""
+    rest = isinstance(request, RESTRequest)
+    service = None if request is None else request.service
+    party = None if request is None else request.represented_party
+    service_type = protocol_version = None
+    if isinstance(request, SOAPRequest):
+        service_type, protocol_version = ServiceType.WSDL.value, request.message.protocol_version
+    elif request is not None:
+        service_type, protocol_version = ServiceType.REST.value, "1"
+    return Observation(
+        role,
+        request_id,
+        exchange.started_ms,
+        now_ms,
+        exchange.sent_ms or None,
+        exchange.received_ms or None,
+        None if request is None else request.client,
+        None if service is None else service.provider,
+        None if service is None else service.service_code,
+        None if service is None else service.service_version,
+        service_type if registered is None else registered.service_type.value,
+        request.method if request is not None else None,
+        (request.service_path or "/") if isinstance(request, RESTRequest) and role is Role.PRODUCER else None,
+        None if party is None else (party.party_class, party.party_code),
+        None if request is None else request.message_id or None,
+        None if request is None else request.user_id,
+        None if request is None else request.issue,
+        protocol_version,
+        *addresses,
+        *sizes,
+        # A service that answers with an error has answered, yet the call didn't succeed.
+        fault is None and (status is None or status < _SUCCEEDED_BELOW),
+        # SOAP has no status to tell.
+        status if rest and fault is None else None,
+        None if fault is None else fault.code,
+        None if fault is None else fault.message,
+    )
 
 
 def _remember(node: Node, observed: Observation) -> None:
@@ -102,9 +147,9 @@ def _remember(node: Node, observed: Observation) -> None:
     )
 
 
-def _size(message: bytes, contents: Sequence[bytes], *, rest: bool) -> Size:
+def _size(message: bytes, contents: Sequence[Content], *, rest: bool) -> Size:
     """A REST message counts with its body, which is no attachment; a SOAP message and its attachments apart."""
-    whole = len(message) + sum(map(len, contents))
+    whole = len(message) + total_size(contents)
     return Size(whole) if rest else Size(len(message), len(contents), whole)
 
 
@@ -112,29 +157,3 @@ def _size_of_signed(signed: SignedMessage) -> Size:
     if signed.parts is None:
         return _size(signed.message, (signed.body,), rest=True)
     return _size(signed.message, [part.data for part in signed.parts.attachments], rest=False)
-
-
-def _named(observed: Observation, request: RESTRequest | SOAPRequest) -> Observation:
-    party = request.represented_party
-    named = observed._replace(
-        client=request.client,
-        provider=request.service.provider,
-        service_code=request.service.service_code,
-        service_version=request.service.service_version,
-        represented_party=None if party is None else (party.party_class, party.party_code),
-        message_id=request.message_id or None,
-        user_id=request.user_id,
-        issue=request.issue,
-    )
-    if isinstance(request, SOAPRequest):
-        version = request.message.protocol_version
-        return named._replace(service_type=ServiceType.WSDL.value, protocol_version=version)
-    return named._replace(service_type=ServiceType.REST.value, protocol_version="1", rest_method=request.method)
-
-
-def _ended(observed: Observation, fault: Fault | None, status: int | None) -> Observation:
-    if fault is not None:
-        return observed._replace(succeeded=False, fault_code=fault.code, fault_string=fault.message)
-    # A service that answers with an error has answered, yet the call didn't succeed; SOAP has no status to tell.
-    failed = status is not None and status >= _SUCCEEDED_BELOW
-    return observed._replace(succeeded=not failed, status=status if observed.rest_method is not None else None)

@@ -189,8 +189,10 @@ async def test_everything_that_is_public_verifies(database_url: str, tmp_path: P
             assert response.headers["Access-Control-Allow-Origin"] == "*"
             return await response.read()
 
-        listed = await (await client.get("/audit/logs")).json()
-        assert listed == {"logs": [{"name": "2026", "origin": ORIGIN, "vkey": SIGNER.verifier.text}]}
+        (listed,) = await (await client.get("/audit/logs")).json()
+        keys = {"vkey": SIGNER.verifier.text, "vkeys": [SIGNER.verifier.text]}
+        assert listed.pop("prefix").endswith("/audit/2026")
+        assert listed == {"origin": ORIGIN, **keys, "first_index": 0, "state": "active"}
         signed = parse_checkpoint(verify_note(await get("/audit/2026/checkpoint"), [SIGNER.verifier]).text)
         assert signed.root == root_of(hashes)
         assert await get("/audit/2026/tile/0/001") == b"".join(hashes[256:512])

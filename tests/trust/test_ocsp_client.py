@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import aiohttp
@@ -22,7 +22,8 @@ from trust.certificates import CertificateVerifier, StatusQuery
 from trust.errors import FetchFailed, MalformedInput, StatusNotGood
 from trust.ocsp_client import StatusSource, add_peer_routes, fetch_from_peer, parse_status_parts
 
-HALF = timedelta(seconds=FRESHNESS / 2)
+# X-Road's fetch interval, which comes before half of the freshness.
+HALF = timedelta(seconds=1200)
 
 
 @dataclass
@@ -144,6 +145,57 @@ async def test_revocation_takes_effect_at_the_refresh(bench: Bench) -> None:
     with pytest.raises(StatusNotGood) as caught:
         await bench.source.status_for(bench.query)
     assert caught.value.code == "cert_validation"
+
+
+async def test_refreshed_at_half_of_a_short_freshness(bench: Bench) -> None:
+    short = replace(bench.query, freshness=timedelta(seconds=600))
+    await bench.source.status_for(short)
+    for seconds, asked in ((299, 1), (300, 2)):
+        bench.responder.now = NOW + timedelta(seconds=seconds)
+        await bench.source.status_for(short)
+        await bench.settle()
+        assert bench.responder.asked == asked
+
+
+async def test_next_update_by_policy(bench: Bench) -> None:
+    bench.responder.answer = bench.responder.authority.status(
+        bench.responder.holder.certificate, at=NOW, next_update=NOW + timedelta(seconds=60)
+    )
+    await bench.source.status_for(bench.query)
+    lenient = replace(bench.query, verify_next_update=False)
+    bench.responder.now = NOW + timedelta(seconds=61)
+    with pytest.raises(FetchFailed):
+        await bench.source.status_for(bench.query)
+    await bench.source.status_for(lenient)
+
+
+async def test_a_responder_that_does_not_know_the_certificate_is_not_the_last_word(bench: Bench) -> None:
+    """An authority and its intermediates have responders of their own, and the configuration names them in one list."""
+    app = web.Application()
+
+    async def other(_: web.Request) -> web.Response:
+        holder = bench.responder.holder.certificate
+        body = bench.responder.authority.status(holder, status=ocsp.OCSPCertStatus.UNKNOWN)
+        return web.Response(body=body, content_type="application/ocsp-response")
+
+    app.router.add_post("/", other)
+    async with TestServer(app) as server:
+        url = str(server.make_url("/"))
+        await bench.source.status_for(replace(bench.query, urls=(url, *bench.query.urls)))
+        bench.source._kept.clear()
+        with pytest.raises(StatusNotGood) as caught:
+            await bench.source.status_for(replace(bench.query, urls=(url,)))
+    assert caught.value.code == "cert_validation"
+
+
+async def test_what_is_kept_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trust.ocsp_client._MAX_KEPT", 1)
+    first = await bench.source.status_for(bench.query)
+    second = bench.responder.authority.signer()
+    bench.responder.holder = second
+    await bench.source.status_for(replace(bench.query, certificate=second.certificate))
+    assert [kept.der for kept in bench.source._kept.values()] != [first]
+    assert len(bench.source._kept) == 1
 
 
 @pytest.mark.parametrize(

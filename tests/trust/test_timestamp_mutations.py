@@ -122,7 +122,7 @@ def stamped(**fields: object) -> Change:
     return change
 
 
-def signer(signed: bool = True, **fields: object) -> Change:  # noqa: FBT001, FBT002 - reads as what it says
+def signer(signed: bool = True, **fields: object) -> Change:
     def change(_: Stamping, parts: Parts) -> None:
         parts.signed = signed
         for name, value in fields.items():

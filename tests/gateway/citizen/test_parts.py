@@ -17,8 +17,10 @@ from gateway.citizen.errors import InvalidRequest, UnknownThing
 from gateway.citizen.explain import explain
 from gateway.citizen.journeys import find_action, next_forms
 from gateway.citizen.purposes import InvalidPurposes, Journey, load_purposes
+from gateway.citizen.texts import TEXTS
 from gateway.city.issuer import DemoIssuerSettings, NotATestInstance, build_issuer
 from gateway.rate import RateLimit, TooManyAttempts
+from gateway.store.model import LegalBasisKind
 from tests.gateway.citizen.city import BANK_DECLARATION, ManualClock, consent_key
 
 JSON = st.recursive(
@@ -180,3 +182,10 @@ def test_a_consent_key_fits_its_certificate() -> None:
         ConsentKey(consent_key().private_key, consent_key().certificates)
     with pytest.raises(UnusableContext):
         ConsentKey(consent_key().private_key, ())
+
+
+def test_each_legal_basis_has_words() -> None:
+    for kind in LegalBasisKind:
+        words = TEXTS[f"basis_{kind.value}"]
+        assert words.de
+        assert words.en

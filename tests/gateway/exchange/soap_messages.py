@@ -26,7 +26,9 @@ _HASH = re.compile(rb"<(\w+:)?requestHash[^>]*>([^<]*)</(\w+:)?requestHash>")
 def parts(identifier: ClientId) -> str:
     """The child elements of an identifier."""
     names = ("xRoadInstance", "memberClass", "memberCode", "subsystemCode")
-    return "".join(f"<iden:{name}>{escape(value)}</iden:{name}>" for name, value in zip(names, identifier.segments))
+    return "".join(
+        f"<iden:{name}>{escape(value)}</iden:{name}>" for name, value in zip(names, identifier.segments, strict=False)
+    )
 
 
 def object_type(identifier: ClientId) -> str:
@@ -81,8 +83,10 @@ class Message:
             found.append(
                 (
                     "representedParty",
-                    f'<repr:representedParty xmlns:repr="{REPRESENTATION}">{party_class}'
-                    f"<repr:partyCode>{self.party[1]}</repr:partyCode></repr:representedParty>",
+                    (
+                        f'<repr:representedParty xmlns:repr="{REPRESENTATION}">{party_class}'
+                        f"<repr:partyCode>{self.party[1]}</repr:partyCode></repr:representedParty>"
+                    ),
                 )
             )
         return [(name, text) for name, text in found if name not in self.leave_out]

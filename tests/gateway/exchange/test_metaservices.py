@@ -12,12 +12,15 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from gateway.registry import membership
 from gateway.store.model import AccessRight, Client, ConnectionType, Endpoint, Group, Service, ServiceType
 from gateway.store.repository import Repository
 from tests.gateway.exchange.pair import Answer, GatewayPair
 from tests.gateway.exchange.records import logged
 from tests.gateway.exchange.soap_messages import TEXT_XML, Message, fault_of
 from tests.gateway.exchange.town import APP, CITY, GUEST, INSTANCE, UTILITY, path_of, service
+from trust.asic import verify_container
+from trust.asic.configuration import read_verification_configuration
 from trust.identifiers import LocalGroupId
 from trust.xml import parse
 
@@ -146,6 +149,15 @@ async def test_methods_over_soap(pair: GatewayPair) -> None:
     assert ("offen",) not in everything
     assert listed(await ask(pair, "allowedMethods", client=GUEST), "allowedMethods") == [("seife", "v1")]
     assert ("seife", "v1") not in listed(await ask(pair, "allowedMethods"), "allowedMethods")
+
+
+async def test_a_member_without_subsystem_has_no_methods(pair: GatewayPair) -> None:
+    repository = Repository(pair.provider.gateway.engine)
+    await repository.upsert_client(Client(UTILITY.member))
+    revision = (await repository.revision()).configuration
+    await pair.until(lambda: pair.provider.gateway.node.directory.configuration_revision == revision)
+    for code in ("listMethods", "allowedMethods"):
+        assert listed(await ask(pair, code, provider=UTILITY.member), code) == []
 
 
 async def test_getwsdl_over_soap(pair: GatewayPair) -> None:
@@ -298,3 +310,29 @@ async def test_asic_is_the_clients_alone(pair: GatewayPair) -> None:
 async def test_other_paths_are_messages(pair: GatewayPair, path: str) -> None:
     answer = await pair.request("GET", path, client=None)
     assert fault_of(answer.body) == "client.invalid_http_method"
+
+
+async def test_asic_hands_out_what_strangers_verify(pair: GatewayPair) -> None:
+    """Last here: from now on an authority for time-stamps is known."""
+    ocsp = pair.registry.state.read().approved_cas[0].ocsp_urls[0]
+    authority = pair.authority.approved_tsa(ocsp.replace("/ocsp", "/tsa"))
+    pair.registry.state.update(lambda parameters: membership.approve_tsa(parameters, authority))
+    await pair.publish()
+    await pair.call("echo", "/echo", "POST", body=b"inhalt", headers={"X-Road-Id": "beleg/2"})
+    who = "xRoadInstance={}&memberClass={}&memberCode={}&subsystemCode={}".format(*APP.segments)
+    answer = await pair.request("GET", f"/asic?queryId=beleg%2F2&{who}&force", client=None)
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/zip"), answer.body
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="beleg%2F2.zip"'
+    published = await pair.request("GET", "/verificationconf", client=None)
+    configuration = read_verification_configuration(published.body)
+    with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
+        names = archive.namelist()
+        for name in names:
+            verify_container(archive.read(name), configuration, at=pair.consumer.clock.now())
+    assert [re.sub("-[a-z2-7]+[.]asice$", "", name) for name in names] == ["beleg%2F2-request", "beleg%2F2-response"]
+    only = await pair.request("GET", f"/asic?queryId=beleg%2F2&{who}&responseOnly", client=None)
+    assert 'filename="beleg%2F2-response.zip"' in only.headers["Content-Disposition"]
+    single = await pair.request("GET", f"/asic?queryId=beleg%2F2&{who}&requestOnly&unique", client=None)
+    assert (single.status, single.headers["Content-Type"]) == (200, "application/vnd.etsi.asic-e+zip")
+    assert names[0] in single.headers["Content-Disposition"]
+    verify_container(single.body, configuration, at=pair.consumer.clock.now())

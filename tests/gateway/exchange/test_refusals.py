@@ -85,7 +85,7 @@ async def test_client_sent_twice(pair: GatewayPair) -> None:
     await check_refusal(seen, answer, "client.duplicate_header_field", 400, CLIENT)
 
 
-@pytest.mark.parametrize("target", ["/", "/r1/", "/r1/DE-TEST/COM/STADTWERKE/kundenservice", "/r2/a/b/c/d/e", "/r1/%2"])
+@pytest.mark.parametrize("target", ["/r1/", "/r1/DE-TEST/COM/STADTWERKE/kundenservice", "/r1/%2"])
 async def test_malformed_path(pair: GatewayPair, target: str) -> None:
     seen = watch(pair)
     answer = await pair.request("GET", target)

@@ -19,7 +19,7 @@ from audit.message_reader import MessageReader, OpenedMessage
 from audit.store import message_record
 from tests.gateway.exchange.backend import Call
 from tests.gateway.exchange.nodes import RunningNode
-from tests.gateway.exchange.pair import Answer, GatewayPair
+from tests.gateway.exchange.pair import CANARY, Answer, GatewayPair
 from tests.gateway.exchange.ports import HOST
 from tests.gateway.exchange.records import logged, require_sound, view_of
 from tests.gateway.exchange.soap_messages import (
@@ -158,7 +158,8 @@ async def test_soap_action_is_passed_on(pair: GatewayPair, action: str | None) -
 async def test_any_path_and_absolute_targets(pair: GatewayPair, path: str) -> None:
     pair.backend.soap = answering()
     body = Message().encoded()
-    head = f"POST {path} HTTP/1.1\r\nHost: irgendwer.example\r\nContent-Type: text/xml\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: irgendwer.example\r\nContent-Type: text/xml\r\n"
+    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     reader, writer = await asyncio.open_connection(HOST, pair.consumer.settings.client_port)
     writer.write(head.encode() + body)
     answer = await reader.read()
@@ -290,10 +291,18 @@ async def test_a_services_fault_passes_unchanged_and_is_logged(pair: GatewayPair
     answer = await post(pair, message.encoded())
     assert (answer.status, answer.headers["Content-Type"]) == (200, "text/xml;charset=utf-8")
     assert answer.body == FAULT
-    for node, outcome in ((pair.consumer, "s:Server"), (pair.provider, "service_fault")):
+    for node in (pair.consumer, pair.provider):
         request, response = await opened(node, message.message_id)
-        assert (request.header.outcome, response.header.outcome) == ("ok", outcome)
+        assert (request.header.outcome, response.header.outcome) == ("ok", "service_fault")
         assert (response.message, response.signature) == (FAULT, b"")
+
+
+async def test_a_code_that_a_service_made_up_is_in_no_log_line(pair: GatewayPair) -> None:
+    position = pair.position
+    pair.backend.soap = answering(lambda _: FAULT.replace(b"s:Server", CANARY.encode() + b".name"), status=500)
+    assert fault_of((await post(pair, Message().encoded())).body) == f"{CANARY}.name"
+    pair.require_discreet(position)
+    assert [line["code"] for line in pair.lines(position) if line["event"] == "exchange refused"] == ["service_fault"]
 
 
 async def test_a_fault_within_multipart_and_latin_1(pair: GatewayPair) -> None:
@@ -309,7 +318,8 @@ async def test_a_fault_within_multipart_and_latin_1(pair: GatewayPair) -> None:
 
 async def test_a_client_that_sends_fields_of_ours(pair: GatewayPair) -> None:
     pseudonym = pair.pseudonym()
-    own = f'<dw:subject xmlns:dw="{DATENWEG}">{pseudonym}</dw:subject><dw:purpose xmlns:dw="{DATENWEG}">zweck</dw:purpose>'
+    own = f'<dw:subject xmlns:dw="{DATENWEG}">{pseudonym}</dw:subject>'
+    own += f'<dw:purpose xmlns:dw="{DATENWEG}">zweck</dw:purpose>'
     pair.backend.soap = answering()
     message = Message(more=own, message_id="mit-person")
     answer = await post(pair, message.encoded())

@@ -406,3 +406,7 @@ def test_metrics_are_the_owners_and_the_monitors(town: Town) -> None:
     assert re.search(r"<m:name>TotalPhysicalMemory</m:name><m:value>\d{8,}</m:value>", told)
     assert "<m:name>Certificates</m:name>" in told
     assert "server.serverproxy.access_denied" in ask(SubsystemId("DE-TEST", "GOV", "1234", "app"))
+
+
+def test_a_plain_client_may_use_either_port_of_this_machine(town: Town) -> None:
+    assert town.road.call("GET", path("rest"), client=APP, tls=True).status == 200

@@ -7,11 +7,14 @@ import re
 import socket
 import subprocess
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.city.plan import FILE as CITY_FILE
 from gateway.instance.plan import build_plan
@@ -35,6 +38,7 @@ type = "REST"
 url = "http://127.0.0.1:9000"
 rights = [{ subsystem = "GOV/1234/app" }]
 """
+_KEYS = ("instance", "gateways", "members", "subsystems", "services", "class", "code", "owner", "global_groups", "ss1")
 SERVICE = "members[0].subsystems[0].services[0]"
 
 
@@ -202,6 +206,21 @@ def test_the_schema_describes_the_files() -> None:
     with pytest.raises(jsonschema.ValidationError):
         validator.validate(tomllib.loads(GOOD + "unknown = 1\n"))
     assert CITY_FILE.topology.instance == "DE-TEST"
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS) | st.text(max_size=5), inner),
+    max_leaves=12,
+)
+
+
+@given(_JSON)
+def test_any_file_is_a_topology_or_refused(tmp_path_factory: pytest.TempPathFactory, content: Any) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.json"
+    file.write_text(json.dumps(content), "utf-8")
+    with suppress(InvalidTopology):
+        read_topology(file)
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -66,6 +67,10 @@ class Authority:
     changes: Any = None
     requests: list[bytes] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.free.set()
 
     @property
     def approved(self) -> ApprovedTSA:
@@ -77,6 +82,7 @@ class Authority:
             return web.Response(status=503)
         asked = await request.read()
         self.requests.append(asked)
+        await self.free.wait()
         if self.changes is not None:
             asked = self.changes(asked)
         answer = TimeStampingAuthority(self.signs_with or self.pair, self.clock.now).answer(asked)

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from audit.store import message_stamp, time_stamp
 from gateway.message_log.stamping import CostStrategy, Stamper, in_order
 from tests.gateway.message_log.rig import Rig, open_rig
 from tests.trust.containers import make, making
-from trust.asic import StampForm, read_container
+from trust.asic import SignatureForm, StampForm, read_container
 from trust.errors import TimestampInvalid, TrustError
 from trust.hashchain import parse_hash_chain
 from trust.parameters import ApprovedTSA, CostType
@@ -74,6 +76,26 @@ async def test_many_messages_share_one(rig: Rig) -> None:
         assert parse_hash_chain(read_container(container.content).timestamp_hash_chain or b"").steps
     assert await rig.stamper().round() == 0
     assert rig.authorities[0].asked == 1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("form", list(SignatureForm))
+async def test_every_form_of_signature_is_exported(rig: Rig, form: SignatureForm, count: int) -> None:
+    signed = rig.making.signed(form)
+    record = replace(
+        rig.record(),
+        message=signed.message,
+        signature=signed.signature,
+        hash_chain_result=signed.signature_hash_chain_result,
+        hash_chain=signed.signature_hash_chain,
+        message_id="eine",
+    )
+    await rig.log(record, *[rig.record() for _ in range(count - 1)])
+    await rig.stamper().round()
+    (container,) = await rig.exporter().containers("eine", None)
+    verified = rig.making.verify(container.content)
+    assert (verified.form, verified.attachments_verified) == (form, ("/attachment1",))
+    assert container == (await rig.exporter().containers("eine", None))[0]
 
 
 def openssl() -> str:
@@ -184,15 +206,27 @@ async def test_a_message_keeps_its_first_stamp(rig: Rig) -> None:
 # -- at once
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - tasks tell nobody how far they are
+            await asyncio.sleep(0.005)
+
+
 async def test_whoever_waits_shares_a_stamp(rig: Rig) -> None:
     records = [rig.record() for _ in range(5)]
     await rig.log(*records)
-    stamper = rig.stamper(immediate=True)
-    await asyncio.gather(*[stamper.stamp_exchange(record.request_id) for record in records])
+    stamper, (authority,) = rig.stamper(immediate=True), rig.authorities
+    authority.free.clear()
+    waiting = [asyncio.create_task(stamper.stamp_exchange(records[0].request_id))]
+    await until(lambda: authority.asked == 1)
+    waiting += [asyncio.create_task(stamper.stamp_exchange(record.request_id)) for record in records[1:]]
+    await until(lambda: len(stamper._waiting) == 4)
+    authority.free.set()
+    await asyncio.gather(*waiting)
     assert await rig.stamped() == [True] * 5
-    assert rig.authorities[0].asked <= 2
+    assert authority.asked == 2
     await stamper.stamp_exchange(records[0].request_id)
-    assert rig.authorities[0].asked <= 2
+    assert authority.asked == 2
 
 
 async def test_who_waits_is_told_of_a_failure(rig: Rig) -> None:

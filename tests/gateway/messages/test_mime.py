@@ -1,4 +1,4 @@
-"""Multipart bodies of clients and services: read leniently, written in one way, never with other parts than were read."""
+"""Multipart bodies of clients and services: read leniently, written in one way, with no other parts than were read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gateway.messages.mime import Part, boundary_of, charset_of, join_related, m
 from gateway.messages.multipart import MalformedMultipart
 from gateway.messages.soap import Reading
 from gateway.messages.soap_request import SOAPParts, parts_of_transport, split_soap
+from gateway.messages.transport import TransportMessage
 
 XML = "text/xml; charset=UTF-8"
 WHOLE = 'multipart/related; type="text/xml"; boundary=b'
@@ -91,8 +92,8 @@ def test_any_bytes(data: bytes) -> None:
     try:
         parts = split_related(data, "b")
         assert split_related(join_related(parts, "b"), "b") == parts
-    except MalformedMultipart as error:
-        assert error.reason
+    except MalformedMultipart:
+        return
 
 
 def test_a_part_that_holds_the_boundary_is_not_written() -> None:
@@ -116,15 +117,14 @@ def test_plain_and_multipart_bodies_come_back_as_they_were() -> None:
 def transported(parts: SOAPParts, **changes: object) -> SOAPParts:
     nested = join_related(parts.attachments, "xatt") if parts.attachments else None
     values: dict[str, object] = {
-        "message": parts.root.data,
         "content_type": parts.root.content_type,
         "headers": (("Content-Type", parts.root.content_type), *parts.root.headers),
-        "attachments": nested,
-        "attachments_type": "multipart/mixed; charset=UTF-8; boundary=xatt",
-        "original_content_type": parts.content_type,
-        "reading": Reading.SIGNED_REQUEST,
+        "body": nested,
+        "attachments_content_type": "multipart/mixed; charset=UTF-8; boundary=xatt",
     }
-    return parts_of_transport(**(values | changes))  # type: ignore[arg-type]
+    original = changes.pop("original_content_type", parts.content_type)
+    received = TransportMessage(**(values | changes))  # type: ignore[arg-type]
+    return parts_of_transport(received, parts.root.data, original, Reading.SIGNED_REQUEST)  # type: ignore[arg-type]
 
 
 ROOT = Part(XML, (("Content-ID", "<r>"),), b"<a/>")
@@ -151,10 +151,10 @@ def test_a_plain_message_keeps_the_content_type_that_came_with_its_part() -> Non
         ({"original_content_type": WHOLE + "; x=" + "y" * 2000}, "invalid_content_type"),
         # The header beside the message isn't signed: with this boundary the service would see other parts.
         ({"original_content_type": WHOLE.replace("=b", "=innen")}, "invalid_message"),
-        ({"attachments": b""}, "invalid_content_type"),
-        ({"attachments": b"--xatt\r\n\r\nx\r\n--xatt--"}, "invalid_content_type"),
-        ({"attachments": b"--xatt\r\nContent-Type: a/b\r\n\r\nx"}, "mime_parsing_failed"),
-        ({"attachments_type": "multipart/mixed"}, "invalid_content_type"),
+        ({"body": b""}, "invalid_content_type"),
+        ({"body": b"--xatt\r\n\r\nx\r\n--xatt--"}, "invalid_content_type"),
+        ({"body": b"--xatt\r\nContent-Type: a/b\r\n\r\nx"}, "mime_parsing_failed"),
+        ({"attachments_content_type": "multipart/mixed"}, "invalid_content_type"),
     ],
 )
 def test_what_gateways_may_not_send(changes: dict[str, object], leaf: str) -> None:

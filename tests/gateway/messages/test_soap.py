@@ -67,7 +67,7 @@ def test_everything_that_a_header_says() -> None:
             server + "<i:serverCode>ss1</i:serverCode></x:securityServer>",
             '<r:representedParty xmlns:r="http://x-road.eu/xsd/representation.xsd"><r:partyClass>COM</r:partyClass>'
             "<r:partyCode>X &amp; Y</r:partyCode></r:representedParty>",
-            '<t:securityToken xmlns:t="http://x-road.eu/xsd/security-token.xsd" tokenType="urn:jwt">a.b</t:securityToken>',
+            '<t:securityToken xmlns:t="http://x-road.eu/xsd/security-token.xsd" tokenType="j">a.b</t:securityToken>',
             '<p:pdu xmlns:p="http://x-road.eu/xsd/pdu.xsd"><p:reason>r</p:reason><p:hidden>true</p:hidden></p:pdu>',
             '<x:requestHash algorithmId="a">h</x:requestHash>',
             body='<f:frageRequest xmlns:f="urn:f"><x:id>9</x:id></f:frageRequest>',
@@ -77,7 +77,7 @@ def test_everything_that_a_header_says() -> None:
     assert (message.message_id, message.user_id, message.issue) == ("7", "DE1", " Akte\n7 ")
     assert message.security_server == SecurityServerId(MemberId("DE-TEST", "COM", "STADTWERKE"), "ss1")
     assert message.represented_party == RepresentedParty("COM", "X & Y")
-    assert message.security_token == SecurityToken("urn:jwt", "a.b")
+    assert message.security_token == SecurityToken("j", "a.b")
     assert message.pdu == PDU("r", None, hidden=True)
     assert message.request_hash == RequestHash("a", "h")
     assert (message.body.namespace, message.body.local, message.rpc) == ("urn:f", "frageRequest", False)
@@ -192,8 +192,9 @@ def test_a_value_that_is_too_long() -> None:
 
 _PIECES = st.sampled_from(
     [
-        *ENTRIES.values(), "<x:id>", "</x:id>", "<x:userId>u</x:userId>", "<!--", "-->", "<![CDATA[", "]]>", "&#0;", "ä",
-        "<e:Fault><faultcode>c</faultcode></e:Fault>", "</e:Header>", "<e:Body>", "</e:Body><e:Body>", "<frage/>", "<?a b?>",
+        *ENTRIES.values(), "<x:id>", "</x:id>", "<x:userId>u</x:userId>", "<!--", "-->", "<![CDATA[", "]]>", "&#0;",
+        "ä", "<e:Fault><faultcode>c</faultcode></e:Fault>", "</e:Header>", "<e:Body>", "</e:Body><e:Body>", "<frage/>",
+        "<?a b?>",
     ]
 )  # fmt: skip
 
@@ -223,8 +224,10 @@ _PIECES = st.sampled_from(
 def test_any_bytes_raise_nothing_but_faults(data: bytes, reading: Reading, content_type: str) -> None:
     try:
         found = parse_message(data, content_type, reading)
-    except Fault as fault:
-        assert fault.code.startswith(reading.prefix) or fault.code.startswith("server.serverproxy.")
+    except Fault as refusal:
+        found = refusal
+    if isinstance(found, Fault):
+        assert found.code.startswith((reading.prefix, "server.serverproxy."))
         return
     assert found.data == data
     if isinstance(found, SOAPMessage):
@@ -239,8 +242,8 @@ def test_any_bytes_raise_nothing_but_faults(data: bytes, reading: Reading, conte
 
 def test_a_services_fault() -> None:
     data = (
-        f'<e:Envelope xmlns:e="{ENVELOPE}"><e:Body><e:Fault><faultcode> e:Server </faultcode><faultstring>s</faultstring>'
-        "<faultactor>a</faultactor><detail><faultDetail>d</faultDetail></detail></e:Fault></e:Body></e:Envelope>"
+        f'<e:Envelope xmlns:e="{ENVELOPE}"><e:Body><e:Fault><faultcode> e:Server </faultcode>'
+        "<faultstring>s</faultstring><faultactor>a</faultactor><detail><faultDetail>d</faultDetail></detail></e:Fault></e:Body></e:Envelope>"
     ).encode()
     assert parse_message(data, TYPE, Reading.SERVICE_ANSWER) == SOAPFault(data, "utf-8", "e:Server", "s", "a", "d")
 
@@ -287,7 +290,8 @@ def test_the_request_hash_stands_after_the_id_and_nothing_else_changes(codec: st
 
 
 def test_what_a_service_says_in_the_roads_name_is_removed() -> None:
-    forged = '<x:requestHash>falsch</x:requestHash><dw:auditReceipt xmlns:dw="urn:x-datenweg:soap:1">falsch</dw:auditReceipt>'
+    receipt = '<dw:auditReceipt xmlns:dw="urn:x-datenweg:soap:1">falsch</dw:auditReceipt>'
+    forged = f"<x:requestHash>falsch</x:requestHash>{receipt}"
     message = parse(envelope(forged), Reading.SERVICE_ANSWER)
     assert b"falsch" not in soap.add_request_hash(message, "hash")
     assert parse(soap.add_request_hash(message, "hash"), Reading.SIGNED_RESPONSE).receipt is None

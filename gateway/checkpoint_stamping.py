@@ -1,0 +1,123 @@
+"""Each hour the newest public checkpoint of the access log gets a time-stamp of an approved authority (RFC 3161).
+
+The stamp is over SHA-512 of the checkpoint's bytes, cosignatures included: it says when that tree existed, and who had
+seen it by then, to whoever trusts the authority, whatever becomes of the log's keys. An authority that doesn't answer
+is asked again in a minute; nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from audit.checkpoint import Checkpoint, parse_checkpoint
+from audit.checkpoint_stamps import CheckpointStamp, newest_stamp, stamps_of, store_checkpoint_stamp
+from audit.errors import AuditError, LogUnavailable, OutOfRange
+from audit.note import parse_note
+from audit.tree_reader import root_at
+from gateway.clock import Clock
+from gateway.exchange.node import Node
+from gateway.followers import Follower
+from gateway.logs import OwnLogs
+from trust.errors import FetchFailed, TimestampInvalid, TrustError
+from trust.parameters import ApprovedTSA
+from trust.timestamp import VerifiedTimestamp, signer_of, verify_token
+
+_ROUND_SECONDS: Final = 60.0
+_EVERY: Final = timedelta(hours=1)
+
+
+class TimestampSource(Protocol):
+    """Gets verified time-stamps (`trust.timestamp_client.TimestampClient`)."""
+
+    async def stamp(self, digest: bytes, authorities: Sequence[ApprovedTSA]) -> VerifiedTimestamp:
+        """A stamp over a SHA-512 digest, of the first authority that gives a good one. Raises TrustError."""
+        ...
+
+
+class CheckpointStamping:
+    """Stamps the current log's checkpoints. Use from one event loop."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        logs: OwnLogs,
+        source: TimestampSource,
+        authorities: Callable[[], Sequence[ApprovedTSA]],
+        clock: Clock,
+    ) -> None:
+        """`authorities` gives those of the configuration in force."""
+        self._engine = engine
+        self._logs = logs
+        self._source = source
+        self._authorities = authorities
+        self._clock = clock
+
+    async def round(self) -> bool:
+        """Stamps the newest public checkpoint if the last stamp is an hour old; whether it did. Raises TrustError."""
+        publisher, authorities = self._logs.publisher, self._authorities()
+        if not authorities:
+            return False
+        async with self._engine.connect() as connection:
+            last = await newest_stamp(connection, publisher.log)
+        if last is not None and self._clock.now_ms() - last.time_ms < _EVERY.total_seconds() * 1000:
+            return False
+        try:
+            note = await publisher.latest()
+        except LogUnavailable:
+            return False
+        stamp = await self._source.stamp(hashlib.sha512(note).digest(), authorities)
+        authority = next((known.name for known in authorities if known.certificate == stamp.tsa_certificate), "")
+        time_ms = int(stamp.time.timestamp() * 1000)
+        if last is None or time_ms > last.time_ms:
+            await store_checkpoint_stamp(
+                self._engine, CheckpointStamp(publisher.log, note, stamp.token, time_ms, authority)
+            )
+        return True
+
+
+def stamping_follower(stamping: CheckpointStamping, node: Node) -> Follower:
+    """The hourly job. Not one that the health check asks: a gateway serves well without."""
+
+    async def work(_: Follower) -> None:
+        try:
+            await stamping.round()
+        except TrustError as error:
+            node.log.warning("no time-stamp", code=error.code, hint="check the time-stamping authorities")
+
+    return Follower("checkpoint stamps", _ROUND_SECONDS, work, node.clock)
+
+
+async def count_verified_stamps(
+    connection: AsyncConnection, log: int, authorities: Sequence[ApprovedTSA], *, at: datetime
+) -> tuple[int, int]:
+    """How many of a log's stamps hold, and how many don't: token, authority, and the checkpoint's place in the log."""
+    good = bad = 0
+    for stamp in await stamps_of(connection, log):
+        try:
+            await verify_checkpoint_stamp(connection, stamp, authorities, at=at)
+            good += 1
+        except (TrustError, AuditError):
+            bad += 1
+    return good, bad
+
+
+async def verify_checkpoint_stamp(
+    connection: AsyncConnection, stamp: CheckpointStamp, authorities: Sequence[ApprovedTSA], *, at: datetime
+) -> Checkpoint:
+    """The stamped checkpoint, which the log still leads on from. Raises TrustError, AuditError."""
+    if not authorities:
+        raise FetchFailed("no time-stamping authority is approved", code="timestamping_failed")
+    authority = signer_of(stamp.token, authorities)
+    digest = hashlib.sha512(stamp.note).digest()
+    verified = verify_token(stamp.token, digest=digest, tsa_certificate=authority.certificate, at=at)
+    if int(verified.time.timestamp() * 1000) != stamp.time_ms:
+        raise TimestampInvalid("the token states another time")
+    checkpoint = parse_checkpoint(parse_note(stamp.note).text)
+    if await root_at(connection, stamp.log, checkpoint.size) != checkpoint.root:
+        raise OutOfRange("the log has another root at the stamped size")
+    return checkpoint
