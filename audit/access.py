@@ -8,7 +8,7 @@ younger than the newest checkpoint has no proof yet; a record whose retention ha
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import select
@@ -18,7 +18,7 @@ from audit.checkpoint import parse_checkpoint
 from audit.errors import RecordUnopenable
 from audit.leaf import parse_leaf
 from audit.note import parse_note
-from audit.period_store import IndexProof, newest_index, prove
+from audit.period_store import IndexProof, newest_index, prove, withheld_days
 from audit.publisher import Publisher
 from audit.record import open_record
 from audit.store import log_entry, log_head, record, subject_head
@@ -51,7 +51,8 @@ class AccessBundle:
     """A month's accesses to one person's data, oldest first. `month_key` is None when the log knows no such person.
 
     `index` proves against the month's newest index how many there were when it was made, or that there were none; it is
-    None while no index of the month is under a public checkpoint.
+    None while no index of the month is under a public checkpoint. `withheld`: by ended day, how many accesses to
+    anybody's data the law withholds in this log; the list is complete except for these.
     """
 
     version: int
@@ -63,6 +64,7 @@ class AccessBundle:
     accesses: list[Access]
     index: IndexProof | None = None
     consistency: Consistency | None = None
+    withheld: list[dict[str, str | int]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """As plain values for `json.dumps`."""
@@ -98,6 +100,8 @@ async def accesses(
     found: list[Access] = []
     index: IndexProof | None = None
     size = parse_checkpoint(parse_note(note).text).size
+    async with engine.connect() as connection:
+        withheld = await withheld_days(connection, publisher.log, month)
     if month_key is not None:
         stored = await newest_index(engine, publisher.origin, month)
         async with engine.connect() as connection:
@@ -114,6 +118,7 @@ async def accesses(
         accesses=found,
         index=index,
         consistency=await _consistency(engine, publisher.log, seen, size),
+        withheld=withheld,
     )
 
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from audit.errors import MalformedInput
 
-_TEXT: Final = re.compile(r"([^\n]{1,255})\n(0|[1-9]\d{0,18})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n)*)")
+# ASCII: other scripts' digits would give one checkpoint several spellings.
+_TEXT: Final = re.compile(r"([^\n]{1,255})\n(0|[1-9]\d{0,18})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n)*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

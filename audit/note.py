@@ -26,8 +26,8 @@ MAX_SIGNATURES: Final = 64
 _KEY_ID_BYTES: Final = 4
 # The public key's bytes by type: Ed25519, and ML-DSA-44 (FIPS 204).
 _KEY_BYTES: Final = {ED25519: 32, COSIGNATURE: 32, SUBTREE: 1312}
-# signed-note: no Unicode space, no plus sign.
-_NAME: Final = re.compile(r"[^\s+]{1,255}")
+# signed-note: no Unicode space, no plus sign; half a character (a surrogate) is no Unicode at all.
+_NAME: Final = re.compile(r"[^\s+\ud800-\udfff]{1,255}")
 _SIGNATURE: Final = re.compile(r"\u2014 ([^\s+]{1,255}) ([A-Za-z0-9+/]+={0,2})")
 _FORBIDDEN: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f]")
 

@@ -102,7 +102,7 @@ def parse_index_record(data: bytes) -> IndexRecord:
     try:
         value = json.loads(data)
         found = IndexRecord(value["period"], value["upto"], value["rows"], b64decode(value["root"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise MalformedInput("not an index record") from None
     if not all(type(number) is int and 0 <= number < 2**53 for number in (found.upto, found.rows)):
         raise MalformedInput("not an index record")

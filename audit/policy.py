@@ -21,7 +21,9 @@ _MAX_LINES: Final = 512
 _NONE: Final = "none"
 # Items are parted by spaces and tabs alone; no other control character may stand in a policy.
 _BLANKS: Final = re.compile("[ \t]+")
-_FORBIDDEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_FORBIDDEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+# Of a threshold: int() refuses thousands of digits with an error of its own.
+_MAX_DIGITS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,10 @@ class WitnessedCheckpoint:
 
 def parse_policy(text: str) -> Policy:
     """Read a policy. Raises MalformedInput with the line's number."""
-    if len(text.encode()) > MAX_POLICY_BYTES:
-        raise MalformedInput("a policy has at most 64 KiB")
     if _FORBIDDEN.search(text):
         raise MalformedInput("a policy has no control characters but tabs and line feeds")
+    if len(text.encode()) > MAX_POLICY_BYTES:
+        raise MalformedInput("a policy has at most 64 KiB")
     lines = text.split("\n")
     if len(lines) > _MAX_LINES:
         raise MalformedInput(f"a policy has at most {_MAX_LINES} lines")
@@ -170,7 +172,7 @@ class _Builder:
                 count = 1
             case "all":
                 count = len(members)
-            case _ if threshold.isascii() and threshold.isdigit() and 1 <= int(threshold) <= len(members):
+            case _ if _is_number(threshold) and 1 <= int(threshold) <= len(members):
                 count = int(threshold)
             case _:
                 raise MalformedInput("a group's threshold is a number up to its size, `any` or `all`")
@@ -182,6 +184,10 @@ class _Builder:
         if name != _NONE and name not in self._names:
             raise MalformedInput("the quorum names what stands before it")
         self.quorum_set, self.quorum = True, None if name == _NONE else name
+
+
+def _is_number(text: str) -> bool:
+    return len(text) <= _MAX_DIGITS and text.isascii() and text.isdigit()
 
 
 def _key(text: str, *kinds: int) -> NoteKey:

@@ -53,6 +53,8 @@ class LogReport:
     messages: int
     records_opened: int = 0
     checkpoints: int = 0
+    # Time-stamps that hold; whoever trusts time-stamping authorities counts them.
+    stamps: int = 0
     findings: list[Finding] = field(default_factory=list)
     findings_total: int = 0
 

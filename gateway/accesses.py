@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.access import accesses
+from audit.person_records import PersonRecord, first_entry_ms, records_of
+from audit.releasing import KIND as RELEASE
 from audit.subject_keys import SubjectKeys
 from gateway.logs import OwnLogs
 
@@ -33,6 +36,29 @@ class OwnAccesses:
         publisher = self._logs.publisher_of(month)
         found = await accesses(self._engine, self._keys, subject_ref, month, publisher=publisher, seen=seen)
         return found.as_json()
+
+
+    async def records(self, subject_ref: str) -> list[tuple[int, Mapping[str, Any]]]:
+        """Every record of the person that can be opened, with its time (ms, UTC), oldest first. Raises AuditError.
+
+        What was withheld and released counts from when it happened.
+        """
+        found: list[tuple[int, Mapping[str, Any]]] = []
+        for entry in await records_of(self._engine, self._keys, subject_ref):
+            content = json.loads(entry.content)
+            if isinstance(content, dict):
+                found.append((_happened_ms(entry, content), content))
+        return sorted(found, key=lambda pair: pair[0])
+
+    async def first_ms(self) -> int | None:
+        """Since when (ms, UTC) there are records; None without any."""
+        return await first_entry_ms(self._engine)
+
+
+def _happened_ms(entry: PersonRecord, content: Mapping[str, Any]) -> int:
+    if entry.kind != RELEASE:
+        return entry.time_ms
+    return int(datetime.fromisoformat(str(content["time"])).timestamp() * 1000)
 
 
 class CitizenAccesses:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -29,28 +28,27 @@ from audit.subject_keys import SubjectKeys
 from audit.subject_keys import create_schema as create_subject_key_schema
 from gateway.accesses import CitizenAccesses, OwnAccesses
 from gateway.checkpoint_stamping import CheckpointStamping, stamping_follower
+from gateway.citizen.accounts import ACCOUNTS
 from gateway.citizen.app import build_citizen_app, citizen_http_session
+from gateway.citizen.assembly import citizen_bindings, citizen_relations
 from gateway.citizen.context import CitizenContext, CitizenSettings, ConsentKey
+from gateway.citizen.notice_settings import notice_settings
 from gateway.citizen.purposes import load_purposes
 from gateway.clock import Clock, SystemClock
 from gateway.configuration import FollowedConfiguration
 from gateway.doctor.http import add_doctor
 from gateway.doctor.patient import Patient
 from gateway.errors import StartRefused
-from gateway.exchange.addresses import Endpoint
 from gateway.exchange.citizen_tokens import CitizenTokens
 from gateway.exchange.consents import ConsentCopies
-from gateway.exchange.consumer_http import ClientPort
 from gateway.exchange.directory import build_directory
-from gateway.exchange.node import Node, transport_limits
+from gateway.exchange.node import Node
 from gateway.exchange.origins import is_log_of
-from gateway.exchange.peers import PeerConnector, Peers
-from gateway.exchange.provider_http import PeerPort
 from gateway.exchange.pseudonyms import pseudonym
 from gateway.exchange.quotas import Quotas
-from gateway.exchange.services import ServiceCaller, service_session
 from gateway.exchange.signer import MessageSigner, OwnCertificates
-from gateway.exchange.trust_state import PeerVerifier, TrustState
+from gateway.exchange.trust_state import TrustState
+from gateway.exchange.vouching import Vouchers
 from gateway.followers import Follower, build_followers, start_followers
 from gateway.key_follower import KeyFollower
 from gateway.logging import describe_error, get_logger
@@ -61,26 +59,25 @@ from gateway.metrics import Metrics
 from gateway.monitoring.start import monitoring_follower, open_monitoring, open_node_tracing
 from gateway.node_keys import NodeKeys, load_keys, make_missing_keys
 from gateway.operations import build_operations_app
+from gateway.ports import open_peers, open_services, road_listeners
 from gateway.refusals import open_database, start_refusals
-from gateway.serve import KEEPALIVE_SECONDS, Listener, listening, wait_for_signal
+from gateway.serve import Listener, listening, wait_for_signal
 from gateway.settings import GatewaySettings
 from gateway.store.migrate import migrate
 from gateway.store.repository import Repository
 from gateway.tls_contexts import TLSContexts, build_tls_contexts
 from gateway.witnessing import Witnessing, build_witness, read_policy
 from trust.configuration_client import ConfigurationClient
-from trust.errors import FetchFailed, MalformedInput
+from trust.errors import FetchFailed
 from trust.federation import parse_allowed_federations
 from trust.federation_client import FederationClient
 from trust.globalconf import VerifiedConfiguration, parse_anchor
 from trust.identifiers import SubsystemId, parse_client_id
-from trust.ocsp_client import StatusSource, add_peer_routes, fetch_from_peer
-from trust.tokens.device_key import EllipticDeviceKey
+from trust.ocsp_client import StatusSource
 from trust.timestamp_client import TimestampClient
+from trust.tokens.device_key import EllipticDeviceKey
 
 _CONFIGURATION_WAIT_SECONDS: Final = 30.0
-# The proxy's own bounds on a header block; a longer one is refused by the parser before it takes memory.
-_MAX_LINE: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +138,7 @@ async def serving(settings: GatewaySettings, *, clock: Clock | None = None) -> A
 async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None) -> AsyncIterator[Gateway]:
     """A gateway with all its parts running but its ports closed."""
     clock = clock or SystemClock()
-    settings.data_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    settings.spool_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_directories(settings)
     async with AsyncExitStack() as stack:
         metrics = Metrics(clock)
         log = get_logger(node=settings.server_code)
@@ -176,7 +172,7 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
         await own.refresh()
         keys = replace(keys, authentication=ring.presentable(own, settings.server_id, keys.authentication))
         repository = Repository(engine)
-        directory = build_directory(await repository.load(), settings.owner_id)
+        directory = build_directory(await repository.load(), settings.owner_id, settings.consent_service_id)
         message_keys = await open_keys(settings, subject_engine, keys.record, now_ms=clock.now_ms())
         policy = read_policy(settings.witness_policy_file)
         witnessing = Witnessing(engine, http, policy, clock, limit_seconds=settings.witness_limit_seconds)
@@ -201,10 +197,17 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
             log=log,
         )
         accesses = OwnAccesses(engine, subject_keys, logs)
-        contexts = build_tls_contexts(keys, trust.latest.configuration, directory)
+        contexts = build_tls_contexts(keys, trust.latest.configuration, directory, settings)
         tokens = None
         if settings.token_issuer is not None and settings.token_audience is not None:
-            tokens = CitizenTokens(http, issuer=settings.token_issuer, audience=settings.token_audience, clock=clock)
+            tokens = CitizenTokens(
+                http,
+                issuer=settings.token_issuer,
+                audience=settings.token_audience,
+                clock=clock,
+                bindings=citizen_bindings(engine, settings, keys, clock),
+                levels=settings.token_acr_levels,
+            )
         node = Node(
             settings=settings,
             clock=clock,
@@ -217,17 +220,26 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
             signer=MessageSigner(settings.owner_id, own, clock),
             own_certificates=own,
             statuses=statuses,
-            peers=await _peers(
-                stack, settings, trust, clock=clock, context=contexts.peer_client, statuses=statuses, http=http
+            peers=await open_peers(
+                stack,
+                settings,
+                trust,
+                clock=clock,
+                context=contexts.peer_client,
+                xroad_context=contexts.peer_xroad,
+                statuses=statuses,
+                http=http,
             ),
-            services=await _services(stack, settings, keys),
-            quotas=Quotas(settings.requests_per_minute),
+            services=await open_services(stack, settings, keys),
+            quotas=Quotas(settings.requests_per_minute, of_service=settings.service_requests_per_minute),
             metrics=metrics,
             log=log,
             accesses=accesses,
             log_guard=witnessing,
             monitoring=open_monitoring(stack, engine, settings, clock, metrics),
             citizen_tokens=tokens,
+            representations=citizen_relations(engine, settings, keys, clock),
+            vouchers=Vouchers(keys.cookie, clock),
             tracing=open_node_tracing(stack, settings),
             pseudonym_key=keys.pseudonym,
             stamper=messages.stamper,
@@ -270,8 +282,13 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
         await own.refresh()
         await witnessing.start(logs)
         start_followers(stack, node, (*followers, monitoring_follower(node), stamping_follower(stamping, node)))
-        listeners = tuple(_listeners(node, contexts, operations, citizens))
+        listeners = tuple(road_listeners(node, contexts, operations, citizens))
         yield Gateway(node, listeners, engine, logs, contexts, followers, ring)
+
+
+def _make_directories(settings: GatewaySettings) -> None:
+    for folder in (settings.data_directory, settings.spool_directory):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 async def _consents(engine: AsyncEngine, repository: Repository) -> ConsentCopies:
@@ -320,76 +337,12 @@ async def _open_logs(
         on_failure=lambda error: log.error("checkpoint not published", **describe_error(error)),
         witnessed=witnessed,
         mldsa_seed=keys.log_mldsa,
+        old_key=keys.log_old,
         sealer=sealer,
     )
     stack.push_async_callback(logs.close)
     await logs.start()
     return logs
-
-
-async def _peers(
-    stack: AsyncExitStack,
-    settings: GatewaySettings,
-    trust: TrustState,
-    *,
-    clock: Clock,
-    context: ssl.SSLContext,
-    statuses: StatusSource,
-    http: aiohttp.ClientSession,
-) -> Peers:
-    async def statuses_of_peer(chain: tuple[bytes, ...], endpoint: Endpoint) -> Sequence[bytes]:
-        # PR-MESSTRANSP 2.2: from the peer itself, which has it at hand; from its authority if the peer doesn't say.
-        try:
-            return await fetch_from_peer(
-                http, endpoint.ocsp_url, chain, timeout_seconds=settings.connect_timeout_seconds
-            )
-        except (FetchFailed, MalformedInput):
-            server = trust.latest.configuration.server_with_certificate(chain[0])
-            certificates = trust.latest.certificates_of("" if server is None else server.id.owner.instance)
-            queries = certificates.status_queries(chain[0], at=clock.now())
-            return [await statuses.status_for(query) for query in queries]
-
-    verifier = PeerVerifier(trust, clock, statuses_of_peer)
-    session = aiohttp.ClientSession(
-        connector=PeerConnector(context, verifier.verify, limit=settings.concurrency_limit),
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-    )
-    await stack.enter_async_context(session)
-    return Peers(
-        session,
-        timeout_seconds=settings.peer_timeout_seconds,
-        connect_seconds=settings.connect_timeout_seconds,
-        rate=settings.min_body_bytes_per_second,
-    )
-
-
-async def _services(stack: AsyncExitStack, settings: GatewaySettings, keys: NodeKeys) -> ServiceCaller:
-    session = await stack.enter_async_context(service_session(settings.concurrency_limit))
-    return ServiceCaller(
-        session,
-        limits=transport_limits(settings),
-        rate=settings.min_body_bytes_per_second,
-        key=keys.internal_tls,
-    )
-
-
-def _listeners(
-    node: Node, contexts: TLSContexts, operations: web.Application, citizens: web.Application | None
-) -> Iterator[Listener]:
-    settings = node.settings
-    status_app = web.Application()
-    add_peer_routes(status_app, node.own_certificates.refresh)
-    yield Listener(_server(ClientPort(node).handle), settings.client_host, settings.client_port)
-    yield Listener(_server(PeerPort(node).handle), settings.peer_host, settings.peer_port, contexts.peer_server)
-    yield Listener(status_app, settings.peer_host, settings.ocsp_port)
-    yield Listener(operations, settings.operations_host, settings.operations_port)
-    if contexts.clients is not None and settings.client_tls_port is not None:
-        over_tls = _server(ClientPort(node).handle)
-        yield Listener(over_tls, settings.client_tls_host, settings.client_tls_port, contexts.clients)
-    if citizens is not None and settings.citizen_port is not None:
-        yield Listener(citizens, settings.citizen_host, settings.citizen_port)
 
 
 async def _citizen_app(
@@ -398,19 +351,9 @@ async def _citizen_app(
     if node.settings.citizen_port is None:
         return None
     http = await stack.enter_async_context(citizen_http_session())
-    return build_citizen_app(_citizen_context(node, keys, engine, accesses, policy), http, tokens=node.citizen_tokens)
-
-
-def _server(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> web.Server:
-    # Bodies go on as they came (no decompression); access lines are ours, one per exchange.
-    return web.Server(
-        handler,
-        auto_decompress=False,
-        access_log=None,
-        keepalive_timeout=KEEPALIVE_SECONDS,
-        max_line_size=_MAX_LINE,
-        max_field_size=_MAX_LINE,
-    )
+    app = build_citizen_app(_citizen_context(node, keys, engine, accesses, policy), http, tokens=node.citizen_tokens)
+    node.consent_service = app[ACCOUNTS].consent_service
+    return app
 
 
 def _citizen_context(
@@ -442,7 +385,13 @@ def _citizen_context(
             purposes=load_purposes(settings.citizen_purposes_file),
             client_secret=None if secret_file is None else secret_file.read_text("utf-8").strip(),
             session_idle_ms=int(settings.citizen_session_seconds * 1000),
+            acr_levels=settings.token_acr_levels,
+            requests_per_minute=settings.citizen_requests_per_minute,
+            require_bound_tokens=settings.citizen_require_bound_tokens,
+            require_dpop_nonce=settings.citizen_require_dpop_nonce,
             city_name=settings.citizen_city_name,
+            consent_declarants=settings.citizen_consent_declarant_ids,
+            notices=notice_settings(settings),
         ),
         engine=engine,
         clock=node.clock,

@@ -21,6 +21,7 @@ from gateway.admin.configuration import configuration_commands
 from gateway.admin.doctor import doctor
 from gateway.admin.errors import AdminError
 from gateway.admin.keys import key_commands
+from gateway.admin.log_commands import register_access_log_commands
 from gateway.admin.registry import rotate_key
 from gateway.admin.service_commands import service_commands
 from gateway.errors import ListenFailed, StartRefused
@@ -72,6 +73,7 @@ app.add_typer(key_commands, name="key")
 app.add_typer(log_app, name="log")
 register_adapter_commands(adapter_app)
 register_message_log_commands(log_app)
+register_access_log_commands(log_app)
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", metavar="FILE", help="TOML file with the settings (docs/operations.md).")
@@ -165,7 +167,10 @@ def testca(config: ConfigOption) -> None:
     from trust.testca.app import build_app
     from trust.testca.authority import CertificateAuthority
 
-    _serve(build_app(CertificateAuthority.load_or_create(settings.data_directory, settings.instance)), settings)
+    authority = CertificateAuthority.load_or_create(
+        settings.data_directory, settings.instance, profile=settings.certificate_profile
+    )
+    _serve(build_app(authority), settings)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from gateway.configuration import FollowedConfiguration
 from gateway.exchange.directory import build_directory
 from gateway.exchange.node import Node
 from gateway.key_follower import KeyFollower
+from gateway.log_announcements import Announcements
 from gateway.logging import describe_error
 from gateway.logs import OwnLogs
 from gateway.tls_contexts import TLSContexts
@@ -82,13 +83,14 @@ def build_followers(
     """The jobs of one gateway, not yet started."""
     every, clock = node.settings.configuration_interval_seconds, node.clock
     confirmed = node.settings.witness_interval_seconds
+    announcements = Announcements(node.settings, witnessing.policy_text)
     return (
         Follower("configuration", every, lambda _: configuration.round(node, contexts), clock),
         Follower("keys", node.settings.store_poll_seconds, lambda _: keys.round(node, contexts), clock),
         Follower("certificates", _STATUS_SECONDS, lambda _: _certificates(node), clock),
         Follower("store", node.settings.store_poll_seconds, _StoreReader(node, contexts).round, clock),
         Follower("log", _YEAR_SECONDS, lambda _: _year(node, logs), clock),
-        Follower("index", _INDEX_SECONDS, lambda _: _index(node, logs), clock),
+        Follower("index", _INDEX_SECONDS, lambda _: _index(node, logs, announcements), clock),
         Follower("witnesses", confirmed, lambda _: _witnesses(node, logs, witnessing), clock),
         Follower("retention", _RETENTION_SECONDS, lambda _: _retention(node, logs), clock),
     )
@@ -122,9 +124,12 @@ class _StoreReader:
 
     async def round(self, _: Follower) -> None:
         node = self._node
+        await node.subject_keys.refresh()
         revision = await node.repository.revision()
         if revision.configuration != node.directory.configuration_revision:
-            node.directory = build_directory(await node.repository.load(), node.settings.owner_id)
+            node.directory = build_directory(
+                await node.repository.load(), node.settings.owner_id, node.settings.consent_service_id
+            )
             self._contexts.pin(node.directory)
         if revision.consents != self._consents:
             node.consents.replace_all(await node.repository.consent_copies())
@@ -138,8 +143,9 @@ async def _retention(node: Node, logs: OwnLogs) -> None:
         node.log.info("records deleted whose retention has ended", count=count)
 
 
-async def _index(node: Node, logs: OwnLogs) -> None:
-    """After each day the month's accesses are counted and the count sealed in the log."""
+async def _index(node: Node, logs: OwnLogs, announcements: Announcements) -> None:
+    """After each day the month's accesses are counted and the count sealed in the log, which also names its keys."""
+    await announcements.round(logs)
     if await index_month(logs.engine, logs, node.clock):
         node.log.info("the month's index is in the log")
 

@@ -80,7 +80,7 @@ class KeyFollower:
         chosen = self._choose(own, own.keys, node.server_id)
         if chosen is not None and chosen.key.certificate_der != contexts.authentication.certificate_der:
             contexts.authenticate_with(chosen.key)
-            node.peers.context = contexts.peer_client
+            node.peers.context, node.peers.xroad_context = contexts.peer_client, contexts.peer_xroad
             own.presented = chosen
             node.log.info("the authentication certificate has changed", certificate=_name(chosen))
         for usage, until in own.keys.expiries().items():

@@ -43,10 +43,12 @@ class OwnLogs:
         sealer: ContentSealer | None = None,
         witnessed: bool = False,
         mldsa_seed: bytes | None = None,
+        old_key: Ed25519PrivateKey | None = None,
     ) -> None:
         """`on_failure` is told of each publication that failed.
 
-        `mldsa_seed`: the key of a second, ML-DSA-44 line in each checkpoint.
+        `mldsa_seed`: the key of a second, ML-DSA-44 line in each checkpoint. `old_key`: the one before `key`, which
+        goes on signing beside it for those who know it alone.
 
         `witnessed`: checkpoints become public only once a quorum has cosigned them (gateway.witnessing).
         """
@@ -58,6 +60,7 @@ class OwnLogs:
         self._on_failure = on_failure
         self._witnessed = witnessed
         self._mldsa_seed = mldsa_seed
+        self._old_key = old_key
         self._sealer = sealer
         self._stack = AsyncExitStack()
         self._year = 0
@@ -135,12 +138,12 @@ class OwnLogs:
             clock_ms=self._clock.now_ms,
             on_failure=self._on_failure,
             witnessed=self._witnessed,
+            old_signer=None if self._old_key is None else NoteSigner(origin, self._old_key),
             cosigner=None if self._mldsa_seed is None else MLDSASigner(origin, self._mldsa_seed),
         )
 
     def _lock_file(self, year: int) -> Path:
-        named = self._settings.checkpoint_lock_file
-        return named.with_name(f"{named.stem}-{_name(year)}{named.suffix}")
+        return lock_file_of(self._settings, year)
 
     async def _years(self) -> list[int]:
         """The years whose logs of this gateway the database holds."""
@@ -149,6 +152,12 @@ class OwnLogs:
         found = ((origin, origin.rpartition("/")[2]) for origin in origins)
         years = [(origin, int(year)) for origin, year in found if year.isdecimal()]
         return [year for origin, year in years if origin == origin_of(self._settings.server_id, year)]
+
+
+def lock_file_of(settings: GatewaySettings, year: int) -> Path:
+    """Where the last signed checkpoint of a year's log is kept."""
+    named = settings.checkpoint_lock_file
+    return named.with_name(f"{named.stem}-{_name(year)}{named.suffix}")
 
 
 def _name(year: int) -> str:

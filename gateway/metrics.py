@@ -54,6 +54,12 @@ class Metrics:
         self._in_progress = Gauge(
             "datenweg_exchanges_in_progress", "Exchanges accepted and not yet answered", registry=self.registry
         )
+        self._cut_connections = Counter(
+            "datenweg_connections_cut_total",
+            "Connections of clients and peers that were cut: for room, a slow head, or an answer that isn't taken",
+            ("reason",),
+            registry=self.registry,
+        )
         self._log_queue = Gauge(
             "datenweg_log_queue_entries", "Steps that wait for the log's next commit", registry=self.registry
         )
@@ -136,6 +142,10 @@ class Metrics:
         if histogram is None:
             histogram = self._step_histograms[step] = self._step_seconds.labels(step)
         histogram.observe(seconds)
+
+    def count_cut_connection(self, reason: str) -> None:
+        """A connection was cut: `room`, `head` or `stuck`."""
+        self._cut_connections.labels(reason).inc()
 
     def exchange_started(self) -> None:
         """An exchange was accepted."""

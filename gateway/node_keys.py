@@ -58,6 +58,7 @@ class NodeKeys:
     log: Ed25519PrivateKey
     witness: Ed25519PrivateKey
     log_mldsa: bytes | None
+    log_old: Ed25519PrivateKey | None
     record: bytes
     subject_index: bytes
     cookie: bytes
@@ -102,6 +103,7 @@ def load_keys(settings: GatewaySettings) -> NodeKeys:
         log=load_log_key(settings),
         witness=load_witness_key(settings),
         log_mldsa=None if settings.log_mldsa_key_file is None else read_random_key(settings.log_mldsa_key_file),
+        log_old=load_old_log_key(settings),
         record=read_random_key(settings.record_key_file),
         subject_index=read_random_key(settings.subject_index_key_file),
         cookie=read_random_key(settings.citizen_cookie_key_file),
@@ -114,6 +116,32 @@ def load_keys(settings: GatewaySettings) -> NodeKeys:
 def load_log_key(settings: GatewaySettings) -> Ed25519PrivateKey:
     """The key that signs the log's checkpoints. Raises KeyUnavailable."""
     return Ed25519PrivateKey.from_private_bytes(read_random_key(settings.log_key_file))
+
+
+def load_old_log_key(settings: GatewaySettings) -> Ed25519PrivateKey | None:
+    """The key that signed the checkpoints before, while it goes on doing so. Raises KeyUnavailable."""
+    path = settings.log_old_key_file
+    return Ed25519PrivateKey.from_private_bytes(read_random_key(path)) if _is_there(path) else None
+
+
+def change_log_key(settings: GatewaySettings) -> None:
+    """A new key for the log's checkpoints; the present one becomes the old one. In force at the gateway's next start.
+
+    Raises KeyUnavailable while there is still an old one: whoever knows that alone would be left behind.
+    """
+    load_log_key(settings)
+    if _is_there(settings.log_old_key_file):
+        raise KeyUnavailable(
+            f"{settings.log_old_key_file} is still there",
+            hint="delete it once nobody's policy names that key any more",
+        )
+    # Either name leads to the present key at every moment: a crash in between is mended by doing it again.
+    settings.log_old_key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private_once(settings.log_old_key_file, settings.log_key_file.read_bytes())
+    replacement = settings.log_key_file.with_name(settings.log_key_file.name + ".new")
+    replacement.unlink(missing_ok=True)
+    _create(replacement)
+    replacement.replace(settings.log_key_file)
 
 
 async def make_witness_key(settings: GatewaySettings, engine: AsyncEngine) -> None:

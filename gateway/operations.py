@@ -43,7 +43,12 @@ def build_operations_app(
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=node.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
+    async def witnesses(_: web.Request) -> web.Response:
+        reports = node.log_guard.reports.values()
+        return web.json_response([{"name": report.name, "problem": report.problem} for report in reports])
+
     app.router.add_get("/metrics", metrics)
+    app.router.add_get("/witnesses", witnesses)
     app.router.add_get("/healthz", health.answer)
     add_routes(
         app,

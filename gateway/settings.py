@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.transport_settings import TransportSettings
 from trust.identifiers import (
     InvalidIdentifier,
     MemberId,
@@ -96,7 +97,7 @@ def _database_in(name: str) -> Any:
     return Field(default_factory=lambda data: f"sqlite+aiosqlite:///{data['data_directory'] / name}")
 
 
-class GatewaySettings(Settings):
+class GatewaySettings(Settings, TransportSettings):
     """One gateway: consumer and provider role, its databases, keys and ports."""
 
     instance: str = Field(description="the instance of the road, e.g. DE-TEST")
@@ -140,25 +141,14 @@ class GatewaySettings(Settings):
     audit_url: str | None = None
     auditor_token_file: Path | None = None
     log_mldsa_key_file: Path | None = None
+    log_old_key_file: Path = _in_data_directory("keys/log-old.key")
     withheld_clients: tuple[str, ...] = ()
     data_tracker_clients: tuple[str, ...] = ()
 
     configuration_interval_seconds: Seconds = 60
     allowed_federations: tuple[str, ...] = ("none",)
     store_poll_seconds: Seconds = 1
-    service_timeout_seconds: Seconds = 60
-    # Longer than the service's, so that a slow service is reported by its own gateway, not taken for a dead gateway.
-    peer_timeout_seconds: Seconds = 75
-    connect_timeout_seconds: Seconds = 5
-    max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
-    max_bodies_bytes: Annotated[int, Field(gt=0)] = 512 * 1024 * 1024
-    max_soap_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     spool_directory: Path = _in_data_directory("spool")
-    spool_threshold_bytes: Annotated[int, Field(ge=32 * 1024)] = 2 * 1024 * 1024
-    max_spooled_bytes: Annotated[int, Field(gt=0)] = 8 * 1024 * 1024 * 1024
-    min_body_bytes_per_second: Annotated[int, Field(gt=0)] = 64 * 1024
-    concurrency_limit: Annotated[int, Field(gt=0)] = 1000
-    requests_per_minute: Annotated[int, Field(gt=0)] | None = None
     error_vocabulary: Literal["snake", "camel"] = "snake"
     tracing_endpoint: str | None = None
     record_retention_days: Annotated[int, Field(gt=0)] = 730
@@ -185,6 +175,10 @@ class GatewaySettings(Settings):
 
     token_issuer: str | None = None
     token_audience: str | None = None
+    # The issuer's `acr` values and what they mean here: low, substantial or high.
+    token_acr_levels: dict[str, Literal["low", "substantial", "high"]] = {}
+    # How clients name the client ports: the addresses that proofs of bound tokens (RFC 9449) are made for.
+    client_urls: tuple[str, ...] = ()
     pseudonym_key_file: Path | None = None
     consent_authorities: tuple[str, ...] = ()
 
@@ -195,17 +189,35 @@ class GatewaySettings(Settings):
     citizen_client_id: str = "datenweg-citizen"
     citizen_client_secret_file: Path | None = None
     citizen_session_seconds: Seconds = 1800
+    citizen_requests_per_minute: Annotated[int, Field(gt=0)] = 240
+    citizen_require_bound_tokens: bool = False
+    citizen_require_dpop_nonce: bool = False
     citizen_cookie_key_file: Path = _in_data_directory("keys/cookie.key")
     citizen_purposes_file: Path | None = None
     citizen_city_name: str = "Musterstadt"
     citizen_log_keys: tuple[str, ...] = ()
+    # Subsystems that may declare services and purposes at the consent service.
+    citizen_consent_declarants: tuple[str, ...] = ()
+    citizen_smtp_host: str | None = None
+    citizen_smtp_port: Port = 587
+    citizen_smtp_user: str | None = None
+    citizen_smtp_password_file: Path | None = None
+    citizen_mail_from: str | None = None
+    citizen_push_contact: str | None = None
+    citizen_push_hosts: tuple[str, ...] = (
+        "fcm.googleapis.com",
+        "updates.push.services.mozilla.com",
+        "*.notify.windows.com",
+        "*.push.apple.com",
+    )
+    citizen_notice_digest_seconds: Seconds = 3600
 
     insecure_plain_http_clients: bool = False
     insecure_plain_http_issuer: bool = False
     insecure_plain_http_citizens: bool = False
+    insecure_plain_smtp: bool = False
+    insecure_private_push_services: bool = False
     insecure_peers_without_receipt: tuple[str, ...] = ()
-    # X-Road security servers before 7.6, which read signatures over several parts as hash chains only.
-    hash_chain_servers: tuple[str, ...] = ()
 
     @property
     def owner_id(self) -> MemberId:
@@ -223,11 +235,6 @@ class GatewaySettings(Settings):
         return frozenset(parse_security_server_id(server) for server in self.insecure_peers_without_receipt)
 
     @property
-    def hash_chain_server_ids(self) -> frozenset[SecurityServerId]:
-        """The gateways that messages are signed for in the form of X-Road 7."""
-        return frozenset(parse_security_server_id(server) for server in self.hash_chain_servers)
-
-    @property
     def consent_authority_ids(self) -> frozenset[MemberId]:
         """The members whose signed consents count here."""
         return frozenset(parse_member_id(authority) for authority in self.consent_authorities)
@@ -241,6 +248,18 @@ class GatewaySettings(Settings):
     def data_tracker_client_ids(self) -> frozenset[SubsystemId]:
         """The portals that may ask for a person's accesses as the Data Tracker does."""
         return frozenset(parse_subsystem_id(client) for client in self.data_tracker_clients)
+
+    @property
+    def citizen_consent_declarant_ids(self) -> frozenset[SubsystemId]:
+        """Who may declare services and purposes at the consent service."""
+        return frozenset(parse_subsystem_id(declarant) for declarant in self.citizen_consent_declarants)
+
+    @property
+    def consent_service_id(self) -> SubsystemId | None:
+        """The subsystem that has the consent service; None without citizens here."""
+        if self.citizen_port is None or self.citizen_client is None:
+            return None
+        return parse_subsystem_id(self.citizen_client)
 
     @property
     def audit_base_url(self) -> str:
@@ -272,10 +291,6 @@ class GatewaySettings(Settings):
         except InvalidIdentifier as error:
             raise ValueError(f"insecure_peers_without_receipt names INST/CLASS/MEMBER/SERVER: {error}") from None
         try:
-            _ = self.hash_chain_server_ids
-        except InvalidIdentifier as error:
-            raise ValueError(f"hash_chain_servers names INST/CLASS/MEMBER/SERVER: {error}") from None
-        try:
             for subsystem in (*self.message_body_logging_enabled, *self.message_body_logging_disabled):
                 parse_subsystem_id(subsystem)
         except InvalidIdentifier as error:
@@ -302,6 +317,23 @@ class GatewaySettings(Settings):
             ) from None
         if self.audit_url is not None and (urlsplit(self.audit_url).scheme not in ("http", "https")):
             raise ValueError("audit_url is the http or https address under which others reach /audit and /witness")
+        return self
+
+    @model_validator(mode="after")
+    def _citizens_are_told(self) -> Self:
+        try:
+            _ = (self.citizen_consent_declarant_ids, self.consent_service_id)
+        except InvalidIdentifier as error:
+            raise ValueError(
+                f"citizen_client and citizen_consent_declarants name INST/CLASS/MEMBER/SUBSYSTEM: {error}"
+            ) from None
+        if self.citizen_smtp_host is not None and not self.citizen_mail_from:
+            raise ValueError("citizen_smtp_host needs citizen_mail_from, the address that mails come from")
+        if self.citizen_smtp_user is not None and self.citizen_smtp_password_file is None:
+            raise ValueError("citizen_smtp_user needs citizen_smtp_password_file")
+        contact = self.citizen_push_contact
+        if contact is not None and not contact.startswith(("mailto:", "https://")):
+            raise ValueError("citizen_push_contact is a mailto: or https: address (RFC 8292 section 2.1)")
         return self
 
     @model_validator(mode="after")
@@ -369,6 +401,7 @@ class TestCASettings(Settings):
     host: str = "127.0.0.1"
     port: Port = 8001
     public_url: str | None = None
+    certificate_profile: Literal["basic", "fi-vrk"] = "basic"
 
 
 class AdapterSettings(Settings):
@@ -402,6 +435,9 @@ class IssuerSettings(Settings):
     port: Port = 8002
     client_id: str = "datenweg-citizen"
     client_secret_file: Path | None = None
+    logout_url: str | None = None
+    app_client_id: str | None = None
+    app_redirect_uris: tuple[str, ...] = ()
     token_seconds: Seconds = 900
 
 

@@ -131,6 +131,11 @@ class Witnessing:
         """Whether the policy asks for witnesses."""
         return self._policy.quorum is not None
 
+    @property
+    def policy_text(self) -> str:
+        """The policy as its file has it."""
+        return self._policy.text
+
     async def start(self, logs: OwnLogs) -> None:
         """Puts before the public what a quorum saw before this process began, then asks for the first time."""
         if self.required:

@@ -43,12 +43,14 @@ class Authority:
     store: Store
 
 
-_UNREADABLE: Final = (
+# Whatever the library raises for a certificate that it can't read, some of it no ValueError.
+UNREADABLE: Final = (
     ValueError,
     TypeError,
     OverflowError,
     x509.DuplicateExtension,
     x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
     UnsupportedAlgorithm,
     CryptographyDeprecationWarning,
 )
@@ -73,7 +75,7 @@ def load_certificate(der: bytes) -> x509.Certificate:
             _ = (certificate.serial_number, certificate.not_valid_before_utc)
         if certificate.public_bytes(Encoding.DER) != der:
             raise MalformedInput("the certificate isn't DER", code="incorrect_certificate")
-    except _UNREADABLE:
+    except UNREADABLE:
         raise MalformedInput("not a certificate", code="incorrect_certificate") from None
     return certificate
 

@@ -340,15 +340,15 @@ def _boundary(headers: Mapping[str, str], content_type: str) -> bytes:
 
 def _parameters(value: str) -> tuple[str, dict[str, str]]:
     """`text; name="value"` as text and parameters. X-Road writes single quotes, the specification double ones."""
-    text, semicolon, rest = value.partition(";")
+    text = value.partition(";")[0]
     parameters: dict[str, str] = {}
-    rest = semicolon + rest
-    while rest:
-        match = _PARAMETER.match(rest)
+    position = len(text)
+    while position < len(value):
+        match = _PARAMETER.match(value, position)
         if match is None or match[1].lower() in parameters:
             raise ConfigurationInvalid("a header's parameters are malformed", code=_NOT_A_DIRECTORY)
         parameters[match[1].lower()] = match[2] or match[3] or match[4] or ""
-        rest = rest[match.end() :]
+        position = match.end()
     return text.strip(), parameters
 
 

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
+from trust.certification_path import UNREADABLE
 from trust.errors import ConfigurationInvalid
 from trust.identifiers import ClientId, InvalidIdentifier, MemberId, SubsystemId, decode_segment, encode_segment
 
@@ -98,7 +99,7 @@ def certificate_der(parent: etree._Element, name: str | None = None) -> bytes:
         if data.startswith(b"-----BEGIN"):
             return x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
         x509.load_der_x509_certificate(data)
-    except ValueError:
+    except UNREADABLE:
         raise ConfigurationInvalid("not a certificate") from None
     return data
 

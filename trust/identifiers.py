@@ -15,8 +15,9 @@ from urllib.parse import quote
 
 _MAX_SEGMENT: Final = 255
 _PERCENT: Final = re.compile(r"%[0-9A-Fa-f]{2}")
-# PR-MESS 2.2 and the proxy's own validator: control characters and these are never part of an identifier.
-_FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f%:;/\\\\\u200b\ufeff]")
+# PR-MESS 2.2 and the proxy's own validator: control characters and these are never part of an identifier; half a
+# character (a surrogate, as HTTP parsers leave bytes that are no UTF-8) is no text at all.
+_FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f%:;/\\\\\u200b\ufeff\ud800-\udfff]")
 
 
 class InvalidIdentifier(Exception):
@@ -31,17 +32,17 @@ def decode_segment(raw: str) -> str:
         raise InvalidIdentifier("malformed percent-encoding")
     data = bytearray()
     position = 0
-    encoded = raw.encode("utf-8")
-    while position < len(encoded):
-        if encoded[position] == 0x25:
-            data.append(int(encoded[position + 1 : position + 3], 16))
-            position += 3
-        else:
-            data.append(encoded[position])
-            position += 1
     try:
+        encoded = raw.encode("utf-8")
+        while position < len(encoded):
+            if encoded[position] == 0x25:
+                data.append(int(encoded[position + 1 : position + 3], 16))
+                position += 3
+            else:
+                data.append(encoded[position])
+                position += 1
         return _checked(data.decode("utf-8"), allow_encoded=True)
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise InvalidIdentifier("segment is not UTF-8") from None
 
 

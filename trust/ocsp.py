@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from trust.certification_path import UNREADABLE
 from trust.errors import CertificateRevoked, MalformedInput, SignatureMalformed, StatusNotGood
 from trust.keys import PublicKey, require_strong
 
@@ -71,7 +72,7 @@ def concerns(der: bytes, *, certificate: x509.Certificate, issuer: x509.Certific
     try:
         response = _parse(der)
         return any(_matches(single, certificate, issuer) for single in _answers(response))
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise MalformedInput("not an OCSP response", code=DEFECTIVE) from None
 
 
@@ -120,7 +121,7 @@ def verify_response(
                 hint="the holder must ask the certification authority for a new certificate",
             )
         return VerifiedStatus(response.produced_at_utc, this_update, next_update, good_until)
-    except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise MalformedInput("not an OCSP response", code=DEFECTIVE) from None
 
 
@@ -188,7 +189,7 @@ def _is_delegate(responder: x509.Certificate, issuer: x509.Certificate) -> bool:
         if not isinstance(responder.signature_hash_algorithm, _STRONG):
             return False
         responder.verify_directly_issued_by(issuer)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, InvalidSignature, ValueError, TypeError):
+    except (x509.ExtensionNotFound, InvalidSignature, *UNREADABLE):
         return False
     return True
 

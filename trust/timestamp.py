@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from trust import timestamp_asn1 as tsp
 from trust.ber import has_indefinite_length, with_definite_lengths
+from trust.certification_path import UNREADABLE
 from trust.errors import TimestampInvalid
 from trust.parameters import ApprovedTSA
 from trust.timestamp_asn1 import OID
@@ -221,7 +222,7 @@ def _verify_signing_certificate(attributes: dict[OID, asn1.TLV], certificate: by
 def _verify_usage(certificate: x509.Certificate) -> None:
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         raise TimestampInvalid("the signer's certificate is not for time-stamping") from None
     if not usage.critical or list(usage.value) != [ExtendedKeyUsageOID.TIME_STAMPING]:
         raise TimestampInvalid("the signer's certificate is not for time-stamping alone")
@@ -262,7 +263,7 @@ def _verify_signature(certificate: x509.Certificate, signer: tsp.SignerInfo) -> 
 def _certificate(der: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError:
+    except UNREADABLE:
         raise TimestampInvalid("the approved certificate can't be read") from None
 
 

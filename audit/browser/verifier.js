@@ -65,7 +65,7 @@ const MESSAGES = {
 
 const HASH = "([A-Za-z0-9+/]{43}=)";
 const LEAF = new RegExp(
-  `^\\{"c":"${HASH}","k":"access","m":"${HASH}","n":([1-9]\\d{0,15}),"p":"${HASH}","t":(0|[1-9]\\d{0,15}),` +
+  `^\\{"c":"${HASH}","k":"(?:access|release)","m":"${HASH}","n":([1-9]\\d{0,15}),"p":"${HASH}","t":(0|[1-9]\\d{0,15}),` +
     `"tag":"${HASH}","v":1\\}$`,
 );
 const INDEX_LEAF = new RegExp(

@@ -12,9 +12,11 @@ from gateway.admin.terminal import read_file
 from gateway.exchange.service_tls import Pins
 from gateway.exchange.services import ServiceCaller, service_session
 from gateway.messages.faults import Fault
+from gateway.messages.transport import TransportLimits
 
 MAX_BYTES: Final = 1 << 20
 _SECONDS: Final = 30.0
+_RATE: Final = 16 * 1024
 _TYPES: Final = {
     ".json": "application/json",
     ".yaml": "application/yaml",
@@ -49,6 +51,7 @@ async def read_description(source: str, pins: Pins) -> Description:
     if answer.status != 200:
         raise AdminError(f"{source}: status {answer.status} instead of the description")
     kind = next((value for name, value in answer.headers if name.lower() == "content-type"), "")
+    assert isinstance(answer.body, bytes)
     return Description(source, answer.body, kind or _TYPES.get(Path(urlsplit(source).path).suffix.lower(), ""))
 
 

@@ -27,6 +27,7 @@ from gateway.key_ring import PIN_VARIABLE as _PIN
 from gateway.key_ring import PKCS11_PIN_VARIABLE, SOFTWARE, build_ring, read_pin
 from gateway.settings import GatewaySettings
 from trust.certificates import CertificateUsage, CertificateVerifier, VerifiedPath
+from trust.certification_path import UNREADABLE
 from trust.errors import KeyUnavailable
 from trust.globalconf import VerifiedConfiguration
 from trust.identifiers import InvalidIdentifier, MemberId, parse_member_id
@@ -356,7 +357,7 @@ def _certificates(path: Path) -> list[bytes]:
             found = [x509.load_der_x509_certificate(data)]
     except OSError as error:
         raise AdminError(f"{path}: {error.strerror}") from None
-    except ValueError:
+    except UNREADABLE:
         raise AdminError(f"{path}: not a certificate (PEM or DER)") from None
     return [certificate.public_bytes(serialization.Encoding.DER) for certificate in found]
 

@@ -6,6 +6,7 @@ log's key; without them the rest is still checked, and the table says that none 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.message_cipher import MessageCipher
 from audit.message_keys import MessageKeys
@@ -20,7 +22,10 @@ from audit.note import NoteSigner
 from audit.store import log_head, open_engine
 from audit.subject_keys import SubjectKeys
 from audit.verify import LogReport, verify_log
+from gateway.admin.accepted import kept_configuration
 from gateway.admin.errors import AdminError
+from gateway.checkpoint_stamping import count_verified_stamps
+from gateway.clock import SystemClock
 from gateway.node_keys import read_random_key
 from gateway.settings import GatewaySettings
 from gateway.store.migrate import HEAD, version_of
@@ -33,11 +38,11 @@ async def print_verification(settings: GatewaySettings) -> bool:
     """Verifies and prints. Whether every log is sound; a database without a log is an error of use."""
     reports = await verify_logs(settings)
     table = Table(title="Logs", title_justify="left")
-    for column in ("log", "entries", "messages", "records opened", "checkpoints", "result"):
+    for column in ("log", "entries", "messages", "records opened", "checkpoints", "time-stamps", "result"):
         table.add_column(column, overflow="fold")
     for report in reports:
         result = "sound" if not report.findings_total else f"{report.findings_total} contradictions"
-        numbers = (report.size, report.messages, report.records_opened, report.checkpoints)
+        numbers = (report.size, report.messages, report.records_opened, report.checkpoints, report.stamps)
         table.add_row(Text(report.origin), *map(str, numbers), result)
     console = Console()
     console.print(table)
@@ -80,7 +85,7 @@ async def verify_logs(settings: GatewaySettings) -> tuple[LogReport, ...]:
             origins = (await connection.execute(select(log_head.c.origin).order_by(log_head.c.origin))).scalars().all()
         if not origins:
             raise AdminError("this database holds no log yet")
-        return tuple(
+        reports = tuple(
             [
                 await verify_log(
                     engine,
@@ -92,3 +97,20 @@ async def verify_logs(settings: GatewaySettings) -> tuple[LogReport, ...]:
                 for origin in origins
             ]
         )
+        await _verify_stamps(settings, engine, reports)
+        return reports
+
+
+async def _verify_stamps(settings: GatewaySettings, engine: AsyncEngine, reports: Sequence[LogReport]) -> None:
+    """Adds how many of each log's time-stamps hold, by the global configuration that the gateway has accepted last."""
+    configuration = kept_configuration(settings)
+    authorities = () if configuration is None else configuration.parameters.approved_tsas
+    if not authorities:
+        return
+    async with engine.connect() as connection:
+        for report in reports:
+            query = select(log_head.c.log).where(log_head.c.origin == report.origin)
+            number = (await connection.execute(query)).scalar_one()
+            report.stamps, wrong = await count_verified_stamps(connection, number, authorities, at=SystemClock().now())
+            for _ in range(wrong):
+                report.found("time_stamp_does_not_hold")

@@ -17,14 +17,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.admin.errors import InvalidDescription
+from gateway.admin.plain_yaml import load_plain_yaml
 
 MAX_BYTES: Final = 1 << 20
 _MAX_NODES: Final = 100_000
 _MAX_DEPTH: Final = 64
 _METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
-# From the first to the last parameter of a segment: a glob's `*` leaves nothing of a segment for what follows it.
-_PARAMETERS: Final = re.compile(r"\{[^/]*\}")
+# RFC 6901 section 4; longer ones name nothing in a document of this size.
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,6}")
 _STATUS: Final = re.compile(r"[1-5](?:[0-9]{2}|XX)|default")
 
 
@@ -54,7 +55,14 @@ class OpenAPIDescription:
 
 def glob_of(template: str) -> str:
     """A path template as access rights match it: a parameter is whatever stands in its place within a segment."""
-    return "*".join(re.sub(r"([*\\])", r"\\\1", literal) for literal in _PARAMETERS.split(template))
+    return "/".join(_glob_of_segment(segment) for segment in template.split("/"))
+
+
+def _glob_of_segment(segment: str) -> str:
+    # From the first to the last parameter of a segment: a glob's `*` leaves nothing of a segment for what follows it.
+    begin, end = segment.find("{"), segment.rfind("}")
+    literals = [segment[:begin], segment[end + 1 :]] if 0 <= begin < end else [segment]
+    return "*".join(re.sub(r"([*\\])", r"\\\1", literal) for literal in literals)
 
 
 class _Part(BaseModel):
@@ -140,7 +148,10 @@ def _load(data: bytes) -> Any:
         raise InvalidDescription(f"OpenAPI: larger than {MAX_BYTES} bytes")
     try:
         text = data.decode("utf-8-sig")
-        tree = json.loads(text) if text.lstrip().startswith("{") else _load_yaml(text)
+        if text.lstrip().startswith("{"):
+            tree = json.loads(text)
+        else:
+            tree = load_plain_yaml(text, max_nodes=_MAX_NODES, max_depth=_MAX_DEPTH)
     except (ValueError, RecursionError, yaml.YAMLError):
         raise InvalidDescription("OpenAPI: neither JSON nor YAML") from None
     # A few aliases of aliases stand for more nodes than memory holds: count them as a reader meets them.
@@ -156,19 +167,6 @@ def _load(data: bytes) -> Any:
         elif isinstance(node, list):
             waiting.extend((child, depth + 1) for child in node)
     return tree
-
-
-def _load_yaml(text: str) -> Any:
-    # libyaml's loader recurses in C, without a limit: look at the depth in its flat stream of events first.
-    depth = 0
-    for number, event in enumerate(yaml.parse(text, yaml.CSafeLoader)):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > _MAX_DEPTH or number > 2 * _MAX_NODES:
-            raise InvalidDescription("OpenAPI: too many or too deeply nested values")
-    return yaml.load(text, yaml.CSafeLoader)
 
 
 def _operations(document: _Document, tree: Any) -> Iterator[Operation]:
@@ -227,7 +225,7 @@ def _resolve(tree: Any, pointer: str) -> Any:
         key = part.replace("~1", "/").replace("~0", "~")
         if isinstance(node, dict) and key in node:
             node = node[key]
-        elif isinstance(node, list) and key.isdigit() and int(key) < len(node):
+        elif isinstance(node, list) and _INDEX.fullmatch(key) and int(key) < len(node):
             node = node[int(key)]
         else:
             raise InvalidDescription(f"OpenAPI: nothing is at {pointer!r}")

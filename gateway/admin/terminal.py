@@ -14,6 +14,7 @@ from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certifica
 from gateway.admin.errors import AdminError
 from gateway.settings import GatewaySettings
 from gateway.store.repository import Repository, StoreError, UnknownService
+from trust.certification_path import UNREADABLE
 from trust.identifiers import InvalidIdentifier, ServiceId, SubsystemId, parse_subsystem_id
 
 _Result = TypeVar("_Result")
@@ -64,7 +65,7 @@ def read_certificate(path: Path) -> bytes:
     try:
         parse = load_pem_x509_certificate if data.startswith(b"-----") else load_der_x509_certificate
         return parse(data).public_bytes(Encoding.DER)
-    except ValueError:
+    except UNREADABLE:
         raise AdminError(f"--certificate: {path} holds no certificate") from None
 
 

@@ -15,7 +15,8 @@ from aiohttp import web
 from gateway.citizen.accesses import is_month, load_accesses, months_before
 from gateway.citizen.calls import call_service
 from gateway.citizen.catalogue import OfferedService
-from gateway.citizen.consent import Consent, build_receipt
+from gateway.citizen.consent import Consent
+from gateway.citizen.consent_receipt import build_receipt
 from gateway.citizen.errors import InvalidRequest, IssuerDown, NotLoggedIn
 from gateway.citizen.sessions import Session
 from gateway.citizen.web import CITIZEN, language_of, require_csrf, require_same_site, session_of

@@ -10,21 +10,29 @@ import aiohttp
 import jinja2
 from aiohttp import web
 
-from gateway.citizen import api, login_pages, pages
+from gateway.citizen import access_pages, api, login_pages, pages, personal_pages
+from gateway.citizen.accounts import add_accounts
+from gateway.citizen.bindings import DeviceBindings, Nonces, UsedStatements
 from gateway.citizen.catalogue import Catalogues
+from gateway.citizen.complaints import Complaints
 from gateway.citizen.consents import Consents
 from gateway.citizen.context import CitizenContext
+from gateway.citizen.devices import Devices
 from gateway.citizen.issuer_client import IssuerClient
+from gateway.citizen.links import Links
 from gateway.citizen.login import Logins
+from gateway.citizen.notices import Notices
+from gateway.citizen.representation import Relations
 from gateway.citizen.road import RoadClient
 from gateway.citizen.sessions import Sessions
 from gateway.citizen.web import CITIZEN, Citizen, errors_as_answers, security_headers
 from gateway.exchange.citizen_tokens import CitizenTokens
+from gateway.exchange.vouching import Vouchers
 from gateway.rate import RateLimit
 
 _MAX_BODY: Final = 256 * 1024
 _STATIC: Final = Path(__file__).with_name("static")
-_TYPES: Final = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
+_TYPES: Final = {"style.css": "text/css", "icon.svg": "image/svg+xml", "verify.js": "text/javascript"}
 
 
 def citizen_http_session() -> aiohttp.ClientSession:
@@ -40,20 +48,47 @@ def build_citizen_app(
     While it runs, unacknowledged consents and withdrawals are pushed again in the background.
     """
     settings = context.settings
-    road = RoadClient(http, settings)
+    road = RoadClient(http, settings, Vouchers(context.cookie_key, context.clock))
     issuer = IssuerClient(http, settings, context.clock)
+    notices = Notices(context.engine, context.clock)
+    devices = Devices(context.engine, context.clock, notices)
+    statements = UsedStatements(context.engine, context.clock)
     if tokens is None:
-        tokens = CitizenTokens(http, issuer=settings.issuer, audience=settings.token_audience, clock=context.clock)
+        tokens = CitizenTokens(
+            http,
+            issuer=settings.issuer,
+            audience=settings.token_audience,
+            clock=context.clock,
+            bindings=DeviceBindings(statements, devices, context.person),
+            levels=settings.acr_levels,
+        )
+    minute = settings.requests_per_minute
     citizen = Citizen(
         context=context,
         road=road,
         issuer=issuer,
         tokens=tokens,
-        logins=Logins(engine=context.engine, settings=settings, clock=context.clock, issuer=issuer, tokens=tokens),
+        logins=Logins(
+            engine=context.engine,
+            settings=settings,
+            clock=context.clock,
+            issuer=issuer,
+            tokens=tokens,
+            statements=statements,
+        ),
         sessions=Sessions(context.engine, settings, context.clock, context.cookie_key),
         catalogues=Catalogues(road, settings, context.clock),
         consents=Consents(context, road),
         login_attempts=RateLimit(burst=60, refill_ms=1_000),
+        person_requests=RateLimit(burst=minute, refill_ms=max(1, 60_000 // minute)),
+        devices=devices,
+        notices=notices,
+        links=Links(context.engine, context.clock, notices),
+        complaints=Complaints(context.engine, context.clock, notices, key=context.pseudonym_key),
+        relations=Relations(
+            context.engine, context.clock, key=context.pseudonym_key, member=settings.client.member
+        ),
+        nonces=Nonces(context.cookie_key, context.clock, required=settings.require_dpop_nonce),
         templates=jinja2.Environment(
             loader=jinja2.PackageLoader("gateway.citizen"),
             autoescape=True,
@@ -65,8 +100,9 @@ def build_citizen_app(
     app = web.Application(middlewares=[security_headers, errors_as_answers], client_max_size=_MAX_BODY)
     app[CITIZEN] = citizen
     app.cleanup_ctx.append(_background)
-    for part in (pages, login_pages, api):
+    for part in (pages, access_pages, personal_pages, login_pages, api):
         app.router.add_routes(part.routes)
+    add_accounts(app)
     app.router.add_get("/static/{name}", _static)
     return app
 
@@ -77,7 +113,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _static(request: web.Request) -> web.Response:
-    """One of two known files; a name is looked up, never joined to a path."""
+    """One of a few known files; a name is looked up, never joined to a path."""
     name = request.match_info["name"]
     if name not in _TYPES:
         raise web.HTTPNotFound

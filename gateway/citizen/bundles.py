@@ -11,6 +11,7 @@ import json
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from audit.checkpoint import Checkpoint, parse_checkpoint
@@ -20,6 +21,7 @@ from audit.merkle import leaf_hash, verify_inclusion
 from audit.note import parse_vkey, verify_note
 from audit.period_index import KIND, IndexRow, RowProof, parse_index_record, verify_row
 from audit.record import commit
+from audit.releasing import KIND as RELEASE
 from audit.tag import KEY_BYTES, month_key, month_of
 
 _MAX_ACCESSES: Final = 50_000
@@ -39,8 +41,12 @@ class BundleBroken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AccessRecord:
-    """An access that its log commits to. `content` is the record's JSON object."""
+    """An access that its log commits to.
 
+    `key` is its leaf's hash, hexadecimal; `content` is the record's JSON object.
+    """
+
+    key: str
     time_ms: int
     content: Mapping[str, Any]
 
@@ -110,7 +116,7 @@ def _verify(bundle: Mapping[str, Any], month: str, log_keys: Sequence[str]) -> V
         else:
             unsealed += 1
         # 5. The record is the one that the leaf commits to.
-        record = _record(access, leaf)
+        record = _record(access, leaf, previous.hex())
         if record is None:
             erased += 1
         else:
@@ -169,7 +175,7 @@ def _sealed(access: Mapping[str, Any], hashed: bytes, checkpoint: Checkpoint) ->
     return True
 
 
-def _record(access: Mapping[str, Any], leaf: Leaf) -> AccessRecord | None:
+def _record(access: Mapping[str, Any], leaf: Leaf, key: str) -> AccessRecord | None:
     nonce, record = access["nonce"], access["record"]
     if nonce is None and record is None:
         return None
@@ -179,4 +185,7 @@ def _record(access: Mapping[str, Any], leaf: Leaf) -> AccessRecord | None:
     content = json.loads(opened) if len(opened) <= _MAX_RECORD else None
     if not isinstance(content, dict):
         raise BundleBroken("record")
-    return AccessRecord(leaf.time_ms, content)
+    if leaf.kind == RELEASE:
+        # The law kept it from the citizen until now: when it happened, the record says.
+        return AccessRecord(key, int(datetime.fromisoformat(content["time"]).timestamp() * 1000), content)
+    return AccessRecord(key, leaf.time_ms, content)

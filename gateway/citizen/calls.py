@@ -49,4 +49,5 @@ async def call_service(
         token=token,
         consent=None if consent is None else consent.reference,
         purpose=service.key,
+        representing=session.representing.reference if session.representing is not None else None,
     )

@@ -1,4 +1,4 @@
-"""A consent as a value: its states, its events, its signed copy and its receipt. A core.
+"""A consent as a value: its states, its events, its signed copy. A core. The receipt is in `consent_receipt`.
 
 States after the Estonian consent service, events in DPV's words (ISO/IEC TS 27560:2023; facts: german-interfaces 3.2,
 3.4). The signed copy is a JWS (RFC 7515, ES256) that carries the city's road certificate; providers decide by it
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -21,14 +22,15 @@ from gateway.citizen.context import ConsentKey
 
 ALGORITHM: Final = "ES256"
 DPV: Final = "https://w3id.org/dpv#"
-CONFORMS_TO: Final = "https://w3id.org/dpv/schema/dpv-27560#receipt-eu-gdpr"
 
 
 class ConsentState(StrEnum):
     """What the citizen sees. `pending`: not acknowledged by the provider; `withdrawing`: the withdrawal isn't, yet."""
 
+    REQUESTED = "requested"
     PENDING = "pending"
     VALID = "valid"
+    DECLINED = "declined"
     WITHDRAWING = "withdrawing"
     WITHDRAWN = "withdrawn"
     EXPIRED = "expired"
@@ -39,9 +41,30 @@ class EventState(StrEnum):
 
     REQUESTED = "ConsentRequested"
     GIVEN = "ConsentGiven"
+    RENEWED = "RenewedConsentGiven"
     REFUSED = "ConsentRefused"
     WITHDRAWN = "ConsentWithdrawn"
+    TERMINATED = "ConsentTerminated"
     EXPIRED = "ConsentExpired"
+
+
+class EndReason(StrEnum):
+    """Why a consent ended: by the citizen, with the account's link, or because a declaration was withdrawn."""
+
+    NONE = ""
+    CITIZEN = "citizen"
+    UNLINKED = "unlinked"
+    DECLARATION = "declaration"
+
+
+class ServiceStatus(StrEnum):
+    """The Estonian consent service's states."""
+
+    REQUESTED = "REQUESTED"
+    APPROVED = "APPROVED"
+    DECLINED = "DECLINED"
+    EXPIRED = "EXPIRED"
+    INAPPLICABLE = "INAPPLICABLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +88,19 @@ class Declaration:
     privacy_url: str
     legal_basis: str
     data_categories: tuple[str, ...]
+    recipient_service: str = ""
+    controller_name: str = ""
+    processor_name: str = ""
+    # By how much the citizen may extend it; 0: not at all.
+    extension_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """One citizen's consent for one purpose. `subject` is their pseudonym at the provider."""
+    """One citizen's consent for one purpose. `subject` is their pseudonym at the provider.
+
+    One that an institution asked for names the person as that institution does (`client_subject`).
+    """
 
     reference: str
     subject: str
@@ -84,6 +115,11 @@ class Consent:
     acknowledged: int
     events: tuple[ConsentEvent, ...]
     jws: str
+    client_subject: str = ""
+    service_declaration: str = ""
+    group_reference: str = ""
+    representative: str = ""
+    reason: EndReason = EndReason.NONE
 
     @property
     def provider_knows(self) -> bool:
@@ -94,6 +130,32 @@ class Consent:
     def usable(self) -> bool:
         """Whether data may be asked for on it."""
         return self.state is ConsentState.VALID
+
+    @property
+    def in_force(self) -> bool:
+        """Whether the citizen can take it back."""
+        return self.state in (ConsentState.PENDING, ConsentState.VALID)
+
+    @property
+    def extendable(self) -> bool:
+        """Whether the provider lets it be extended. A representative can't extend."""
+        return self.state is ConsentState.VALID and self.declaration.extension_days > 0 and not self.representative
+
+    @property
+    def service_status(self) -> ServiceStatus:
+        """The state as the Estonian service names it. Given but not acknowledged isn't approved yet."""
+        match self.state:
+            case ConsentState.REQUESTED | ConsentState.PENDING:
+                return ServiceStatus.REQUESTED
+            case ConsentState.VALID:
+                return ServiceStatus.APPROVED
+            case ConsentState.DECLINED:
+                return ServiceStatus.DECLINED
+            case ConsentState.EXPIRED:
+                return ServiceStatus.EXPIRED
+            case ConsentState.WITHDRAWING | ConsentState.WITHDRAWN:
+                ended = self.reason is EndReason.DECLARATION
+                return ServiceStatus.INAPPLICABLE if ended else ServiceStatus.DECLINED
 
 
 def sign_copy(
@@ -123,44 +185,16 @@ def sign_copy(
         "expires_ms": expires_ms,
         "events": [{"state": DPV + event.state.value, "at_ms": event.at_ms} for event in events],
     }
+    return sign_document(key, "datenweg-consent+jwt", payload)
+
+
+def sign_document(key: ConsentKey, kind: str, document: Mapping[str, Any]) -> str:
+    """A document as a compact JWS (RFC 7515) of type `kind`, with the city's certificates in its header."""
     header = {
         "alg": ALGORITHM,
-        "typ": "datenweg-consent+jwt",
+        "typ": kind,
         "kid": base64.urlsafe_b64encode(hashlib.sha256(key.certificates[0]).digest()).rstrip(b"=").decode(),
         "x5c": [base64.b64encode(certificate).decode() for certificate in key.certificates],
     }
     private = ECKey.import_key(key.private_key)
-    return jws.serialize_compact(header, json.dumps(payload).encode(), private, algorithms=[ALGORITHM])
-
-
-def build_receipt(consent: Consent, *, controller: str) -> dict[str, Any]:
-    """The receipt to keep: DPV's profile of ISO/IEC TS 27560 as JSON-LD, with the signed copy in it."""
-    declaration = consent.declaration
-    return {
-        "@context": {"dpv": DPV, "dct": "http://purl.org/dc/terms/", "eu-gdpr": "https://w3id.org/dpv/legal/eu/gdpr#"},
-        "@type": "dpv:ConsentReceipt",
-        "dct:conformsTo": CONFORMS_TO,
-        "dct:identifier": consent.reference,
-        "dpv:hasDataSubject": consent.subject,
-        "dpv:hasDataController": {"dct:title": controller, "dct:identifier": consent.client},
-        "dpv:hasJurisdiction": "DE",
-        "dpv:hasLegalBasis": "eu-gdpr:A6-1-a",
-        "dpv:hasProcess": {
-            "@type": "dpv:Process",
-            "dct:title": declaration.title,
-            "dct:identifier": consent.service,
-            "dpv:hasDataSource": declaration.provider_name,
-            "dpv:hasRecipient": declaration.recipient_name,
-            "dpv:hasPurpose": {"dct:identifier": consent.purpose, "dct:description": declaration.purpose_text},
-            "dpv:hasPersonalData": list(declaration.data_categories),
-        },
-        "dpv:hasNotice": {"dct:language": declaration.language, "dct:source": declaration.privacy_url},
-        "dpv:hasConsentControl": ["dpv:WithdrawConsent"],
-        "dpv:hasRight": "eu-gdpr:A7-3",
-        "dpv:hasDuration": {"from_ms": consent.given_ms, "until_ms": consent.expires_ms},
-        "dpv:hasConsentStatus": [
-            {"@type": "dpv:" + event.state.value, "dpv:isIndicatedBy": consent.subject, "at_ms": event.at_ms}
-            for event in consent.events
-        ],
-        "signedCopy": consent.jws,
-    }
+    return jws.serialize_compact(header, json.dumps(document).encode(), private, algorithms=[ALGORITHM])

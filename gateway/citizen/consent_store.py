@@ -6,20 +6,26 @@ in between wins, and the change raises ConsentConflict or counts for nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.citizen import tables
-from gateway.citizen.consent import Consent, ConsentEvent, ConsentState, Declaration, EventState
+from gateway.citizen.consent import Consent, ConsentEvent, ConsentState, Declaration, EndReason, EventState
 from gateway.citizen.errors import ConsentConflict, UnknownThing
 
-_OPEN = (ConsentState.PENDING.value, ConsentState.VALID.value)
-_UNTOLD = (ConsentState.PENDING.value, ConsentState.WITHDRAWING.value)
+_IN_FORCE = (ConsentState.PENDING.value, ConsentState.VALID.value)
+_ENDING = (ConsentState.REQUESTED.value, *_IN_FORCE, ConsentState.WITHDRAWING.value)
+# What the provider is to know: a consent, one that was extended, and the end of one.
+_TOLD = (*_IN_FORCE, ConsentState.WITHDRAWING.value)
+
+
+# SQLite and PostgreSQL take tens of thousands of values in one statement; a thousand is well below.
+_CHUNK = 1000
 
 
 class ConsentStore:
@@ -59,28 +65,138 @@ class ConsentStore:
             raise UnknownThing(reference)
         return found[0]
 
+    async def find(self, reference: str) -> Consent | None:
+        """One consent, whoever's. For the consent service, which checks who may know of it."""
+        found = await self._load(select(tables.consent).where(tables.consent.c.reference == reference))
+        return found[0] if found else None
+
+    async def requested_by(
+        self, client: str, person: str, purposes: Sequence[str], states: Sequence[ConsentState]
+    ) -> tuple[Consent, ...]:
+        """The person's consents for a recipient's purposes, in one of the states."""
+        row = tables.consent.c
+        mine = (row.client == client, row.person == person, row.purpose.in_(purposes))
+        return await self._load(
+            select(tables.consent).where(*mine, row.status.in_([s.value for s in states]), row.client_subject != "")
+        )
+
+    async def named_by(
+        self, client: str, client_subject: str, purposes: Sequence[str], state: ConsentState
+    ) -> tuple[Consent, ...]:
+        """The consents for a recipient's purposes of whom it names so, in the state."""
+        row = tables.consent.c
+        named = (row.client == client, row.client_subject == client_subject, row.purpose.in_(purposes))
+        return await self._load(select(tables.consent).where(*named, row.status == state.value))
+
+    async def among(self, references: Sequence[str], *, client: str) -> tuple[Consent, ...]:
+        """Those of the references that are consents asked for by the client."""
+        row, found = tables.consent.c, []
+        for start in range(0, len(references), _CHUNK):
+            part = row.reference.in_(references[start : start + _CHUNK])
+            found += await self._load(select(tables.consent).where(part, row.client == client))
+        return tuple(found)
+
+    async def of_group(self, reference: str) -> tuple[Consent, ...]:
+        """What one link asks to decide."""
+        query = select(tables.consent).where(tables.consent.c.group_reference == reference)
+        return await self._load(query.order_by(tables.consent.c.purpose))
+
+    async def regroup(self, references: Sequence[str], group: str, *, expires_ms: int) -> None:
+        """Asks for consents that were asked for before under a new link; the old one shows them no longer."""
+        row = tables.consent.c
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                update(tables.consent)
+                .where(row.reference.in_(references), row.status == ConsentState.REQUESTED.value)
+                .values(group_reference=group, expires_ms=expires_ms)
+            )
+
+    async def open_ones(self, where: ColumnElement[bool], *, limit: int = 1000) -> tuple[Consent, ...]:
+        """Consents that are asked for or in force, and fit."""
+        states = tables.consent.c.status.in_((ConsentState.REQUESTED.value, *_IN_FORCE))
+        return await self._load(select(tables.consent).where(where, states).limit(limit))
+
+    async def person_of(self, reference: str) -> str:
+        """Whose consent it is, as a pseudonym at the city. Raises UnknownThing."""
+        query = select(tables.consent.c.person).where(tables.consent.c.reference == reference)
+        async with self._engine.connect() as connection:
+            person = (await connection.execute(query)).scalar_one_or_none()
+        if person is None:
+            raise UnknownThing(reference)
+        return str(person)
+
+    async def expiring(self, *, now_ms: int, until_ms: int, limit: int) -> tuple[tuple[str, Consent], ...]:
+        """Valid consents that end by `until_ms`, each with whose it is and not told of yet."""
+        row, notice = tables.consent.c, tables.notice.c
+        told = select(notice.id).where(
+            notice.person == row.person, notice.kind == "consent_expiring", notice.occasion == row.reference
+        )
+        ending = (row.status == ConsentState.VALID.value, row.expires_ms > now_ms, row.expires_ms <= until_ms)
+        query = select(tables.consent).where(*ending, ~told.exists()).order_by(row.expires_ms).limit(limit)
+        async with self._engine.connect() as connection:
+            persons = [found.person for found in (await connection.execute(query)).all()]
+        return tuple(zip(persons, await self._load(query), strict=True))
+
     async def due(self, *, now_ms: int, limit: int) -> tuple[Consent, ...]:
         """Consents whose newest state the provider hasn't acknowledged and is to be told now."""
         row = tables.consent.c
-        query = select(tables.consent).where(row.status.in_(_UNTOLD), row.next_push_ms <= now_ms)
+        untold = (row.status.in_(_TOLD), row.acknowledged < row.sequence)
+        query = select(tables.consent).where(*untold, row.next_push_ms <= now_ms)
         return await self._load(query.order_by(row.next_push_ms).limit(limit))
 
-    async def withdraw(self, consent: Consent, *, jws: str, event: ConsentEvent, due_ms: int) -> None:
+    async def withdraw(
+        self, consent: Consent, *, jws: str, event: ConsentEvent, reason: EndReason, due_ms: int
+    ) -> None:
         """Takes a consent back: from now on nothing is asked for on it.
 
         Raises ConsentConflict if it changed meanwhile.
         """
+        values = {"status": ConsentState.WITHDRAWING.value, "reason": reason.value, "jws": jws}
+        await self._change(consent, _IN_FORCE, event, values | {"attempts": 0, "next_push_ms": due_ms})
+
+    async def give(self, consent: Consent, given: Consent, *, event: ConsentEvent, due_ms: int) -> None:
+        """A consent that was asked for is given; `given` is what it becomes.
+
+        Raises ConsentConflict if it changed meanwhile, or another one is in force for the purpose.
+        """
+        values = {
+            "status": given.state.value,
+            "subject": given.subject,
+            "declaration": asdict(given.declaration),
+            "given_ms": given.given_ms,
+            "expires_ms": given.expires_ms,
+            "representative": given.representative,
+            "jws": given.jws,
+            "attempts": 0,
+            "next_push_ms": due_ms,
+        }
+        try:
+            await self._change(consent, (ConsentState.REQUESTED.value,), event, values)
+        except IntegrityError:
+            raise ConsentConflict(consent.purpose) from None
+
+    async def decline(
+        self, consent: Consent, *, event: ConsentEvent, reason: EndReason, representative: str = ""
+    ) -> None:
+        """A consent that was asked for is refused, or its declaration withdrawn: no provider ever knew of it."""
+        state = ConsentState.WITHDRAWN if reason is EndReason.DECLARATION else ConsentState.DECLINED
+        values = {"status": state.value, "reason": reason.value, "representative": representative}
+        await self._change(consent, (ConsentState.REQUESTED.value,), event, values | {"acknowledged": 1})
+
+    async def extend(self, consent: Consent, *, jws: str, event: ConsentEvent, expires_ms: int, due_ms: int) -> None:
+        """A valid consent lasts longer. The provider's older copy holds until it has the new one."""
+        values = {"jws": jws, "expires_ms": expires_ms, "attempts": 0, "next_push_ms": due_ms}
+        await self._change(consent, (ConsentState.VALID.value,), event, values)
+
+    async def _change(
+        self, consent: Consent, states: Sequence[str], event: ConsentEvent, values: Mapping[str, Any]
+    ) -> None:
+        """From one of `states` and the very sequence that the change was decided on. Raises ConsentConflict."""
         row = tables.consent.c
         change = (
             update(tables.consent)
-            .where(row.reference == consent.reference, row.sequence == consent.sequence, row.status.in_(_OPEN))
-            .values(
-                status=ConsentState.WITHDRAWING.value,
-                sequence=consent.sequence + 1,
-                jws=jws,
-                attempts=0,
-                next_push_ms=due_ms,
-            )
+            .where(row.reference == consent.reference, row.sequence == consent.sequence, row.status.in_(states))
+            .values(sequence=consent.sequence + 1, **values)
         )
         async with self._engine.begin() as connection:
             if (await connection.execute(change)).rowcount != 1:
@@ -90,7 +206,11 @@ class ConsentStore:
     async def acknowledge(self, consent: Consent) -> None:
         """The provider has `consent.sequence`. Counts for nothing if the consent has moved on since."""
         row = tables.consent.c
-        settled = {ConsentState.PENDING: ConsentState.VALID, ConsentState.WITHDRAWING: ConsentState.WITHDRAWN}
+        settled = {
+            ConsentState.PENDING: ConsentState.VALID,
+            ConsentState.VALID: ConsentState.VALID,
+            ConsentState.WITHDRAWING: ConsentState.WITHDRAWN,
+        }
         async with self._engine.begin() as connection:
             await connection.execute(
                 update(tables.consent)
@@ -125,7 +245,7 @@ class ConsentStore:
         """
         row = tables.consent.c
         query = select(row.reference, row.status, row.expires_ms).where(
-            row.expires_ms <= now_ms, or_(row.status.in_(_OPEN), row.status == ConsentState.WITHDRAWING.value)
+            row.expires_ms <= now_ms, row.status.in_(_ENDING)
         )
         async with self._engine.begin() as connection:
             for ended in (await connection.execute(query)).all():
@@ -177,4 +297,9 @@ def _consent(row: Row[Any], events: Sequence[Row[Any]]) -> Consent:
         acknowledged=row.acknowledged,
         events=tuple(ConsentEvent(EventState(event.state), event.at_ms) for event in events),
         jws=row.jws,
+        client_subject=row.client_subject,
+        service_declaration=row.service_declaration,
+        group_reference=row.group_reference,
+        representative=row.representative,
+        reason=EndReason(row.reason),
     )

@@ -1,7 +1,7 @@
 """The consent service: a citizen decides, the provider is told and acknowledges, in the background again and again if
 need be.
 
-DESIGN section 7. A consent becomes valid when the provider has acknowledged its signed copy. A withdrawal counts here
+DESIGN section 7; what institutions ask for is in `consent_requests`. A consent becomes valid when the provider has acknowledged its signed copy. A withdrawal counts here
 at once (nothing is asked for on it any more) and is confirmed when the provider has acknowledged it; until then the
 citizen is told by when the provider's copy lapses by itself.
 """
@@ -12,17 +12,31 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Final
 
+from sqlalchemy import and_
+
+from gateway.citizen import tables
 from gateway.citizen.catalogue import OfferedService
-from gateway.citizen.consent import Consent, ConsentEvent, ConsentState, Declaration, EventState, sign_copy
+from gateway.citizen.consent import (
+    Consent,
+    ConsentEvent,
+    ConsentState,
+    Declaration,
+    EndReason,
+    EventState,
+    sign_copy,
+)
 from gateway.citizen.consent_store import ConsentStore
 from gateway.citizen.context import CitizenContext
+from gateway.citizen.declarations import Declarations
 from gateway.citizen.errors import ConsentConflict, RoadDown
+from gateway.citizen.notices import NoticeKind, Notices
 from gateway.citizen.road import RoadClient
 from gateway.citizen.sessions import Session
 from gateway.logging import describe_error, get_logger
-from trust.identifiers import ServiceId, parse_service_id
+from trust.identifiers import ServiceId, SubsystemId, parse_service_id
 
 PUSH: Final = "datenwegConsent"
 CONTENT_TYPE: Final = "application/jose"
@@ -31,6 +45,8 @@ _FIRST_WAIT_MS: Final = 5_000
 _LONGEST_WAIT_MS: Final = 600_000
 _BATCH: Final = 50
 _STOP_SECONDS: Final = 5
+# A consent that ends within these days is told of.
+_WARNING_DAYS: Final = 14
 _log = get_logger()
 
 
@@ -44,6 +60,8 @@ class Consents:
         self._context = context
         self._road = road
         self._store = ConsentStore(context.engine)
+        self._notices = Notices(context.engine, context.clock)
+        self._declarations = Declarations(context.engine)
 
     async def of(self, session: Session) -> tuple[Consent, ...]:
         """All of the citizen's consents, newest first."""
@@ -57,7 +75,9 @@ class Consents:
 
     async def usable(self, session: Session, key: str) -> Consent | None:
         """The consent on which data may be asked for now for the purpose `key`, if there is one."""
-        return next((c for c in await self.of(session) if c.purpose == key and c.usable), None)
+        own = self._context.settings.client.encoded
+        # An institution's purpose may bear the same name as one of ours: it is for that institution alone.
+        return next((c for c in await self.of(session) if c.client == own and c.purpose == key and c.usable), None)
 
     async def give(self, session: Session, service: OfferedService, *, language: str) -> Consent:
         """The citizen consents.
@@ -89,6 +109,7 @@ class Consents:
                 privacy_url=purpose.privacy_url,
                 legal_basis=service.declaration.legal_basis,
                 data_categories=service.declaration.data_categories,
+                extension_days=purpose.validity_days,
             ),
             state=ConsentState.PENDING,
             given_ms=now_ms,
@@ -96,20 +117,9 @@ class Consents:
             sequence=1,
             acknowledged=0,
             events=events,
-            jws=sign_copy(
-                self._context.consent_key,
-                reference=reference,
-                client=settings.client.encoded,
-                subject=subject,
-                service=purpose.service.encoded,
-                purpose=purpose.key,
-                withdrawn=False,
-                sequence=1,
-                given_ms=now_ms,
-                expires_ms=expires_ms,
-                events=events,
-            ),
+            jws="",
         )
+        consent = replace(consent, jws=self._sign(consent))
         person = self._person(session)
         # Due a little later: this very call tries first, and the background only if it doesn't live to see the answer.
         await self._store.add(consent, person=person, due_ms=now_ms + _FIRST_WAIT_MS)
@@ -122,27 +132,158 @@ class Consents:
         Raises UnknownThing, ConsentConflict (it has ended already).
         """
         consent = await self.get(session, reference)
-        if consent.state not in (ConsentState.PENDING, ConsentState.VALID):
+        await self._end(consent, EndReason.CITIZEN)
+        return await self._store.get(reference, person=self._person(session))
+
+    async def withdraw_all_for(self, session: Session, provider: SubsystemId) -> int:
+        """With a link go the consents to its provider's data, whoever's they are. How many there were."""
+        ended = 0
+        for consent in await self.of(session):
+            theirs = parse_service_id(consent.service).provider == provider
+            if not theirs or not (consent.in_force or consent.state is ConsentState.REQUESTED):
+                continue
+            # What changed in between was the citizen's own doing, in another window.
+            with suppress(ConsentConflict):
+                await self._end(consent, EndReason.UNLINKED)
+                ended += 1
+        return ended
+
+    async def end_declared(self, *, service_declaration: str = "", purpose: str = "", client: str = "") -> int:
+        """A declaration was withdrawn: so are the consents on it, at the providers, too. How many there were."""
+        row = tables.consent.c
+        if service_declaration:
+            where = row.service_declaration == service_declaration
+        else:
+            where = and_(row.purpose == purpose, row.client == client, row.client_subject != "")
+        ended = 0
+        while consents := await self._store.open_ones(where):
+            for consent in consents:
+                with suppress(ConsentConflict):
+                    await self._end(consent, EndReason.DECLARATION)
+                    person = await self._store.person_of(consent.reference)
+                    facts = {"title": consent.declaration.title, "reference": consent.reference}
+                    await self._notices.notify(
+                        person, NoticeKind.CONSENT_ENDED, occasion=consent.reference, facts=facts
+                    )
+                    ended += 1
+        return ended
+
+    async def _end(self, consent: Consent, reason: EndReason) -> None:
+        """Ends a consent. Durable here when it returns; tried at once at the provider. Raises ConsentConflict."""
+        now_ms = self._context.clock.now_ms()
+        withdrawn = EventState.TERMINATED if reason is EndReason.DECLARATION else EventState.WITHDRAWN
+        if consent.state is ConsentState.REQUESTED:
+            state = withdrawn if reason is EndReason.DECLARATION else EventState.REFUSED
+            await self._store.decline(consent, event=ConsentEvent(state, now_ms), reason=reason)
+            return
+        if not consent.in_force:
+            raise ConsentConflict(consent.reference)
+        event = ConsentEvent(withdrawn, now_ms)
+        after = replace(consent, sequence=consent.sequence + 1, events=(*consent.events, event))
+        signed = self._sign(after, withdrawn=True)
+        await self._store.withdraw(consent, jws=signed, event=event, reason=reason, due_ms=now_ms + _FIRST_WAIT_MS)
+        await self._push_current(consent.reference)
+
+    async def extend(self, session: Session, reference: str) -> Consent:
+        """The citizen extends a valid consent by what its provider allows, from now on.
+
+        Raises UnknownThing, ConsentConflict (it has ended, or may not be extended).
+        """
+        consent = await self.get(session, reference)
+        if not consent.extendable:
             raise ConsentConflict(reference)
         now_ms = self._context.clock.now_ms()
-        event = ConsentEvent(EventState.WITHDRAWN, now_ms)
-        signed = sign_copy(
+        expires_ms = now_ms + consent.declaration.extension_days * _DAY_MS
+        if consent.service_declaration:
+            declared = await self._declarations.declared(consent.purpose)
+            if declared is None or not declared.holds(now_ms) or not declared.service.extension_allowed:
+                raise ConsentConflict(reference)
+            expires_ms = declared.latest_ms(now_ms)
+        if expires_ms <= consent.expires_ms:
+            raise ConsentConflict(reference)
+        event = ConsentEvent(EventState.RENEWED, now_ms)
+        after = replace(
+            consent, sequence=consent.sequence + 1, expires_ms=expires_ms, events=(*consent.events, event)
+        )
+        await self._store.extend(
+            consent, jws=self._sign(after), event=event, expires_ms=expires_ms, due_ms=now_ms + _FIRST_WAIT_MS
+        )
+        await self._push_current(reference)
+        return await self._store.get(reference, person=self._person(session))
+
+    async def ask(self, consent: Consent, *, person: str) -> None:
+        """An institution asks for a consent. Durable when it returns."""
+        await self._store.add(consent, person=person, due_ms=0)
+
+    async def approve(
+        self,
+        consent: Consent,
+        *,
+        subject: str,
+        declaration: Declaration,
+        expires_ms: int,
+        representative: str = "",
+    ) -> None:
+        """What an institution asked for is given; tried at once at the provider. Raises ConsentConflict.
+
+        `subject` is the person's pseudonym at the provider.
+        """
+        now_ms = self._context.clock.now_ms()
+        event = ConsentEvent(EventState.GIVEN, now_ms)
+        given = replace(
+            consent,
+            subject=subject,
+            state=ConsentState.PENDING,
+            declaration=declaration,
+            given_ms=now_ms,
+            expires_ms=expires_ms,
+            sequence=consent.sequence + 1,
+            events=(*consent.events, event),
+            representative=representative,
+        )
+        given = replace(given, jws=self._sign(given))
+        await self._store.give(consent, given, event=event, due_ms=now_ms + _FIRST_WAIT_MS)
+        await self._push_current(consent.reference)
+
+    async def refuse(self, consent: Consent, *, representative: str = "") -> None:
+        """What an institution asked for is refused. Raises ConsentConflict."""
+        event = ConsentEvent(EventState.REFUSED, self._context.clock.now_ms())
+        await self._store.decline(consent, event=event, reason=EndReason.CITIZEN, representative=representative)
+
+    async def tell_of_expiring(self) -> int:
+        """Tells of the consents that end soon, each once. How many."""
+        now_ms = self._context.clock.now_ms()
+        until_ms = now_ms + _WARNING_DAYS * _DAY_MS
+        expiring = await self._store.expiring(now_ms=now_ms, until_ms=until_ms, limit=_BATCH)
+        for person, consent in expiring:
+            facts = {
+                "title": consent.declaration.title,
+                "institution": consent.declaration.recipient_name,
+                "reference": consent.reference,
+                "expires_ms": str(consent.expires_ms),
+            }
+            await self._notices.notify(person, NoticeKind.CONSENT_EXPIRING, occasion=consent.reference, facts=facts)
+        return len(expiring)
+
+    def _sign(self, consent: Consent, *, withdrawn: bool = False) -> str:
+        return sign_copy(
             self._context.consent_key,
             reference=consent.reference,
             client=consent.client,
             subject=consent.subject,
             service=consent.service,
             purpose=consent.purpose,
-            withdrawn=True,
-            sequence=consent.sequence + 1,
+            withdrawn=withdrawn,
+            sequence=consent.sequence,
             given_ms=consent.given_ms,
             expires_ms=consent.expires_ms,
-            events=(*consent.events, event),
+            events=consent.events,
         )
-        await self._store.withdraw(consent, jws=signed, event=event, due_ms=now_ms + _FIRST_WAIT_MS)
-        person = self._person(session)
-        await self._push(await self._store.get(reference, person=person))
-        return await self._store.get(reference, person=person)
+
+    async def _push_current(self, reference: str) -> None:
+        current = await self._store.find(reference)
+        if current is not None:
+            await self._push(current)
 
     async def push_due(self) -> int:
         """Tells the providers what they haven't acknowledged and is due. Gives how many were tried."""
@@ -170,6 +311,7 @@ class Consents:
         while not stopping.is_set():
             try:
                 await self.push_due()
+                await self.tell_of_expiring()
             except Exception as error:  # noqa: BLE001 - the loop must go on
                 # The loop must outlive a database that is away for a while; what failed is due again.
                 _log.error("consent push failed", **describe_error(error))

@@ -6,7 +6,7 @@ The assembly (`gateway.app`) builds one `CitizenContext`; nothing here reads a f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateway.citizen.notice_settings import NoticeSettings
 from gateway.citizen.purposes import PurposeDeclaration
 from gateway.clock import Clock
 from trust.identifiers import MemberId, SubsystemId
@@ -41,6 +42,14 @@ class CitizenSettings:
     city_name: str = "Musterstadt"
     session_idle_ms: int = 30 * 60_000
     session_absolute_ms: int = 8 * 3_600_000
+    # What the issuer's `acr` values mean, where they aren't our own words or eIDAS'.
+    acr_levels: Mapping[str, str] = field(default_factory=dict)
+    requests_per_minute: int = 240
+    require_bound_tokens: bool = False
+    require_dpop_nonce: bool = False
+    # Who may declare services and purposes at the consent service.
+    consent_declarants: frozenset[SubsystemId] = frozenset()
+    notices: NoticeSettings = field(default_factory=NoticeSettings)
     push_interval_ms: int = 5_000
     road_timeout_seconds: float = 30.0
 

@@ -2,12 +2,16 @@
 
     CitizenError
     ├── NotLoggedIn            no session, or one that has ended                    (the browser's fault: log in)
+    │   └── TokenRefused       an app's token or its proof doesn't hold             (the app's fault: see `challenge`)
     ├── FormRefused            a POST without this session's CSRF token              (the browser's fault)
     ├── LoginRefused           the answer of the issuer does not hold                (the peer's fault)
     ├── LevelTooLow            the login proves less than the service asks           (nobody's: step up)
     ├── InvalidRequest         what was sent is not what was asked for               (the caller's fault)
     ├── UnknownThing           no such service, consent, page                        (the caller's fault)
     ├── ConsentConflict        a consent for this is in force already, or has ended  (the caller's fault)
+    ├── LinkConflict           an account is linked for this service already        (the caller's fault)
+    ├── ComplaintLimit         too many complaints of this person wait              (the caller's fault: wait)
+    ├── RepresentationRefused  nothing says that the citizen may act for the person (the caller's fault)
     ├── ServiceDisabled        the provider has taken the service out of use         (nobody's: try again)
     ├── IssuerDown             the issuer does not answer                            (nobody's: try again)
     └── RoadDown               our own gateway does not answer, or not as a gateway  (ours: try again)
@@ -31,6 +35,18 @@ class NotLoggedIn(CitizenError):
 
     code = "not_logged_in"
     status = 401
+
+
+class TokenRefused(NotLoggedIn):
+    """An app's token or the proof that comes with it doesn't hold.
+
+    `challenge` is the value of WWW-Authenticate (RFC 6750 section 3, RFC 9449 section 7.1); `nonce` the one to use.
+    """
+
+    def __init__(self, reason: str, *, challenge: str, nonce: str = "") -> None:
+        super().__init__(reason)
+        self.challenge = challenge
+        self.nonce = nonce
 
 
 class FormRefused(CitizenError):
@@ -85,6 +101,27 @@ class ConsentConflict(CitizenError):
 
     code = "consent_conflict"
     status = 409
+
+
+class LinkConflict(CitizenError):
+    """An account is linked for this service already."""
+
+    code = "link_conflict"
+    status = 409
+
+
+class ComplaintLimit(CitizenError):
+    """Too many complaints of this person wait for an answer."""
+
+    code = "complaint_limit"
+    status = 409
+
+
+class RepresentationRefused(CitizenError):
+    """Nothing says that the citizen may act for the person whom they named, or not in this."""
+
+    code = "representation_refused"
+    status = 403
 
 
 class ServiceDisabled(CitizenError):

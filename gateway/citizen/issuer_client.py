@@ -1,6 +1,6 @@
 """The issuer as the relying party sees it: discovery, keys, and the exchange of a code for tokens.
 
-OpenID Connect Discovery 1.0 section 4; RFC 6749 section 4.1.3. Keys are fetched again when a token names an unknown
+OpenID Connect Discovery 1.0 section 4, RFC 8414; RFC 6749 section 4.1.3. Keys are fetched again when a token names an unknown
 one, at most twice a minute. Every answer is bounded, no redirect is followed.
 """
 
@@ -22,6 +22,7 @@ from gateway.bounded import TooLarge, read_bounded
 from gateway.citizen.context import CitizenSettings
 from gateway.citizen.errors import IssuerDown, LoginRefused
 from gateway.clock import Clock
+from gateway.exchange.discovery import ABSENT, metadata_addresses
 from gateway.settings import is_loopback
 
 _MAX_DOCUMENT: Final = 1 << 18
@@ -39,6 +40,8 @@ class ProviderMetadata:
     jwks_uri: str
     end_session_endpoint: str | None
     answers_with_issuer: bool
+    acr_values: tuple[str, ...] = ()
+    secret_in_form: bool = False
 
 
 class IssuerClient:
@@ -80,7 +83,9 @@ class IssuerClient:
             "client_id": self._settings.client_id,
         }
         headers = {"Accept": "application/json"}
-        if self._settings.client_secret is not None:
+        if self._settings.client_secret is not None and metadata.secret_in_form:
+            form["client_secret"] = self._settings.client_secret
+        elif self._settings.client_secret is not None:
             # RFC 6749 section 2.3.1: both parts form-encoded before they are joined.
             pair = f"{quote_plus(self._settings.client_id)}:{quote_plus(self._settings.client_secret)}"
             headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
@@ -102,7 +107,7 @@ class IssuerClient:
         if self._metadata is not None and self._clock.now_ms() - self._metadata[0] < _METADATA_MS:
             return self._metadata[1]
         issuer = self._settings.issuer
-        document = await self._document(issuer.rstrip("/") + "/.well-known/openid-configuration")
+        document = await self._discover(issuer)
         # Discovery section 4.3: the document speaks for exactly the issuer that was asked.
         if document.get("issuer") != issuer:
             raise IssuerDown("foreign discovery document")
@@ -113,6 +118,8 @@ class IssuerClient:
             _endpoint(document, "jwks_uri"),
             _endpoint(document, "end_session_endpoint") if end_session is not None else None,
             document.get("authorization_response_iss_parameter_supported") is True,
+            _texts(document, "acr_values_supported"),
+            _posts_secret(_texts(document, "token_endpoint_auth_methods_supported")),
         )
         self._metadata = (self._clock.now_ms(), metadata)
         return metadata
@@ -121,20 +128,45 @@ class IssuerClient:
         metadata = await self._current_metadata()
         try:
             keys = KeySet.import_key_set(await self._document(metadata.jwks_uri))  # type: ignore[arg-type]
-        except (JoseError, ValueError, TypeError, KeyError):
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise IssuerDown("unreadable key set") from None
         self._keys = (self._clock.now_ms(), keys)
         return keys
 
+    async def _discover(self, issuer: str) -> dict[str, Any]:
+        *first, last = metadata_addresses(issuer)
+        for url in first:
+            try:
+                return await self._document(url)
+            except _Absent:
+                continue
+        return await self._document(last)
+
     async def _document(self, url: str) -> dict[str, Any]:
         try:
             async with self._http.get(url, timeout=_TIMEOUT, allow_redirects=False) as answer:
+                if answer.status in ABSENT:
+                    raise _Absent("discovery")
                 if answer.status != 200:
                     raise IssuerDown("discovery")
                 body = await read_bounded(answer.content, _MAX_DOCUMENT)
         except (aiohttp.ClientError, TimeoutError, TooLarge):
             raise IssuerDown("discovery") from None
         return _json_object(body)
+
+
+class _Absent(IssuerDown):
+    """There is no such document at the issuer."""
+
+
+def _texts(document: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    values = document.get(name)
+    return tuple(value for value in values if isinstance(value, str)) if isinstance(values, list) else ()
+
+
+def _posts_secret(methods: tuple[str, ...]) -> bool:
+    """RFC 8414 section 2: without a word, client_secret_basic; in the form only where that is all there is."""
+    return "client_secret_post" in methods and "client_secret_basic" not in methods
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

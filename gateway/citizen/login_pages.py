@@ -7,14 +7,29 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from gateway.citizen.errors import InvalidRequest, IssuerDown, NotLoggedIn, UnknownThing
+from gateway.citizen.devices import DeviceRevoked
+from gateway.citizen.errors import InvalidRequest, IssuerDown, LoginRefused, NotLoggedIn, UnknownThing
 from gateway.citizen.login import CALLBACK
+from gateway.citizen.sessions import Session
 from gateway.citizen.texts import LANGUAGES
-from gateway.citizen.web import CITIZEN, Citizen, form_of, language_of, local_path, redirect, session_of, set_language
+from gateway.citizen.web import (
+    CITIZEN,
+    Citizen,
+    browser_of,
+    form_of,
+    language_of,
+    local_path,
+    redirect,
+    session_of,
+    set_language,
+)
 from gateway.messages.headers import IdentityLevel
 
 routes: Final = web.RouteTableDef()
 _LOGIN_COOKIE: Final = "datenweg_login"
+BACK_CHANNEL: Final = "/login/backchannel"
+_DEVICE_SECONDS: Final = 400 * 86_400
+_MAX_LOGOUT_TOKEN: Final = 8_192
 _LEVELS: Final = tuple(level.word for level in IdentityLevel if level is not IdentityLevel.NONE)
 
 
@@ -28,7 +43,7 @@ async def login(request: web.Request) -> web.Response:
         raise InvalidRequest("level")
     begun = await citizen.logins.begin(
         return_to=local_path(request.query.get("return_to", "/")),
-        level=" ".join(_LEVELS[_LEVELS.index(level) :]) if level is not None else None,
+        level=IdentityLevel.from_word(level) if level is not None else None,
         language=language_of(request),
     )
     answer = redirect(begun.redirect)
@@ -41,19 +56,55 @@ async def login(request: web.Request) -> web.Response:
 
 @routes.get(CALLBACK)
 async def callback(request: web.Request) -> web.Response:
-    """The issuer's answer: opens a new session and ends the one before."""
+    """The issuer's answer: opens a new session and ends the one before. A browser that the person doesn't know yet
+    becomes one of their devices, and they are told.
+    """
     citizen = request.app[CITIZEN]
     _count(citizen, request)
     finished = await citizen.logins.finish(request.query, browser_state=request.cookies.get(_LOGIN_COOKIE, ""))
     if previous := request.cookies.get(citizen.session_cookie):
         await citizen.sessions.end(previous)
-    cookie = await citizen.sessions.open(finished)
+    person = citizen.context.person(finished.identity.issuer, finished.identity.subject)
+    device_cookie = citizen.sessions.device_cookie(request.cookies.get(citizen.device_cookie))
+    browser = browser_of(citizen, request, device_cookie)
+    try:
+        await citizen.devices.use(person, browser.device, kind="browser", user_agent=browser.user_agent)
+    except DeviceRevoked:
+        # Revoked by this person: the browser starts anew, as one that they don't know.
+        device_cookie = citizen.sessions.device_cookie(None)
+        browser = browser_of(citizen, request, device_cookie)
+        await citizen.devices.use(person, browser.device, kind="browser", user_agent=browser.user_agent)
+    cookie = await citizen.sessions.open(finished, person=person, browser=browser)
     answer = redirect(local_path(finished.return_to))
     answer.del_cookie(_LOGIN_COOKIE, path="/login")
+    secure = citizen.context.settings.secure
+    answer.set_cookie(citizen.session_cookie, cookie, httponly=True, samesite="Lax", secure=secure, path="/")
     answer.set_cookie(
-        citizen.session_cookie, cookie, httponly=True, samesite="Lax", secure=citizen.context.settings.secure, path="/"
-    )
+        citizen.device_cookie, device_cookie, max_age=_DEVICE_SECONDS, httponly=True, samesite="Lax", secure=secure,
+        path="/",
+    )  # fmt: skip
     return answer
+
+
+@routes.post(BACK_CHANNEL)
+async def back_channel_logout(request: web.Request) -> web.Response:
+    """The issuer says that somebody has logged out there (OpenID Connect Back-Channel Logout 1.0 section 2.5).
+
+    No browser asks this, so there is no session and no CSRF token: the signed logout token is all that counts.
+    """
+    citizen = request.app[CITIZEN]
+    _count(citizen, request)
+    token = (await request.post()).get("logout_token", "")
+    try:
+        if not isinstance(token, str) or not 0 < len(token) <= _MAX_LOGOUT_TOKEN:
+            raise LoginRefused("logout token")
+        logout = await citizen.logins.logged_out(token)
+    except LoginRefused as refused:
+        body = {"error": "invalid_request", "error_description": refused.reason}
+        return web.json_response(body, status=400)
+    person = citizen.context.person(logout.issuer, logout.subject) if logout.subject else None
+    await citizen.sessions.end_by_issuer(logout, person=person)
+    return web.Response(status=200)
 
 
 @routes.post("/logout")
@@ -66,15 +117,29 @@ async def logout(request: web.Request) -> web.Response:
         session = await session_of(request)
         await form_of(request, session)
         await citizen.sessions.end(request.cookies.get(citizen.session_cookie, ""))
-        if end_session := (await citizen.issuer.metadata()).end_session_endpoint:
-            back = {"client_id": settings.client_id, "post_logout_redirect_uri": settings.public_url + "/"}
-            target = f"{end_session}{'&' if '?' in end_session else '?'}{urlencode(back)}"
+        target = await end_session_url(citizen, session) or "/"
     except (NotLoggedIn, IssuerDown):
         # Nothing left to end: the citizen is logged out either way.
         target = "/"
     answer = redirect(target)
     answer.del_cookie(citizen.session_cookie, path="/", secure=settings.secure)
     return answer
+
+
+async def end_session_url(citizen: Citizen, session: Session) -> str | None:
+    """Where to send the browser so that the issuer ends its session, too; None where it offers no such thing.
+
+    RP-Initiated Logout 1.0 section 2: the ID token as a hint, so that the issuer knows whom to log out without asking.
+    Raises IssuerDown.
+    """
+    settings = citizen.context.settings
+    end_session = (await citizen.issuer.metadata()).end_session_endpoint
+    if end_session is None:
+        return None
+    back = {"client_id": settings.client_id, "post_logout_redirect_uri": settings.public_url + "/"}
+    if session.id_token:
+        back["id_token_hint"] = session.id_token
+    return f"{end_session}{'&' if '?' in end_session else '?'}{urlencode(back)}"
 
 
 @routes.get("/language/{language}")

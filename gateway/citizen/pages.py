@@ -1,30 +1,35 @@
-"""The citizen's pages: overview, services, consents, accesses, verify. Server-rendered, no script needed.
+"""The citizen's pages: overview, services, consents, help. Server-rendered, no script needed.
 
-Handlers only translate between forms and the parts that know. Login and logout are in `login_pages`.
+Handlers only translate between forms and the parts that know. Login and logout are in `login_pages`, the access log in
+`access_pages`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
 
-from audit.browser import build_verifier
-from gateway.citizen.accesses import AccessView, is_month, load_accesses, months_before
+from gateway.citizen.access import Access
+from gateway.citizen.access_listing import title_of
+from gateway.citizen.access_pages import download
+from gateway.citizen.accesses import REQUIRED_LEVEL, load_accesses, months_before
 from gateway.citizen.calls import call_service, missing_level
-from gateway.citizen.consent import ConsentState, build_receipt
-from gateway.citizen.errors import InvalidRequest, NotLoggedIn, UnknownThing
+from gateway.citizen.catalogue import Catalogue, OfferedService
+from gateway.citizen.consent import ConsentState
+from gateway.citizen.consent_receipt import build_receipt
+from gateway.citizen.errors import InvalidRequest, NotLoggedIn
 from gateway.citizen.explain import Entry, explain
 from gateway.citizen.journeys import Action, NextForm, actions_of, find_action, next_forms
 from gateway.citizen.road import RoadAnswer
 from gateway.citizen.sessions import Session
 from gateway.citizen.texts import fault_text, text
-from gateway.citizen.web import CITIZEN, form_of, language_of, redirect, render, session_of
+from gateway.citizen.web import CITIZEN, Citizen, form_of, language_of, redirect, render, session_of
 
-_MAX_DIGITS: Final = 16
+# How many accesses the overview shows.
+_LAST: Final = 5
 routes: Final = web.RouteTableDef()
 
 
@@ -52,15 +57,37 @@ async def overview(request: web.Request) -> web.Response:
     except NotLoggedIn:
         return render(request, "welcome.html", session=None)
     consents = await citizen.consents.of(session)
+    catalogue = await citizen.catalogues.current()
     waiting = (ConsentState.PENDING, ConsentState.WITHDRAWING)
+    person = citizen.context.person(session.issuer, session.subject)
+    language = language_of(request)
     return render(
         request,
         "overview.html",
         session=session,
-        catalogue=await citizen.catalogues.current(),
+        catalogue=catalogue,
         valid=sum(1 for consent in consents if consent.state is ConsentState.VALID),
         waiting=sum(1 for consent in consents if consent.state in waiting),
+        linked=[link for link in await citizen.links.of(person) if link.state == "linked"],
+        undecided=await _undecided(citizen, session, catalogue),
+        unread=sum(1 for notice in await citizen.notices.of(person) if notice.read_ms is None),
+        last=await _last_accesses(citizen, session),
+        title_of=lambda access: title_of(access, language),
     )
+
+
+async def _undecided(citizen: Citizen, session: Session, catalogue: Catalogue) -> list[OfferedService]:
+    """The services that wait for the citizen's consent."""
+    asking = [one for one in catalogue.services if one.declaration.needs_consent and one.declaration.enabled]
+    return [one for one in asking if await citizen.consents.usable(session, one.key) is None]
+
+
+async def _last_accesses(citizen: Citizen, session: Session) -> list[tuple[str, Access]] | None:
+    """This month's newest accesses, with the month; None when the login is too weak to see them."""
+    if session.level < REQUIRED_LEVEL:
+        return None
+    view = await load_accesses(citizen, session, months_before(citizen.context.clock.now())[0])
+    return [(view.month, access) for access in view.accesses if not access.own_look][:_LAST]
 
 
 @routes.get("/services")
@@ -203,74 +230,4 @@ async def consent_receipt(request: web.Request) -> web.Response:
     session = await session_of(request)
     consent = await citizen.consents.get(session, request.match_info["reference"])
     receipt = build_receipt(consent, controller=citizen.context.settings.city_name)
-    return _download(receipt, f"consent-{consent.reference}.json", "application/ld+json")
-
-
-@routes.get("/accesses")
-async def accesses(request: web.Request) -> web.Response:
-    """A month's accesses, from every log."""
-    session = await session_of(request)
-    view = await _view(request, session)
-    return render(request, "accesses.html", session=session, view=view, month=view.month, months=_months(request))
-
-
-@routes.get("/accesses/bundle")
-async def access_bundle(request: web.Request) -> web.Response:
-    """One log's bundle of the month exactly as it came, for the verifier on the citizen's own device."""
-    seen = request.query.get("seen", "0")
-    if not (seen.isascii() and seen.isdigit() and len(seen) <= _MAX_DIGITS):
-        raise InvalidRequest("seen")
-    view = await _view(request, await session_of(request), seen=int(seen))
-    number = request.query.get("source", "")
-    if not number.isascii() or not number.isdigit() or int(number[:3]) >= len(view.sources):
-        raise InvalidRequest("source")
-    bundle = view.sources[int(number[:3])].bundle
-    if bundle is None:
-        raise UnknownThing("bundle")
-    return _download(bundle, f"accesses-{view.month}-{int(number[:3])}.json", "application/json")
-
-
-@routes.get("/verify")
-async def verify(request: web.Request) -> web.Response:
-    """Whether the proofs of a month's accesses hold."""
-    session = await session_of(request)
-    view = await _view(request, session)
-    return render(request, "verify.html", session=session, view=view, month=view.month, months=_months(request))
-
-
-@routes.get("/verify/verifier.html")
-async def verifier(request: web.Request) -> web.Response:
-    """The verifier as one file to keep. A download, never run on our own origin."""
-    session = await session_of(request)
-    keys = request.app[CITIZEN].context.log_keys
-    if not keys:
-        # No policy was set: the keys that the logs name themselves, to be kept and compared with those of a later
-        # visit.
-        sources = (await _view(request, session)).sources
-        named = (str(source.bundle["vkey"]) for source in sources if source.bundle and not source.broken)
-        keys = tuple(dict.fromkeys(named))
-    return web.Response(
-        body=build_verifier(keys, policy=request.app[CITIZEN].context.witness_policy),
-        content_type="text/html",
-        headers={"Content-Disposition": 'attachment; filename="datenweg-verifier.html"'},
-    )
-
-
-async def _view(request: web.Request, session: Session, *, seen: int = 0) -> AccessView:
-    citizen = request.app[CITIZEN]
-    month = request.query.get("month", _months(request)[0])
-    if not is_month(month):
-        raise InvalidRequest("month")
-    return await load_accesses(citizen, session, month, seen=seen)
-
-
-def _months(request: web.Request) -> tuple[str, ...]:
-    return months_before(request.app[CITIZEN].context.clock.now())
-
-
-def _download(document: Mapping[str, Any], name: str, content_type: str) -> web.Response:
-    return web.Response(
-        body=json.dumps(document, ensure_ascii=False, indent=1).encode(),
-        content_type=content_type,
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+    return download(receipt, f"consent-{consent.reference}.json", "application/ld+json")

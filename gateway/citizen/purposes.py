@@ -25,6 +25,11 @@ class InvalidPurposes(Exception):
     """The file of purpose declarations can't be used. The operator's fault; the text says where and why."""
 
 
+CATEGORIES: Final = (
+    "administration", "utilities", "banking", "mobility", "health", "education", "leisure", "other",
+)  # fmt: skip
+
+
 class Journey(StrEnum):
     """How the pages lead through a service."""
 
@@ -46,17 +51,33 @@ class PurposeDeclaration:
     text_en: str
     privacy_url: str = ""
     validity_days: int = 180
+    category: str = ""
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key):
             raise InvalidPurposes("key: lower-case letters, digits and '-', at most 63")
         if not 1 <= self.validity_days <= 730:
             raise InvalidPurposes(f"{self.key}: validity_days is 1 to 730")
+        if self.category and self.category not in CATEGORIES:
+            raise InvalidPurposes(f"{self.key}: category is one of {', '.join(CATEGORIES)}")
         if self.privacy_url and urlsplit(self.privacy_url).scheme not in ("http", "https"):
             raise InvalidPurposes(f"{self.key}: privacy_url is an http(s) address")
 
+    @property
+    def shown_category(self) -> str:
+        """Under what the catalogue lists it: as declared, else by how the pages lead through it."""
+        return self.category or _CATEGORY_OF[self.journey]
+
     def text(self, language: str) -> str:
         return self.text_en if language == "en" else self.text_de
+
+
+_CATEGORY_OF: Final = {
+    Journey.BANK: "banking",
+    Journey.UTILITY: "utilities",
+    Journey.APPOINTMENTS: "administration",
+    Journey.PLAIN: "other",
+}
 
 
 def load_purposes(path: Path) -> tuple[PurposeDeclaration, ...]:

@@ -18,7 +18,8 @@ from yarl import URL
 from gateway.bounded import TooLarge, read_bounded
 from gateway.citizen.context import CitizenSettings
 from gateway.citizen.errors import RoadDown
-from gateway.messages.headers import AUDIT_RECEIPT, CITIZEN, CONSENT, PURPOSE
+from gateway.exchange.vouching import Vouchers
+from gateway.messages.headers import AUDIT_RECEIPT, CITIZEN, CONSENT, PURPOSE, REPRESENTING
 from trust.identifiers import ServiceId
 
 MAX_ANSWER: Final = 4 << 20
@@ -60,7 +61,10 @@ class RoadAnswer:
 class RoadClient:
     """Calls services over the road in the name of the city's app. Safe for concurrent use within one event loop."""
 
-    def __init__(self, http: aiohttp.ClientSession, settings: CitizenSettings) -> None:
+    def __init__(
+        self, http: aiohttp.ClientSession, settings: CitizenSettings, vouchers: Vouchers | None = None
+    ) -> None:
+        self._vouchers = vouchers
         self._http = http
         self._base = settings.road_url
         self._client = settings.client.encoded
@@ -78,6 +82,7 @@ class RoadClient:
         token: str | None = None,
         consent: str | None = None,
         purpose: str | None = None,
+        representing: str | None = None,
     ) -> RoadAnswer:
         """One exchange.
 
@@ -88,8 +93,11 @@ class RoadClient:
         # Encoded here, segment by segment: a value of the citizen can't climb out of its place in the path.
         url = URL(f"{self._base}/r1/{service.encoded}{segments}{search}", encoded=True)
         headers = {"X-Road-Client": self._client, "Accept": "application/json"}
-        optional = {CITIZEN: token, CONSENT: consent, PURPOSE: purpose}
+        optional = {CITIZEN: token, CONSENT: consent, PURPOSE: purpose, REPRESENTING: representing}
         headers |= {name: value for name, value in optional.items() if value is not None}
+        if token is not None and self._vouchers is not None:
+            # The token may be bound to an app's key, whose proof was checked where the app sent it: at our own door.
+            headers["DPoP"] = self._vouchers.issue(token, method, url.raw_path)
         if body is not None:
             headers["Content-Type"] = content_type
         try:

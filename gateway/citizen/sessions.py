@@ -2,7 +2,9 @@
 
 The cookie holds a random secret and a tag over it. The row is found by the secret's SHA-256, and what it holds (name,
 subject, access token) opens only with a key derived from the secret: the database alone opens no session. A session
-ends when idle, at its absolute end, and at logout, whichever is first.
+ends when idle, at its absolute end, at logout here or at the issuer, and when its device is revoked, whichever is
+first. It belongs to one browser: the one with the device cookie and the name that it had at the login. That is a hint,
+not a proof, since who steals one cookie may steal two; but who steals one only has none.
 """
 
 from __future__ import annotations
@@ -13,19 +15,21 @@ import hashlib
 import hmac
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.citizen import tables
 from gateway.citizen.context import CitizenSettings
 from gateway.citizen.errors import NotLoggedIn
+from gateway.citizen.identity_tokens import VerifiedLogout
 from gateway.citizen.login import FinishedLogin
 from gateway.clock import Clock
+from gateway.exchange.representation import Represented
 from gateway.messages.headers import IdentityLevel
 
 _SECRET_BYTES: Final = 32
@@ -39,7 +43,9 @@ _TOKEN_MARGIN_MS: Final = 20_000
 class Session:
     """Somebody who is logged in.
 
-    `csrf` is what each of their forms has to carry; empty for a bearer token, which needs none.
+    `csrf` is what each of their forms has to carry; empty for an app's token, which needs none. `device` is the
+    thumbprint of the browser or of the app's key; empty for a token that is bound to none. With `representing`, issuer
+    and subject are those of the person who is represented, and everything else is the representative's.
     """
 
     issuer: str
@@ -49,6 +55,15 @@ class Session:
     access_token: str
     token_expires_ms: int
     csrf: str
+    device: str = ""
+    id_token: str = ""
+    representing: Represented | None = None
+
+    def acting_for(self, represented: Represented) -> Session:
+        """The same login, for the data of another."""
+        return replace(
+            self, issuer=represented.issuer, subject=represented.subject, name="", representing=represented
+        )
 
     def road_token(self, *, now_ms: int) -> str:
         """The access token for the road.
@@ -60,6 +75,27 @@ class Session:
         return self.access_token
 
 
+class SessionElsewhere(NotLoggedIn):
+    """A good cookie, in another browser than it was given to: the session has been ended. `person` is to be told."""
+
+    def __init__(self, person: str) -> None:
+        super().__init__("elsewhere")
+        self.person = person
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserHint:
+    """What tells browsers apart: the thumbprint of the device cookie, and what the browser calls itself."""
+
+    device: str
+    user_agent: str
+
+    @property
+    def digest(self) -> str:
+        """The browser's own name, in a form that says nothing of it."""
+        return hashlib.sha256(self.user_agent.encode("utf-8", "replace")).hexdigest()
+
+
 class Sessions:
     """Opens, finds and ends sessions. Safe for concurrent use; several processes may share the database."""
 
@@ -69,7 +105,7 @@ class Sessions:
         self._clock = clock
         self._key = cookie_key
 
-    async def open(self, login: FinishedLogin) -> str:
+    async def open(self, login: FinishedLogin, *, person: str, browser: BrowserHint) -> str:
         """A new session; gives the cookie's value.
 
         Always a new secret, so that none can be planted before the login.
@@ -83,6 +119,8 @@ class Sessions:
             "level": min(login.identity.level, login.citizen.level).word,
             "access_token": login.access_token,
             "token_expires_ms": int(login.citizen.expires.timestamp() * 1000),
+            "id_token": login.id_token,
+            "browser": browser.digest,
         }
         nonce = secrets.token_bytes(12)
         sealed = nonce + AESGCM(_derive(secret, b"seal")).encrypt(nonce, json.dumps(content).encode(), None)
@@ -97,12 +135,15 @@ class Sessions:
                     sealed=sealed,
                     seen_ms=now_ms,
                     expires_ms=now_ms + self._settings.session_absolute_ms,
+                    person=person,
+                    issuer_session=self._issuer_session(login.identity.issuer, login.identity.session),
+                    device=browser.device,
                 )
             )
         return self._cookie(secret)
 
-    async def find(self, cookie: str) -> Session:
-        """The session of a cookie. Raises NotLoggedIn."""
+    async def find(self, cookie: str, *, browser: BrowserHint) -> Session:
+        """The session of a cookie in this browser. Raises NotLoggedIn, SessionElsewhere."""
         secret = self._secret(cookie)
         now_ms, row, key = self._clock.now_ms(), tables.session, _derive(secret, b"id")
         async with self._engine.connect() as connection:
@@ -112,15 +153,19 @@ class Sessions:
         if found.expires_ms <= now_ms or found.seen_ms + self._settings.session_idle_ms <= now_ms:
             await self.end(cookie)
             raise NotLoggedIn("ended")
-        if now_ms - found.seen_ms >= _SEEN_GRAIN_MS:
-            async with self._engine.begin() as connection:
-                await connection.execute(update(row).where(row.c.id == key).values(seen_ms=now_ms))
         try:
             content = json.loads(AESGCM(_derive(secret, b"seal")).decrypt(found.sealed[:12], found.sealed[12:], None))
         except InvalidTag:
             raise NotLoggedIn("sealed for another") from None
+        same = hmac.compare_digest(content.pop("browser"), browser.digest)
+        if not same or not hmac.compare_digest(found.device, browser.device):
+            await self.end(cookie)
+            raise SessionElsewhere(found.person)
+        if now_ms - found.seen_ms >= _SEEN_GRAIN_MS:
+            async with self._engine.begin() as connection:
+                await connection.execute(update(row).where(row.c.id == key).values(seen_ms=now_ms))
         level = IdentityLevel.from_word(content.pop("level"))
-        return Session(**content, level=level, csrf=self._csrf(secret))
+        return Session(**content, level=level, csrf=self._csrf(secret), device=found.device)
 
     async def end(self, cookie: str) -> None:
         """Ends a cookie's session, if there is one; durable when it returns."""
@@ -130,6 +175,39 @@ class Sessions:
             return
         async with self._engine.begin() as connection:
             await connection.execute(delete(tables.session).where(tables.session.c.id == _derive(secret, b"id")))
+
+    async def end_by_issuer(self, logout: VerifiedLogout, *, person: str | None) -> int:
+        """Ends what the issuer has logged out: one session, or all of `person`. How many; durable when it returns."""
+        row = tables.session
+        if logout.session:
+            # Back-Channel Logout 1.0 section 2.7: with both named, the session of that person.
+            which = row.c.issuer_session == self._issuer_session(logout.issuer, logout.session)
+            which = which if person is None else and_(which, row.c.person == person)
+        else:
+            which = row.c.person == (person or "")
+        async with self._engine.begin() as connection:
+            return int((await connection.execute(delete(row).where(which))).rowcount)
+
+    def _issuer_session(self, issuer: str, session: str) -> str:
+        if not session:
+            return ""
+        message = b"datenweg/issuer-session/v1\0" + f"{issuer}\0{session}".encode("utf-8", "replace")
+        return _base64(hmac.digest(self._key, message, "sha256"))
+
+    def device_cookie(self, stated: str | None) -> str:
+        """The browser's device cookie: the one it has, if it is ours, else a new one."""
+        if stated is not None and self.is_device_cookie(stated):
+            return stated
+        value = secrets.token_urlsafe(_SECRET_BYTES)
+        return f"{value}.{self._device_tag(value)}"
+
+    def is_device_cookie(self, stated: str) -> bool:
+        """Whether a device cookie is one that we gave."""
+        value, _, tag = stated.partition(".")
+        return hmac.compare_digest(self._device_tag(value).encode(), tag.encode("utf-8", "replace"))
+
+    def _device_tag(self, value: str) -> str:
+        return _base64(hmac.digest(self._key, b"datenweg/device/v1\0" + value.encode("utf-8", "replace"), "sha256"))
 
     def _cookie(self, secret: bytes) -> str:
         return f"{_base64(secret)}.{_base64(self._tag(secret))}"

@@ -1,6 +1,7 @@
 """What every answer of the citizen's application shares: security headers, language, sessions, forms, errors.
 
-Content Security Policy without any script or third host; the pages work without JavaScript. Errors become a page or,
+Content Security Policy without any script or third host, but for the verifier's own page, which runs our script files;
+the pages work without JavaScript. Errors become a page or,
 under /api/, problem details (RFC 9457): here and nowhere else. What isn't ours becomes an opaque error with an id
 that is in the log.
 """
@@ -14,21 +15,28 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import jinja2
 from aiohttp import web
 
+from gateway.citizen.bindings import Nonces
 from gateway.citizen.catalogue import Catalogues
+from gateway.citizen.complaints import Complaints
 from gateway.citizen.consents import Consents
 from gateway.citizen.context import CitizenContext
-from gateway.citizen.errors import CitizenError, FormRefused, InvalidRequest, LevelTooLow, NotLoggedIn
+from gateway.citizen.devices import Devices, browser_thumbprint
+from gateway.citizen.errors import CitizenError, FormRefused, InvalidRequest, LevelTooLow, NotLoggedIn, TokenRefused
 from gateway.citizen.issuer_client import IssuerClient
+from gateway.citizen.links import Links
 from gateway.citizen.login import Logins
+from gateway.citizen.notices import NoticeKind, Notices
+from gateway.citizen.representation import Relations
 from gateway.citizen.road import RoadClient
-from gateway.citizen.sessions import Session, Sessions
-from gateway.citizen.texts import LANGUAGES, TEXTS, categories_text, fault_text, text
+from gateway.citizen.sessions import BrowserHint, Session, SessionElsewhere, Sessions
+from gateway.citizen.texts import CATALOGUES, LANGUAGES, TEXTS, categories_text, fault_text, text
 from gateway.exchange.citizen_tokens import CitizenTokens
+from gateway.exchange.dpop import ALGORITHMS
 from gateway.logging import describe_error, get_logger
 from gateway.rate import RateLimit, TooManyAttempts
 from trust.identifiers import SubsystemId
@@ -55,12 +63,34 @@ class Citizen:
     catalogues: Catalogues
     consents: Consents
     login_attempts: RateLimit
+    person_requests: RateLimit
+    devices: Devices
+    notices: Notices
+    links: Links
+    complaints: Complaints
+    relations: Relations
+    nonces: Nonces
     templates: jinja2.Environment
 
     @property
     def session_cookie(self) -> str:
+        return self._cookie("datenweg_session")
+
+    @property
+    def device_cookie(self) -> str:
+        return self._cookie("datenweg_device")
+
+    def person(self, session: Session) -> str:
+        """How the tables name whom a session is about."""
+        return self.context.person(session.issuer, session.subject)
+
+    def count_request(self, person: str) -> None:
+        """Counts one request of a person. Raises TooManyAttempts."""
+        self.person_requests.admit(person, now_ms=self.context.clock.now_ms())
+
+    def _cookie(self, name: str) -> str:
         # RFC 6265bis section 4.1.3.2: __Host- binds the cookie to this host and TLS; browsers refuse it without TLS.
-        return "__Host-datenweg_session" if self.context.settings.secure else "datenweg_session"
+        return f"__Host-{name}" if self.context.settings.secure else name
 
 
 CITIZEN: Final = web.AppKey("citizen", Citizen)
@@ -91,12 +121,25 @@ def set_language(answer: web.StreamResponse, language: str, *, secure: bool) -> 
 
 
 async def session_of(request: web.Request) -> Session:
-    """The citizen's session. Raises NotLoggedIn."""
+    """The citizen's session. Raises NotLoggedIn, TooManyAttempts."""
     citizen = request.app[CITIZEN]
     cookie = request.cookies.get(citizen.session_cookie)
     if cookie is None:
         raise NotLoggedIn("no cookie")
-    return await citizen.sessions.find(cookie)
+    browser = browser_of(citizen, request, request.cookies.get(citizen.device_cookie, ""))
+    try:
+        session = await citizen.sessions.find(cookie, browser=browser)
+    except SessionElsewhere as elsewhere:
+        await citizen.notices.add(elsewhere.person, NoticeKind.SESSION_REFUSED)
+        raise NotLoggedIn("elsewhere") from None
+    citizen.count_request(citizen.person(session))
+    return session
+
+
+def browser_of(citizen: Citizen, request: web.Request, cookie: str) -> BrowserHint:
+    """What tells this browser from others. `cookie`: its device cookie; one that isn't ours counts as none."""
+    known = cookie if citizen.sessions.is_device_cookie(cookie) else ""
+    return BrowserHint(browser_thumbprint(known), request.headers.get("User-Agent", "")[:500])
 
 
 async def form_of(request: web.Request, session: Session) -> Mapping[str, str]:
@@ -114,8 +157,13 @@ def require_csrf(session: Session, stated: str) -> None:
 
 
 def require_same_site(request: web.Request) -> None:
-    """Raises FormRefused for a request that the browser itself says comes from another site (Fetch Metadata)."""
+    """Raises FormRefused for a request that the browser itself says comes from elsewhere: by Origin (RFC 6454, `null`
+    included), by Fetch Metadata. A client that says neither still needs the CSRF token.
+    """
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        raise FormRefused
+    own = urlsplit(request.app[CITIZEN].context.settings.public_url)
+    if request.headers.get("Origin", f"{own.scheme}://{own.netloc}") != f"{own.scheme}://{own.netloc}":
         raise FormRefused
 
 
@@ -135,9 +183,15 @@ def format_moment(milliseconds: int) -> str:
 
 
 def render(
-    request: web.Request, template: str, *, session: Session | None, status: int = 200, **values: Any
+    request: web.Request,
+    template: str,
+    *,
+    session: Session | None,
+    status: int = 200,
+    scripts: bool = False,
+    **values: Any,
 ) -> web.Response:
-    """A page. Every value is escaped by the template engine."""
+    """A page. Every value is escaped by the template engine. `scripts`: it may run our own script files."""
     citizen = request.app[CITIZEN]
     language = language_of(request)
     settings = citizen.context.settings
@@ -148,9 +202,13 @@ def render(
 
     html = citizen.templates.get_template(template).render(
         t=lambda key, **parts: text(key, language, **parts),
+        # With its placeholders, for the script that fills them in.
+        raw=lambda key: CATALOGUES[language].text(key),
         language=language,
         city=settings.city_name,
         session=session,
+        # `here` is for the menu, `back` for what leads back to this very view.
+        back=values.get("here", request.path_qs),
         here=values.pop("here", request.path),
         date=format_date,
         moment=format_moment,
@@ -159,7 +217,19 @@ def render(
         fault=lambda code: fault_text(code, language),
         **values,
     )
-    return web.Response(text=html, content_type="text/html", status=status, headers={"Content-Language": language})
+    headers = {"Content-Language": language}
+    if scripts:
+        headers["Content-Security-Policy"] = _content_policy(settings.issuer_origin, scripts=True)
+    return web.Response(text=html, content_type="text/html", status=status, headers=headers)
+
+
+def _content_policy(issuer: str, *, scripts: bool = False) -> str:
+    # The issuer stands in form-action because browsers check it on redirects that follow a form (logout, step-up).
+    own = "script-src 'self'; connect-src 'self'; " if scripts else ""
+    return (
+        f"default-src 'none'; {own}style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        f"form-action 'self' {issuer}"
+    )
 
 
 @web.middleware
@@ -167,12 +237,7 @@ async def security_headers(request: web.Request, handler: Handler) -> web.Stream
     """The outermost layer: no answer leaves without these."""
     answer = await handler(request)
     issuer = request.app[CITIZEN].context.settings.issuer_origin
-    # The issuer stands in form-action because browsers check it on redirects that follow a form (logout, step-up).
-    answer.headers.setdefault(
-        "Content-Security-Policy",
-        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
-        f"form-action 'self' {issuer}",
-    )
+    answer.headers.setdefault("Content-Security-Policy", _content_policy(issuer))
     answer.headers["X-Content-Type-Options"] = "nosniff"
     answer.headers["X-Frame-Options"] = "DENY"
     answer.headers["Referrer-Policy"] = "same-origin"
@@ -192,7 +257,7 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
         return await handler(request)
     except NotLoggedIn as error:
         if request.path.startswith(API):
-            return _problem(error.code, error.status, headers={"WWW-Authenticate": "Bearer"})
+            return _unauthenticated(request, error)
         return redirect(f"/login?return_to={quote(_return_path(request), safe='')}")
     except LevelTooLow as error:
         return await _failed(request, error.code, error.status, required_level=error.required)
@@ -213,7 +278,7 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
             answer.headers["Allow"] = error.headers["Allow"]
         return answer
     except Exception as error:  # noqa: BLE001 - becomes an opaque error with an id
-        number = str(uuid.uuid4())
+        number = _number(request)
         _log.error("citizen request failed", detail=number, path=_route(request), **describe_error(error))
         return await _failed(request, "internal_error", 500, number=number)
 
@@ -235,8 +300,14 @@ async def _failed(
     request: web.Request, code: str, status: int, *, required_level: str = "", field: str = "", number: str = ""
 ) -> web.Response:
     if request.path.startswith(API):
-        facts = {"requiredLevel": required_level, "field": field, "instance": f"urn:uuid:{number}" if number else ""}
-        return _problem(code, status, facts={name: fact for name, fact in facts.items() if fact})
+        facts = {"requiredLevel": required_level, "field": field}
+        answer = _problem(request, code, status, facts={name: fact for name, fact in facts.items() if fact})
+        if required_level:
+            # RFC 9470 section 3: what the next login has to prove.
+            answer.headers["WWW-Authenticate"] = (
+                f'Bearer error="insufficient_user_authentication", acr_values="{required_level}"'
+            )
+        return answer
     language = language_of(request)
     label = f"field_{field}"
     message = text(f"error_{code}", language, field=text(label, language) if label in TEXTS else field)
@@ -251,11 +322,30 @@ async def _failed(
     )  # fmt: skip
 
 
-def _problem(
-    code: str, status: int, *, facts: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
-) -> web.Response:
+def _unauthenticated(request: web.Request, error: NotLoggedIn) -> web.Response:
+    answer = _problem(request, error.code, error.status)
+    if isinstance(error, TokenRefused):
+        answer.headers["WWW-Authenticate"] = error.challenge
+        if error.nonce:
+            answer.headers["DPoP-Nonce"] = error.nonce
+    else:
+        answer.headers.add("WWW-Authenticate", "Bearer")
+        answer.headers.add("WWW-Authenticate", f'DPoP algs="{" ".join(ALGORITHMS)}"')
+    return answer
+
+
+def _number(request: web.Request) -> str:
+    """The id of a request that failed: the same in its answer and in the log."""
+    number: str = request.setdefault("number", str(uuid.uuid4()))
+    return number
+
+
+def _problem(request: web.Request, code: str, status: int, *, facts: Mapping[str, str] | None = None) -> web.Response:
     """Problem details, RFC 9457 section 3. `code` repeats the type's last part for easy matching."""
     key = f"error_{code}"
     title = text(key, "en", field=(facts or {}).get("field", "")) if key in TEXTS else "Log in first."
     body = {"type": f"urn:datenweg:problem:{code}", "title": title, "status": status, "code": code, **(facts or {})}
-    return web.json_response(body, status=status, content_type="application/problem+json", headers=headers)
+    body["instance"] = f"urn:uuid:{_number(request)}"
+    if status < 500:
+        _log.info("citizen request refused", exchange=_number(request), path=_route(request), code=code)
+    return web.json_response(body, status=status, content_type="application/problem+json")

@@ -1,7 +1,9 @@
 """The gateway's own services, answered in place of an adapter. They go the whole way of a message, like any other.
 
 PUT datenwegConsent/<reference>      a signed consent copy, taken before it is acknowledged
+*   consent/…, reporting/…           the consent service, where citizens decide (`gateway.citizen.consent_service`)
 GET datenwegAccesses?month=2026-11   one person's accesses in this gateway's log, with proofs
+GET findUsage/v2/findUsage           the Data Tracker's interface (`data_tracker`)
 GET datenwegServices                 what the calling client may use here, and on what basis
 
 The metaservices are in `metaservices`.
@@ -19,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit.errors import AuditError
 from gateway.exchange import metaservices
 from gateway.exchange.consents import MAX_JWS_BYTES, ConsentRefused, parse_consent, verify_consent
+from gateway.exchange.data_tracker import answer_data_tracker
 from gateway.exchange.directory import BuiltIn, Offer
 from gateway.exchange.node import Node
 from gateway.exchange.services import ServiceAnswer
@@ -30,6 +33,7 @@ from gateway.monitoring.answers import answer_monitoring
 from gateway.store.model import ConsentCopy, Service
 from gateway.store.repository import ConsentConflict, StaleConsent
 from trust.errors import TrustError
+from trust.identifiers import SubsystemId
 
 _SIZE: Final = re.compile(r"\d{1,16}", re.ASCII)
 _MONTH: Final = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
@@ -45,6 +49,10 @@ async def answer(node: Node, verified: VerifiedRequest, offer: Offer) -> Service
             return await _accesses(node, verified)
         case BuiltIn.SERVICES:
             return _services(node, verified)
+        case BuiltIn.CONSENT_SERVICE | BuiltIn.REPORTING:
+            return await _consent_service(node, verified, offer.built_in)
+        case BuiltIn.FIND_USAGE:
+            return await answer_data_tracker(node, verified)
         case BuiltIn.LIST_METHODS | BuiltIn.ALLOWED_METHODS | BuiltIn.GET_OPENAPI | BuiltIn.GET_WSDL:
             return metaservices.answer_rest(node, verified, offer)
         case BuiltIn.OPERATIONAL_DATA | BuiltIn.HEALTH_DATA | BuiltIn.METRICS:
@@ -96,6 +104,27 @@ async def _take_consent(node: Node, verified: VerifiedRequest) -> ServiceAnswer:
         raise Fault("server.serverproxy.database_error") from None
     node.consents.put(copy)
     return ServiceAnswer(204, "No Content", (), b"")
+
+
+async def _consent_service(node: Node, verified: VerifiedRequest, built_in: BuiltIn) -> ServiceAnswer:
+    """What the consent service answers the institution; not reached: a fault of ours."""
+    request = verified.request
+    if node.consent_service is None or not isinstance(request.client, SubsystemId):
+        raise Fault("server.serverproxy.internal_error", "no consent service")
+    if not isinstance(verified.body, bytes):
+        raise _invalid("a body that large is no call of the consent service")
+    try:
+        return await node.consent_service.answer(
+            request.client,
+            built_in.value,
+            request.method,
+            request.service_path,
+            query=request.query or "",
+            body=verified.body,
+        )
+    except SQLAlchemyError as error:
+        node.log.error("consents not readable", **describe_error(error))
+        raise Fault("server.serverproxy.database_error") from None
 
 
 async def _verified_consent(node: Node, verified: VerifiedRequest, body: bytes) -> ConsentCopy:

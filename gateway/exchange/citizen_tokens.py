@@ -2,19 +2,22 @@
 
 The client sends it as `X-Datenweg-Citizen`; it never travels further. What is carried onward, signed, is the pseudonym
 and the identity level. Keys come from the issuer's discovery document and are fetched again when a token names one
-that is not known, at most once a minute. Verified tokens are remembered by their SHA-256 until they expire.
+that is not known, at most once a minute. Verified tokens are remembered by their SHA-256 until they expire. A token
+that is bound to a key (RFC 9449) counts only together with a proof of that key, checked at each use.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import json
+import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import aiohttp
 from joserfc import jwt
@@ -23,6 +26,8 @@ from joserfc.jwk import KeySet
 
 from gateway.bounded import TooLarge, read_bounded
 from gateway.clock import Clock
+from gateway.exchange.discovery import ABSENT, level_of, metadata_addresses
+from gateway.exchange.dpop import ProofRefused, VerifiedProof, verify_proof
 from gateway.messages.headers import IdentityLevel, UnknownIdentityLevel
 
 _ALGORITHMS: Final = ["ES256", "ES384", "PS256", "RS256", "EdDSA"]
@@ -35,6 +40,8 @@ _KEYS_AGE: Final = timedelta(minutes=15)
 # While the issuer is down each caller would wait for it in turn: for this long they are told at once.
 _GIVE_UP: Final = timedelta(seconds=5)
 _END_OF_TIME: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, where datetime ends
+_MAX_REPRESENTED: Final = 50
+_THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class CitizenTokenRefused(Exception):
@@ -48,24 +55,85 @@ class CitizenTokenRefused(Exception):
         self.reason = reason
 
 
+class NonceWanted(CitizenTokenRefused):
+    """The proof names no nonce of ours, or an old one. `nonce` is the one to use (RFC 9449 section 9)."""
+
+    def __init__(self, nonce: str) -> None:
+        super().__init__("proof nonce")
+        self.nonce = nonce
+
+
 class IssuerUnavailable(Exception):
     """The issuer's keys can't be had now. Nobody's fault: try again."""
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimedRelation:
+    """Somebody for whom the issuer says that the citizen may act: the claim `represents`."""
+
+    subject: str
+    role: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class VerifiedCitizen:
-    """Who is asking, as a verified token says."""
+    """Who is asking, as a verified token says. `thumbprint`: of the key that it is bound to, or empty."""
 
     issuer: str
     subject: str
     level: IdentityLevel
     expires: datetime
+    thumbprint: str = ""
+    represents: tuple[ClaimedRelation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """How a token was presented: the request's method, our names for what it asked for, its DPoP headers.
+
+    `vouched`: our own citizen application has checked the proof (`vouching`). `check_nonce` raises NonceWanted for a
+    nonce, or its lack, that isn't taken here.
+    """
+
+    method: str
+    urls: tuple[str, ...]
+    proofs: tuple[str, ...] = ()
+    vouched: bool = False
+    check_nonce: Callable[[str | None], None] | None = None
+
+
+class Bindings(Protocol):
+    """What of a proof only a database can tell."""
+
+    async def use(self, citizen: VerifiedCitizen, proof: VerifiedProof) -> None:
+        """Takes a proof, once. Raises ProofRefused (`replayed`, `device revoked`), NonceWanted."""
+        ...
+
+
+class NoBindings:
+    """A verifier that keeps nothing takes no bound tokens."""
+
+    async def use(self, citizen: VerifiedCitizen, proof: VerifiedProof) -> None:
+        """Always refuses."""
+        raise ProofRefused("bound to a key")
 
 
 class CitizenTokens:
     """Verifies tokens of one issuer for one audience. Safe for concurrent use within one event loop."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, issuer: str, audience: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        issuer: str,
+        audience: str,
+        clock: Clock,
+        bindings: Bindings | None = None,
+        levels: Mapping[str, str] | None = None,
+    ) -> None:
+        self._bindings = bindings or NoBindings()
+        self._levels = levels or {}
         self._session = session
         self._issuer = issuer
         self._audience = audience
@@ -77,7 +145,43 @@ class CitizenTokens:
         self._remembered: OrderedDict[bytes, VerifiedCitizen] = OrderedDict()
 
     async def verify(self, token: str) -> VerifiedCitizen:
-        """The citizen that `token` speaks for. Raises CitizenTokenRefused, IssuerUnavailable."""
+        """The citizen that an unbound `token` speaks for. Raises CitizenTokenRefused, IssuerUnavailable."""
+        citizen = await self._verify(token)
+        if citizen.thumbprint:
+            # RFC 9449 section 7.2: what is bound is never taken as a bearer token.
+            raise CitizenTokenRefused("bound to a key")
+        return citizen
+
+    async def verify_presented(self, token: str, presentation: Presentation) -> VerifiedCitizen:
+        """The citizen that `token` speaks for, with the proof that it needs if it is bound to a key.
+
+        Raises CitizenTokenRefused (NonceWanted: try again with its nonce), IssuerUnavailable.
+        """
+        citizen = await self._verify(token)
+        if not citizen.thumbprint or presentation.vouched:
+            return citizen
+        # RFC 9449 section 4.3 (1): one header, no more.
+        if len(presentation.proofs) != 1:
+            raise CitizenTokenRefused("bound to a key" if not presentation.proofs else "proof doubled")
+        try:
+            proof = verify_proof(
+                presentation.proofs[0],
+                method=presentation.method,
+                urls=presentation.urls,
+                at=self._clock.now(),
+                token=token,
+            )
+            # Section 6.1: the key of the proof is the one that the token was given to.
+            if not hmac.compare_digest(proof.thumbprint, citizen.thumbprint):
+                raise ProofRefused("key")
+            if presentation.check_nonce is not None:
+                presentation.check_nonce(proof.nonce)
+            await self._bindings.use(citizen, proof)
+        except ProofRefused as refused:
+            raise CitizenTokenRefused(f"proof {refused.reason}") from None
+        return citizen
+
+    async def _verify(self, token: str) -> VerifiedCitizen:
         fingerprint = hashlib.sha256(token.encode("utf-8", "replace")).digest()
         known = self._remembered.get(fingerprint)
         now = self._clock.now()
@@ -97,14 +201,14 @@ class CitizenTokens:
         keys = await self._current_keys(now)
         try:
             claims = self._decode(token, keys)
-        except (JoseError, ValueError, TypeError, KeyError):
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             # A key that the issuer has rotated in since is the one cause that asking again can mend.
             if not self._may_refetch(now):
                 raise CitizenTokenRefused("signature") from None
             keys = await self._fetch_keys(now)
             try:
                 claims = self._decode(token, keys)
-            except (JoseError, ValueError, TypeError, KeyError):
+            except (JoseError, ValueError, TypeError, KeyError, RecursionError):
                 raise CitizenTokenRefused("signature") from None
         return self._citizen(claims, now)
 
@@ -125,21 +229,18 @@ class CitizenTokens:
         expires, subject = claims.get("exp"), claims.get("sub")
         if type(expires) is not int or not 0 < expires <= _END_OF_TIME or not isinstance(subject, str) or not subject:
             raise CitizenTokenRefused("claims")
-        if "cnf" in claims:
-            # RFC 7800: bound to a key that its sender must prove to hold, which this gateway can't check yet.
-            raise CitizenTokenRefused("bound to a key")
+        thumbprint = _thumbprint(claims["cnf"]) if "cnf" in claims else ""
         not_before = claims.get("nbf", 0)
         if not isinstance(not_before, int) or now.timestamp() + _LEEWAY_SECONDS < not_before:
             raise CitizenTokenRefused("not yet valid")
         if now.timestamp() >= expires:
             raise CitizenTokenRefused("expired")
         try:
-            level = IdentityLevel.from_word(str(claims.get("acr", "")))
+            level = level_of(claims.get("acr"), self._levels)
         except UnknownIdentityLevel:
             raise CitizenTokenRefused("identity level") from None
-        if level is IdentityLevel.NONE:
-            raise CitizenTokenRefused("identity level")
-        return VerifiedCitizen(self._issuer, subject, level, datetime.fromtimestamp(expires, now.tzinfo))
+        ends = datetime.fromtimestamp(expires, now.tzinfo)
+        return VerifiedCitizen(self._issuer, subject, level, ends, thumbprint, _represents(claims.get("represents")))
 
     async def _current_keys(self, now: datetime) -> KeySet:
         """The issuer's keys, not older than a quarter of an hour unless it is down: a key that it removed ends."""
@@ -171,18 +272,29 @@ class CitizenTokens:
             return keys
 
     async def _fetch(self) -> KeySet:
-        discovery = await self._document(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
+        discovery = await self._metadata()
         # OpenID Connect Discovery 1.0 section 4.3: the document has to name the issuer that it was asked for.
         if discovery.get("issuer") != self._issuer or not isinstance(discovery.get("jwks_uri"), str):
             raise IssuerUnavailable("discovery document of another issuer")
         try:
             return KeySet.import_key_set(await self._document(discovery["jwks_uri"]))  # type: ignore[arg-type]
-        except (JoseError, ValueError, TypeError, KeyError):
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise IssuerUnavailable("the issuer's key set can't be read") from None
+
+    async def _metadata(self) -> dict[str, Any]:
+        *first, last = metadata_addresses(self._issuer)
+        for url in first:
+            try:
+                return await self._document(url)
+            except _Absent:
+                continue
+        return await self._document(last)
 
     async def _document(self, url: str) -> dict[str, Any]:
         try:
             async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=5), allow_redirects=False) as answer:
+                if answer.status in ABSENT:
+                    raise _Absent(f"status {answer.status}")
                 if answer.status != 200:
                     raise IssuerUnavailable(f"status {answer.status}")
                 document = json.loads(await read_bounded(answer.content, _MAX_DOCUMENT_BYTES))
@@ -191,3 +303,29 @@ class CitizenTokens:
         if not isinstance(document, dict):
             raise IssuerUnavailable("not a JSON object")
         return document
+
+
+class _Absent(IssuerUnavailable):
+    """There is no such document at the issuer."""
+
+
+def _thumbprint(confirmation: Any) -> str:
+    """RFC 9449 section 6.1: the key's thumbprint, and no other kind of binding, which we couldn't check."""
+    if not isinstance(confirmation, dict) or set(confirmation) != {"jkt"}:
+        raise CitizenTokenRefused("bound to a key")
+    value = confirmation["jkt"]
+    if not isinstance(value, str) or not _THUMBPRINT.fullmatch(value):
+        raise CitizenTokenRefused("bound to a key")
+    return value
+
+
+def _represents(claim: Any) -> tuple[ClaimedRelation, ...]:
+    """The persons that a claim names; what is malformed in it gives nobody any right."""
+    found: list[ClaimedRelation] = []
+    for entry in claim[:_MAX_REPRESENTED] if isinstance(claim, list) else ():
+        if not isinstance(entry, dict):
+            continue
+        subject, role, name = entry.get("sub"), entry.get("role"), entry.get("name", "")
+        if isinstance(subject, str) and 0 < len(subject) <= 255 and isinstance(role, str) and isinstance(name, str):
+            found.append(ClaimedRelation(subject, role, name[:200]))
+    return tuple(found)

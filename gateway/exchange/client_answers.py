@@ -6,6 +6,7 @@ knows nothing of this road gets the headers that X-Road sends, and no others of 
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from gateway.exchange.rest_kind import REST
 from gateway.exchange.soap_kind import SOAP, delivered_parts
 from gateway.exchange.state import ConsumerExchange, VerifiedResponse, VerifiedSOAPResponse
 from gateway.messages import rest
+from gateway.messages.content import Pieces
 from gateway.messages.faults import Fault, error_header, rest_error_body, soap_fault, spell
 from gateway.messages.headers import AUDIT_RECEIPT, NAMESPACE
 from gateway.messages.mime import charset_of
@@ -27,6 +29,7 @@ from gateway.messages.soap_scan import NotSOAP, encoding_of
 CONSUMER_RECEIPT: Final = "X-Datenweg-Consumer-Receipt"
 _SERVER: Final = "datenweg"
 _RETRY_AFTER: Final = "1"
+_DIGITS: Final = 5
 
 
 def kind_of(target: str) -> Kind:
@@ -37,8 +40,8 @@ def kind_of(target: str) -> Kind:
     return REST if target.startswith(rest.PATH_PREFIX) or target == rest.PATH_PREFIX[:-1] else SOAP
 
 
-def delivered(exchange: ConsumerExchange) -> web.Response:
-    """The service's answer."""
+def delivered(exchange: ConsumerExchange) -> tuple[web.StreamResponse, Pieces]:
+    """The service's answer, and its body in pieces if that isn't in memory."""
     verified = exchange.verified
     assert verified is not None
     if isinstance(verified, VerifiedSOAPResponse):
@@ -58,16 +61,32 @@ def refusal(node: Node, request: web.BaseRequest, exchange: ConsumerExchange, fa
     status = fault.status
     if fault.code.endswith(".overloaded"):
         status = 503
-        headers.append(("Retry-After", _RETRY_AFTER))
+        headers.append(("Retry-After", _retry_after(exchange, fault)))
     elif fault.code.endswith(".quota_exceeded"):
         status = 429
-        headers.append(("Retry-After", _RETRY_AFTER))
+        headers.append(("Retry-After", _retry_after(exchange, fault)))
     if exchange.receipts:
         headers.append((CONSUMER_RECEIPT, exchange.receipts[0].encode()))
     return web.Response(status=status, headers=CIMultiDict(headers), body=body)
 
 
-def _delivered_rest(exchange: ConsumerExchange, verified: VerifiedResponse) -> web.Response:
+def unreadable(node: Node, fault: Fault, *, status: int) -> web.Response:
+    """The answer to what was no HTTP request: as an error over REST, in JSON."""
+    content_type, body = rest_error_body(fault, (), node.vocabulary)
+    headers = [error_header(fault, node.vocabulary), ("Content-Type", content_type), ("Server", _SERVER)]
+    headers.append((rest.REQUEST_ID, fault.detail))
+    return web.Response(status=status, headers=CIMultiDict(headers), body=body)
+
+
+def _retry_after(exchange: ConsumerExchange, fault: Fault) -> str:
+    """In how many seconds it is worth trying again: as we know it, or as the provider's gateway says."""
+    if fault.retry_after_ms:
+        return str(math.ceil(fault.retry_after_ms / 1000))
+    said = exchange.retry_after
+    return said if said is not None and said.isascii() and said.isdigit() and len(said) <= _DIGITS else _RETRY_AFTER
+
+
+def _delivered_rest(exchange: ConsumerExchange, verified: VerifiedResponse) -> tuple[web.StreamResponse, Pieces]:
     response = verified.response
     headers = CIMultiDict(rest.delivered_headers(response))
     if "Date" in headers:
@@ -75,17 +94,23 @@ def _delivered_rest(exchange: ConsumerExchange, verified: VerifiedResponse) -> w
         headers["Date"] = headers["Date"]
     headers.add(CONSUMER_RECEIPT, exchange.receipts[0].encode())
     headers["Server"] = _SERVER
-    return web.Response(
-        status=response.status, reason=response.reason or None, headers=headers, body=verified.body or None
-    )
+    body, reason = verified.body, response.reason or None
+    if isinstance(body, bytes):
+        return web.Response(status=response.status, reason=reason, headers=headers, body=body or None), ()
+    return web.StreamResponse(status=response.status, reason=reason, headers=headers), (body,)
 
 
-def _delivered_soap(exchange: ConsumerExchange, verified: VerifiedSOAPResponse) -> web.Response:
+def _delivered_soap(
+    exchange: ConsumerExchange, verified: VerifiedSOAPResponse
+) -> tuple[web.StreamResponse, Pieces]:
     parts = delivered_parts(verified)
     headers = {"Content-Type": parts.content_type, "Server": _SERVER, **_receipts(exchange)}
     if verified.response.receipt is not None and _knows_us(exchange):
         headers[AUDIT_RECEIPT] = verified.response.receipt
-    return web.Response(body=parts.join(), headers=headers)
+    body = parts.join()
+    if isinstance(body, bytes):
+        return web.Response(body=body, headers=headers), ()
+    return web.StreamResponse(headers=headers), body
 
 
 def _refusal_soap(node: Node, exchange: ConsumerExchange, fault: Fault) -> web.Response:

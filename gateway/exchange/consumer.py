@@ -19,17 +19,19 @@ from audit.entry import Receipt, parse_receipt
 from audit.errors import MalformedInput
 from audit.message_log import MessageRecord
 from gateway.exchange.deadlines import Deadline
-from gateway.exchange.citizen_tokens import CitizenTokenRefused, IssuerUnavailable, VerifiedCitizen
 from gateway.exchange.kinds import parts_of, sign
 from gateway.exchange.logging_step import WHOLE, Logged, append, keep_contents, require_stamping, subject_keys
 from gateway.exchange.node import Node
 from gateway.exchange.origins import is_log_of
+from gateway.exchange.places import Full
+from gateway.exchange.presented import Speaker, speaker_of
 from gateway.exchange.pseudonyms import pseudonym
 from gateway.exchange.recording import Access, Result, build_entries, with_chain
 from gateway.exchange.rights import DENIALS
 from gateway.exchange.state import ConsumerExchange
-from gateway.exchange.trust_state import serves
 from gateway.exchange.streaming import read_transport
+from gateway.exchange.trust_state import serves
+from gateway.exchange.withholding import extension_of, is_withheld
 from gateway.messages import transport
 from gateway.messages.faults import Fault, Hop, TrustStep, from_trust_error, parse_soap_fault
 from gateway.messages.headers import RoadFields, require_receipt
@@ -38,7 +40,7 @@ from gateway.messages.transport import TransportMessage
 from gateway.messages.transport_encoder import ORIGINAL_CONTENT_TYPE
 from gateway.store.model import Client, ConnectionType
 from trust.errors import TrustError
-from trust.identifiers import ServiceId
+from trust.identifiers import ClientId, ServiceId
 from trust.parameters import SecurityServer
 from trust.xades import verify_signature
 
@@ -81,6 +83,19 @@ async def authenticate_caller(node: Node, exchange: ConsumerExchange) -> None:
     assert client is not None
     incoming = exchange.incoming
     require_connection(node, client, over_tls=incoming.over_tls, certificate=incoming.client_certificate)
+    _take_place(node, exchange, client.identifier)
+
+
+def _take_place(node: Node, exchange: ConsumerExchange, client: ClientId) -> None:
+    now_ms = node.clock.now_ms()
+    wait_ms = node.client_quotas.wait_ms(client, now_ms)
+    if wait_ms > 0:
+        raise Fault("server.clientproxy.quota_exceeded", str(client), retry_after_ms=wait_ms)
+    try:
+        node.places_of_clients.take(client, exchange.places)
+    except Full:
+        raise Fault("server.clientproxy.overloaded", f"too many exchanges of {client} at once") from None
+    node.client_quotas.take(client, now_ms)
 
 
 def require_connection(node: Node, client: Client, *, over_tls: bool, certificate: bytes | None) -> None:
@@ -114,34 +129,23 @@ async def authenticate_citizen(node: Node, exchange: ConsumerExchange) -> None:
     fields = replace(request.fields, exchange_nonce=os.urandom(_NONCE_BYTES))
     exchange.own_subjects = fields.subjects
     if request.citizen_token is not None:
-        citizen = await _verify_token(node, request.citizen_token)
-        exchange.own_subjects, fields = _speak_for(node, citizen, request.service, fields)
+        speaker = await speaker_of(node, exchange, request.citizen_token)
+        exchange.own_subjects, fields = _speak_for(node, speaker, request.service, fields)
     exchange.fields = fields
 
 
-async def _verify_token(node: Node, token: str) -> VerifiedCitizen:
-    if node.citizen_tokens is None:
-        raise Fault("client.citizen_token_invalid", "this gateway accepts no citizens' tokens")
-    try:
-        return await node.citizen_tokens.verify(token)
-    except CitizenTokenRefused as refused:
-        raise Fault("client.citizen_token_invalid", refused.reason) from None
-    except IssuerUnavailable:
-        raise Fault("server.clientproxy.citizen_issuer_unavailable") from None
-
-
 def _speak_for(
-    node: Node, citizen: VerifiedCitizen, service: ServiceId, fields: RoadFields
+    node: Node, speaker: Speaker, service: ServiceId, fields: RoadFields
 ) -> tuple[tuple[str, ...], RoadFields]:
     """How this gateway's log and how the provider know the citizen."""
     key = node.pseudonym_key
     if key is None:
         raise Fault("server.clientproxy.malformed_server_conf", "no pseudonym key")
-    there = pseudonym(key, service.provider.member, citizen.issuer, citizen.subject)
+    there = pseudonym(key, service.provider.member, speaker.issuer, speaker.subject)
     if fields.subjects and fields.subjects != (there,):
         raise Fault("client.bad_request", "the subject is not the citizen of the token")
-    here = pseudonym(key, node.settings.owner_id, citizen.issuer, citizen.subject)
-    return (here,), replace(fields, subjects=(there,), identity_level=citizen.level)
+    here = pseudonym(key, node.settings.owner_id, speaker.issuer, speaker.subject)
+    return (here,), replace(fields, subjects=(there,), identity_level=speaker.level, representative=speaker.role)
 
 
 async def sign_and_log_request(node: Node, exchange: ConsumerExchange) -> None:
@@ -155,7 +159,7 @@ async def sign_and_log_request(node: Node, exchange: ConsumerExchange) -> None:
     classic = not node.hash_chain_servers.isdisjoint(server.id for server in exchange.servers)
     signed = exchange.signed = sign(node, content, member=request.client.member, classic=classic, hop=_HOP)
     exchange.request = exchange.kind.signed_request(request, signed.signature)
-    logged = await keep_contents(node, exchange.bodies, request.service, content.message, content.contents, _HOP)
+    logged = await keep_contents(node, exchange.bodies, request.service, content.message, content.contents, hop=_HOP)
     record = _message(
         exchange,
         "request",
@@ -183,6 +187,7 @@ async def send_to_provider(node: Node, exchange: ConsumerExchange) -> None:
     async def read(answer: ClientResponse, deadline: Deadline) -> TransportMessage:
         if answer.status != 200:
             raise Fault("server.clientproxy.http_error", f"status {answer.status}")
+        exchange.retry_after = answer.headers.get("Retry-After")
         content_type = answer.headers.get("Content-Type", "")
         original = answer.headers.get(ORIGINAL_CONTENT_TYPE)
         exchange.original_content_type = original or content_type
@@ -262,7 +267,7 @@ async def log_response(node: Node, exchange: ConsumerExchange) -> None:
         # The service declined: it was asked, so the citizen sees it, but no data were delivered.
         access = replace(access, result=Result.FAILED)
     logged = await keep_contents(
-        node, exchange.bodies, exchange.request.service, verified.message, verified.contents, _HOP
+        node, exchange.bodies, exchange.request.service, verified.message, verified.contents, hop=_HOP
     )
     record = _message(
         exchange,
@@ -293,7 +298,10 @@ async def _log_access(
     node: Node, exchange: ConsumerExchange, access: Access, record: MessageRecord
 ) -> tuple[Receipt, ...]:
     assert exchange.trusted is not None
-    keys = await subject_keys(node, exchange.own_subjects, _HOP)
+    assert exchange.request is not None
+    withheld = is_withheld(node.settings, exchange.request)
+    access = replace(access, extension=extension_of(exchange.request), withheld=withheld)
+    keys = await subject_keys(node, exchange.own_subjects, _HOP, withhold=withheld)
     configuration, days = exchange.trusted.configuration, node.settings.record_retention_days
     return await append(node, build_entries(access, keys, configuration, days), lambda _: (record,), _HOP)
 

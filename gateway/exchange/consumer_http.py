@@ -12,18 +12,25 @@ import uuid
 from time import perf_counter
 from typing import Final
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
-from gateway.bounded import ByteShare
 from gateway.exchange import consumer, pipeline
-from gateway.exchange.client_answers import CONSUMER_RECEIPT, delivered, kind_of, refusal
+from gateway.exchange.client_answers import CONSUMER_RECEIPT, delivered, kind_of, refusal, unreadable
 from gateway.exchange.client_routes import ClientRoutes
-from gateway.exchange.http_parts import loggable_detail, peer_certificate, read_body, text_of
+from gateway.exchange.deadlines import Deadline
+from gateway.exchange.http_parts import loggable_detail, peer_certificate, read_request, text_of
 from gateway.exchange.node import Node
+from gateway.exchange.places import release
+from gateway.exchange.soap_kind import SOAP
+from gateway.exchange.spool import Bodies
 from gateway.exchange.state import ConsumerExchange, Incoming
+from gateway.exchange.streaming import read_content, read_soap, stream_answer
 from gateway.logging import describe_error
+from gateway.messages.content import Content
 from gateway.messages.faults import ERRORS, Fault
 from gateway.messages.http_fields import Header
+from gateway.messages.soap import Reading
+from gateway.messages.soap_request import SOAPParts
 from gateway.monitoring.observe import observe_consumer
 from trust.identifiers import ServiceId
 
@@ -57,14 +64,16 @@ class ClientPort:
         node.metrics.exchange_started()
         self._in_progress += 1
         try:
-            with node.bodies.share() as share:
-                await self._exchange(request, exchange, share)
-            answer, outcome, hop = delivered(exchange), "ok", ""
+            with node.spool.bodies() as exchange.bodies:
+                await self._exchange(request, exchange, exchange.bodies)
+                answer = await self._deliver(request, exchange)
+            outcome, hop = "ok", ""
         except Fault as fault:
             fault = fault.identify(exchange.request_id)
             answer, outcome, hop = self._refusal(request, exchange, fault), fault.code, fault.hop.value
             refused = fault
         finally:
+            release(exchange.places)
             self._in_progress -= 1
             node.metrics.exchange_ended()
         node.metrics.count_exchange(
@@ -86,12 +95,56 @@ class ClientPort:
             self._answered.add(service)
         return service.encoded if service in self._answered else service.provider.encoded
 
-    async def _exchange(self, request: web.BaseRequest, exchange: ConsumerExchange, share: ByteShare) -> None:
+    def refuse(self, _request: web.BaseRequest, *, too_large: bool) -> web.StreamResponse:
+        """What is no HTTP request, or one that could be read in two ways: nobody knows whose or of which kind."""
+        node, request_id = self._node, _request_id(self._node.clock.now_ms())
+        reason = "the head of the HTTP request is too large" if too_large else "not a valid HTTP request"
+        fault = Fault("client.bad_request", reason).identify(request_id)
+        node.log.warning(
+            "exchange refused", exchange=request_id, code=fault.code, hop=fault.hop.value, step="", role=_ROLE
+        )
+        node.metrics.count_exchange(service="", outcome=fault.code, hop=fault.hop.value, role=_ROLE, seconds=0)
+        return unreadable(node, fault, status=431 if too_large else 400)
+
+    async def _deliver(self, request: web.BaseRequest, exchange: ConsumerExchange) -> web.StreamResponse:
+        answer, pieces = delivered(exchange)
+        if pieces:
+            settings = self._node.settings
+            await stream_answer(request, answer, pieces, settings.min_body_bytes_per_second)
+        return answer
+
+    async def _read(self, request: web.BaseRequest, exchange: ConsumerExchange, bodies: Bodies) -> None:
+        if not request.can_read_body:
+            return
+        node, limits = self._node, self._node.transport_limits
+        rate = node.settings.min_body_bytes_per_second
+        if exchange.kind is not SOAP:
+
+            async def read(stream: StreamReader, deadline: Deadline) -> Content:
+                return await read_content(stream, limits.max_body, bodies, deadline)
+
+            exchange.body = await read_request(request, limits.max_body, read, prefix="client", rate=rate)
+            return
+
+        async def read_parts(stream: StreamReader, deadline: Deadline) -> bytes | SOAPParts:
+            content_type = text_of(request.headers.get("Content-Type", "").encode("utf-8", "surrogateescape"))
+            return await read_soap(
+                stream, content_type, limits=limits, bodies=bodies, deadline=deadline, reading=Reading.CLIENT_REQUEST
+            )
+
+        limit = limits.max_body + limits.max_soap
+        found = await read_request(request, limit, read_parts, prefix="client", rate=rate)
+        if isinstance(found, bytes):
+            exchange.body = found
+        else:
+            exchange.parts = found
+
+    async def _exchange(self, request: web.BaseRequest, exchange: ConsumerExchange, bodies: Bodies) -> None:
         node = self._node
         try:
             if self._in_progress > node.settings.concurrency_limit:
                 raise Fault("server.clientproxy.overloaded")
-            exchange.body = await read_body(request, node.settings.max_body_bytes, share, prefix="client")
+            await self._read(request, exchange, bodies)
             await pipeline.run(pipeline.CONSUMER, node, exchange)
         except Fault as fault:
             await self._log_refusal(exchange, fault)

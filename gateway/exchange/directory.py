@@ -40,10 +40,15 @@ class BuiltIn(StrEnum):
     CONSENT = "datenwegConsent"
     ACCESSES = "datenwegAccesses"
     SERVICES = "datenwegServices"
+    # The Data Tracker's; an institution may have one of its own instead.
+    FIND_USAGE = "findUsage"
     LIST_METHODS = "listMethods"
     ALLOWED_METHODS = "allowedMethods"
     GET_OPENAPI = "getOpenAPI"
     GET_WSDL = "getWsdl"
+    # The consent service, of the subsystem that citizens use (`citizen_client`) and of no other.
+    CONSENT_SERVICE = "consent"
+    REPORTING = "reporting"
     # Of the gateway's owner, not of its subsystems (PR-OPMON, PR-ENVMONMES).
     OPERATIONAL_DATA = "getSecurityServerOperationalData"
     HEALTH_DATA = "getSecurityServerHealthData"
@@ -53,13 +58,16 @@ class BuiltIn(StrEnum):
 # What tells of the gateway itself: services of the member that owns it.
 MONITORING: Final = (BuiltIn.OPERATIONAL_DATA, BuiltIn.HEALTH_DATA, BuiltIn.METRICS)
 
+# What institutions ask the citizens' own subsystem for; elsewhere an institution may use these codes.
+OF_CITIZENS: Final = (BuiltIn.CONSENT_SERVICE, BuiltIn.REPORTING)
+
 # The metaservices' codes (PR-META, reserved since X-Road 7.7) and ours: no institution may register one of these.
 RESERVED_CODES: Final = frozenset(
     {
         *(code.value for code in BuiltIn),
         "listClients",
     }
-)
+) - {BuiltIn.FIND_USAGE.value, *(code.value for code in OF_CITIZENS)}
 _OF_MEMBERS: Final = (BuiltIn.LIST_METHODS, BuiltIn.ALLOWED_METHODS, BuiltIn.GET_WSDL)
 
 
@@ -164,10 +172,12 @@ class Directory:
         return tuple(o for o in self.offers.values() if o.identifier.provider == provider and o.registered is not None)
 
 
-def build_directory(configuration: NodeConfiguration, owner: MemberId | None = None) -> Directory:
+def build_directory(
+    configuration: NodeConfiguration, owner: MemberId | None = None, citizens: SubsystemId | None = None
+) -> Directory:
     """The snapshot of what the store holds. A registered service with a reserved code is left out.
 
-    `owner`: the member that runs the gateway.
+    `owner`: the member that runs the gateway. `citizens`: the subsystem with the consent service, if it runs here.
     """
     clients = {client.identifier: client for client in configuration.clients}
     rights: dict[ServiceId, list[AccessRight]] = {}
@@ -192,9 +202,9 @@ def build_directory(configuration: NodeConfiguration, owner: MemberId | None = N
     for identifier in clients:
         # A member without subsystem has no services, and says so when asked over SOAP.
         for built_in in BuiltIn if isinstance(identifier, SubsystemId) else _OF_MEMBERS:
-            if built_in not in MONITORING:
+            if built_in not in MONITORING and (built_in not in OF_CITIZENS or identifier == citizens):
                 service_id = ServiceId(identifier, built_in.value)
-                offers[service_id] = Offer(service_id, None, built_in, frozenset())
+                offers.setdefault(service_id, Offer(service_id, None, built_in, frozenset()))
     if owner is not None:
         # PR-GCONF: the owner is a client of its gateway, whether anybody wrote it down or not; until somebody says how
         # its systems connect, none does.
@@ -223,7 +233,7 @@ def matches_endpoint(endpoint: Endpoint, method: str | None, path: str | None) -
 def keeps_body(service: ServiceId) -> bool:
     """Whether the message log keeps the bodies of a service's messages; their digests stay under the signatures.
 
-    Reading one's accesses brings a person's key of the month and their opened records: in the message log they would
+    Reading a person's accesses brings their key of the month and their opened records: in the message log they would
     outlive the person's erasure.
     """
-    return service.service_code != BuiltIn.ACCESSES.value
+    return service.service_code not in (BuiltIn.ACCESSES.value, BuiltIn.FIND_USAGE.value)

@@ -18,7 +18,12 @@ _Body = TypeVar("_Body")
 
 
 async def read_request(
-    request: web.BaseRequest, limit: int, read: Callable[[StreamReader, Deadline], Awaitable[_Body]], *, prefix: str, rate: int
+    request: web.BaseRequest,
+    limit: int,
+    read: Callable[[StreamReader, Deadline], Awaitable[_Body]],
+    *,
+    prefix: str,
+    rate: int,
 ) -> _Body:
     """The request's body as `read` takes it. Raises Fault `<prefix>.body_too_large`, `.overloaded` and others.
 

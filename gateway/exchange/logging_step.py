@@ -14,6 +14,7 @@ from audit.entry import Entry, Receipt
 from audit.errors import AuditError, DuplicateRecord, LogOverloaded
 from audit.message_log import Kept, MessageRecord
 from audit.sequencer import Seal
+from audit.subject_keys import withheld
 from audit.tag import SubjectKey
 from gateway.bounded import BudgetSpent
 from gateway.exchange.directory import keeps_body
@@ -28,11 +29,15 @@ from trust.errors import TrustError
 from trust.identifiers import ServiceId
 
 
-async def subject_keys(node: Node, subjects: Sequence[str], hop: Hop, *, known_only: bool = False) -> list[SubjectKey]:
+async def subject_keys(
+    node: Node, subjects: Sequence[str], hop: Hop, *, known_only: bool = False, withhold: bool = False
+) -> list[SubjectKey]:
     """The access-log keys of the persons concerned, new ones for new persons. Raises Fault `logging_failed`.
 
-    `known_only`: persons that this gateway has no key for are left out.
+    `known_only`: persons that this gateway has no key for are left out. `withhold`: the keys of what they may not see.
     """
+    if withhold:
+        subjects = [withheld(subject) for subject in subjects]
     try:
         if known_only:
             found = [await node.subject_keys.existing(subject) for subject in subjects]
@@ -54,7 +59,7 @@ WHOLE: Final = Logged((), "whole")
 
 
 async def keep_contents(
-    node: Node, bodies: Bodies | None, service: ServiceId, message: bytes, contents: Sequence[Content], hop: Hop
+    node: Node, bodies: Bodies | None, service: ServiceId, message: bytes, contents: Sequence[Content], *, hop: Hop
 ) -> Logged:
     """What the log keeps of a body or attachments: read from the spool only if they are kept.
 

@@ -94,10 +94,21 @@ class Peers:
     """Sends messages to provider gateways over one pool of verified connections."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, *, timeout_seconds: float, connect_seconds: float, rate: int
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        timeout_seconds: float,
+        connect_seconds: float,
+        rate: int,
+        xroad: frozenset[SecurityServerId] = frozenset(),
     ) -> None:
-        """`rate` is how many bytes a second a large message has to move by in order to go on."""
+        """`rate` is how many bytes a second a large message has to move by in order to go on.
+
+        `xroad` are X-Road security servers: they are called over `xroad_context`, each time over a new connection.
+        """
         self._session = session
+        self._xroad = xroad
+        self.xroad_context: ssl.SSLContext | None = None
         # Whose identity new connections show; open ones of another context are not used any more.
         self.context: ssl.SSLContext | None = None
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
@@ -117,7 +128,7 @@ class Peers:
         refused = False
         for server in await self._in_order(servers):
             try:
-                return await self._post(parse_address(server.address).message_url, headers, body, read)
+                return await self._post(server, headers, body, read)
             except PeerUntrusted:
                 refused = True
             except (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError):
@@ -130,8 +141,13 @@ class Peers:
         raise Fault("server.clientproxy.network_error", "no gateway of the provider can be reached")
 
     async def _post(
-        self, url: str, headers: Sequence[tuple[str, str]], body: Sendable, read: Read[_Answer]
+        self, server: SecurityServer, headers: Sequence[tuple[str, str]], body: Sendable, read: Read[_Answer]
     ) -> _Answer:
+        url, context, sent = parse_address(server.address).message_url, self.context, list(headers)
+        if server.id in self._xroad:
+            context = self.xroad_context
+            # PR-MESSTRANSP 2.3: unless it is told otherwise, a security server keeps no connection either.
+            sent.append(("Connection", "close"))
         # What is large goes two ways before an answer comes: to the peer, and from there to its service.
         rate = self._rate // 2 or 1
         try:
@@ -139,11 +155,11 @@ class Peers:
                 Deadline(self._timeout_seconds, rate) as deadline,
                 self._session.post(
                     url,
-                    headers=list(headers),
+                    headers=sent,
                     data=outgoing(body, deadline),
                     timeout=self._timeout,
                     allow_redirects=False,
-                    ssl=self.context or True,
+                    ssl=context or True,
                 ) as answer,
             ):
                 return await read(answer, deadline)

@@ -17,10 +17,13 @@ from audit.sequencer import Seal
 from gateway.exchange.kinds import parts_of, sign
 from gateway.exchange.logging_step import WHOLE, Logged, append, keep_contents, require_stamping, subject_keys
 from gateway.exchange.node import Node
+from gateway.exchange.peer_profile import PROXY_VERSION_HEADER, require_version
+from gateway.exchange.places import Full
 from gateway.exchange.recording import Access, Result, build_entries, with_chain
 from gateway.exchange.rights import DENIALS, Demand, Policy, authorise, consent_or_legal_basis
 from gateway.exchange.state import ProviderExchange, SOAPAnswer, Verified
 from gateway.exchange.trust_state import require_server, serves
+from gateway.exchange.withholding import extension_of, is_withheld
 from gateway.logging import describe_error
 from gateway.messages import transport
 from gateway.messages.faults import Fault, Hop, TrustStep, from_trust_error
@@ -35,6 +38,7 @@ _HOP: Final = Hop.PROVIDER_GATEWAY
 
 async def verify_request(node: Node, exchange: ProviderExchange) -> None:
     """The message came from a gateway that may speak for the client, and the client's member signed all of it."""
+    require_version(exchange.headers.get(PROXY_VERSION_HEADER), node.settings.min_peer_version)
     require_stamping(node, _HOP)
     trusted = exchange.trusted = node.trust.current(_HOP)
     exchange.directory = node.directory
@@ -99,6 +103,11 @@ async def authorise_request(node: Node, exchange: ProviderExchange) -> None:
         path=request.service_path,
     )
     exchange.offer = authorise(exchange.demand, _policy(node, exchange))
+    try:
+        node.places_of_callers.take(request.client, exchange.places)
+        node.places_of_services.take(request.service, exchange.places)
+    except Full:
+        raise Fault("server.serverproxy.overloaded", f"too many exchanges of {request.service} at once") from None
 
 
 async def _current_consent(node: Node, reference: str | None) -> ConsentCopy | None:
@@ -112,7 +121,9 @@ async def _current_consent(node: Node, reference: str | None) -> ConsentCopy | N
 
 
 def _policy(node: Node, exchange: ProviderExchange) -> Policy:
-    return Policy(exchange.directory or node.directory, node.consent_authorities, node.quotas)
+    return Policy(
+        exchange.directory or node.directory, node.consent_authorities, node.quotas, node.data_tracker_clients
+    )
 
 
 async def log_request(node: Node, exchange: ProviderExchange) -> None:
@@ -147,7 +158,7 @@ async def bind_sign_and_log_response(node: Node, exchange: ProviderExchange) -> 
     demand = replace(demand, consent_copy=await _current_consent(node, demand.consent), at_ms=node.clock.now_ms())
     _require_consent(node, exchange, demand)
     now_ms = node.clock.now_ms()
-    logged = await keep_contents(node, exchange.bodies, verified.request.service, b"", answer.contents, _HOP)
+    logged = await keep_contents(node, exchange.bodies, verified.request.service, b"", answer.contents, hop=_HOP)
 
     def seal(receipts: tuple[Receipt, ...]) -> tuple[MessageRecord, ...]:
         # Within the log's transaction: the receipts are known, and under the signature, before anything is committed.
@@ -215,7 +226,10 @@ async def _append_access(
     node: Node, exchange: ProviderExchange, access: Access, seal: Seal, *, known_only: bool = False
 ) -> tuple[Receipt, ...]:
     assert exchange.trusted is not None
-    keys = await subject_keys(node, access.fields.subjects, _HOP, known_only=known_only)
+    request = _verified(exchange).request
+    access = replace(access, extension=extension_of(request), withheld=is_withheld(node.settings, request))
+    subjects = access.fields.subjects
+    keys = await subject_keys(node, subjects, _HOP, known_only=known_only, withhold=access.withheld)
     configuration, days = exchange.trusted.configuration, node.settings.record_retention_days
     return await append(node, build_entries(access, keys, configuration, days), seal, _HOP)
 
@@ -250,7 +264,7 @@ async def _request_record(
     logged = Logged((), "reduced") if verified.contents else WHOLE
     if keep:
         service = verified.request.service
-        logged = await keep_contents(node, exchange.bodies, service, verified.message, verified.contents, _HOP)
+        logged = await keep_contents(node, exchange.bodies, service, verified.message, verified.contents, hop=_HOP)
     record = _record(
         exchange,
         "request",

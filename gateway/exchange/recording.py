@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from audit.entry import Entry
 from audit.leaf import exchange_id
 from audit.message_log import MessageRecord
 from audit.tag import SubjectKey
 from gateway.messages.headers import RoadFields
+from gateway.messages.soap_fields import PDU
 from gateway.messages.transport import HashChain
 from gateway.store.model import Service
 from trust.globalconf import VerifiedConfiguration
@@ -55,6 +56,8 @@ class Access:
     status: int | None = None
     response_digest: bytes | None = None
     registered: Service | None = None
+    extension: PDU = field(default_factory=PDU)
+    withheld: bool = False
 
 
 def exchange_of(access: Access) -> bytes:
@@ -74,7 +77,8 @@ def build_entries(
     exchange = exchange_of(access)
     if not subjects:
         return [Entry("exchange", None, exchange, record, expires_ms)]
-    return [Entry("access", subject, exchange, record, expires_ms) for subject in subjects]
+    kind: Literal["access", "withheld"] = "withheld" if access.withheld else "access"
+    return [Entry(kind, subject, exchange, record, expires_ms) for subject in subjects]
 
 
 def with_chain(record: MessageRecord, chain: HashChain | None) -> MessageRecord:
@@ -103,8 +107,11 @@ def build_record(access: Access, configuration: VerifiedConfiguration) -> bytes:
         "reason": access.reason,
         "status": access.status,
         "purposeDeclaration": access.fields.purpose,
+        "occasion": access.extension.reason,
+        "system": access.extension.system,
         "consent": access.fields.consent,
         "identityLevel": access.fields.identity_level.word if access.fields.identity_level else None,
+        "representative": access.fields.representative,
         "responseDigest": b64encode(access.response_digest).decode() if access.response_digest else None,
     }
     record |= {name: value for name, value in optional.items() if value is not None}

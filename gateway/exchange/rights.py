@@ -20,7 +20,7 @@ from gateway.messages.faults import Fault
 from gateway.messages.headers import IdentityLevel
 from gateway.messages.paths import PathRefused, normalise_path
 from gateway.store.model import ConsentCopy, ConsentStatus, RequiredIdentityLevel
-from trust.identifiers import ClientId, GlobalGroupId, MemberId, ServiceId
+from trust.identifiers import ClientId, GlobalGroupId, MemberId, ServiceId, SubsystemId
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Policy:
     directory: Directory
     consent_authorities: frozenset[MemberId]
     quotas: Quotas
+    data_tracker_clients: frozenset[SubsystemId] = frozenset()
 
 
 def _service_exists(demand: Demand, offer: Offer, policy: Policy) -> None:
@@ -74,6 +75,13 @@ def _access_right(demand: Demand, offer: Offer, policy: Policy) -> None:
         case BuiltIn.OPERATIONAL_DATA | BuiltIn.HEALTH_DATA | BuiltIn.METRICS:
             # PR-OPMON 2: whoever asks gets what concerns it; how much that is, the answer decides.
             return
+        case BuiltIn.CONSENT_SERVICE | BuiltIn.REPORTING:
+            # Each call is about declarations and consents of the calling subsystem alone: the service looks which.
+            if isinstance(demand.client, SubsystemId):
+                return
+        case BuiltIn.FIND_USAGE:
+            if demand.client in policy.data_tracker_clients:
+                return
         case BuiltIn.CONSENT | BuiltIn.ACCESSES:
             if demand.client.member in policy.consent_authorities:
                 return
@@ -124,8 +132,9 @@ def consent_or_legal_basis(demand: Demand, offer: Offer, policy: Policy) -> None
 
 
 def _quota(demand: Demand, offer: Offer, policy: Policy) -> None:
-    if not policy.quotas.take(demand.client, demand.service, demand.at_ms):
-        raise Fault("server.serverproxy.quota_exceeded", str(demand.service))
+    wait_ms = policy.quotas.take(demand.client, demand.service, demand.at_ms)
+    if wait_ms > 0:
+        raise Fault("server.serverproxy.quota_exceeded", str(demand.service), retry_after_ms=wait_ms)
 
 
 # The codes by which a provider gateway denies. Whatever else it answers, it failed: a citizen reads the difference.

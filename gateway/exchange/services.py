@@ -96,14 +96,7 @@ class ServiceCaller:
 
         Raises Fault `server.serverproxy.service_failed.*`, `service_missing_url` or `service_malformed_url`.
         """
-        if not url:
-            raise Fault("server.serverproxy.service_missing_url")
-        try:
-            target = URL(url, encoded=True)
-        except ValueError:
-            raise Fault("server.serverproxy.service_malformed_url") from None
-        if target.scheme not in ("http", "https") or not target.host:
-            raise Fault("server.serverproxy.service_malformed_url")
+        target = _target(url)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, timeout_seconds))
         try:
             async with (
@@ -160,6 +153,18 @@ class ServiceCaller:
             reading=Reading.SERVICE_ANSWER,
         )
         return (found, None) if isinstance(found, bytes) else (b"", found)
+
+
+def _target(url: str) -> URL:
+    if not url:
+        raise Fault("server.serverproxy.service_missing_url")
+    try:
+        target = URL(url, encoded=True)
+    except ValueError:
+        raise Fault("server.serverproxy.service_malformed_url") from None
+    if target.scheme not in ("http", "https") or not target.host:
+        raise Fault("server.serverproxy.service_malformed_url")
+    return target
 
 
 def join_url(base: str, path: str, query: str | None) -> str:

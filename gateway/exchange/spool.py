@@ -22,7 +22,7 @@ from typing import Final, Self
 from gateway.bounded import ByteBudget, ByteShare
 from gateway.messages.content import Content
 
-# Small enough for the loop's other work and many streams at once, large enough that the thread's hand-over costs little.
+# Small enough for the loop's other work and for many streams, large enough that the thread's hand-over costs little.
 CHUNK_BYTES: Final = 256 * 1024
 _THREADS: Final = 4
 
@@ -61,11 +61,6 @@ class Spool:
     def bodies(self) -> Bodies:
         """The bodies of one exchange, within a `with` block; at its end their room is given back."""
         return Bodies(self)
-
-    def close(self) -> None:
-        """Lets go of the threads. What they are at, they finish."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False)
 
 
 class Bodies:
@@ -123,7 +118,7 @@ def _open_unnamed(directory: Path) -> int:
             # Not every file system can. Then it has a name for a moment.
             pass
     descriptor, path = tempfile.mkstemp(prefix="body-", dir=directory)
-    os.unlink(path)
+    Path(path).unlink()
     return descriptor
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from audit.entry import Receipt
 from gateway.exchange.directory import Directory, Offer
+from gateway.exchange.places import Held
 from gateway.exchange.rights import Demand
 from gateway.exchange.services import ServiceAnswer
 from gateway.exchange.spool import Bodies
@@ -184,6 +185,8 @@ class ConsumerExchange:
     received_ms: int = 0
     # Where the bodies of this exchange lie, until its answer has been given.
     bodies: Bodies | None = None
+    places: Held = field(default_factory=list)
+    retry_after: str | None = None
     body: Content = b""
     # Of a SOAP request that was too large to be in memory as a whole.
     parts: SOAPParts | None = None
@@ -213,6 +216,7 @@ class ProviderExchange:
     sent_ms: int = 0
     received_ms: int = 0
     bodies: Bodies | None = None
+    places: Held = field(default_factory=list)
     received: TransportMessage | None = None
     trusted: Trusted | None = None
     directory: Directory | None = None

@@ -5,6 +5,7 @@ Small is the hot path and costs nothing extra: what ends below the threshold is 
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Final
 
 from aiohttp import StreamReader, web
@@ -28,6 +29,8 @@ from gateway.messages.transport_assembly import Assembler, ContentBegin, Content
 
 # Beside its body a small message has its own part, a signature and OCSP answers.
 _OVERHEAD: Final = 128 * 1024
+_ANSWER_SECONDS: Final = 60.0
+_ONE_WRITE: Final = 512 * 1024
 
 
 async def read_small(
@@ -223,7 +226,7 @@ class PiecesPayload(Payload):
         self._deadline = deadline
         self._size = total_size(pieces)
 
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - the overridden method's
         """Not a text."""
         raise TypeError("a body of pieces is no text")
 
@@ -231,50 +234,44 @@ class PiecesPayload(Payload):
         """Sends all."""
         await self.write_with_length(writer, None)
 
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:  # noqa: ARG002 - the overridden method's
         """Sends all; the length is known to be right."""
-        await send_pieces(self._pieces, writer, self._deadline)
+        async for chunk in _chunks(self._pieces):
+            await writer.write(chunk)
+            self._deadline.moved(len(chunk))
 
 
 def outgoing(body: Sendable | None, deadline: Deadline) -> bytes | Payload | None:
-    """The body as the HTTP client takes it."""
+    """The body as the HTTP client takes it; bytes that would hold up the loop in one go, in pieces."""
+    if isinstance(body, bytes) and len(body) > _ONE_WRITE:
+        body = tuple(body[begin : begin + _ONE_WRITE] for begin in range(0, len(body), _ONE_WRITE))
     return PiecesPayload(body, deadline) if isinstance(body, tuple) else body
 
 
-async def send_pieces(pieces: Pieces, writer: AbstractStreamWriter, deadline: Deadline) -> None:
-    """Writes pieces as fast as the other side takes them. Raises OSError."""
+async def _chunks(pieces: Pieces) -> AsyncIterator[bytes]:
     for piece in pieces:
         if isinstance(piece, bytes):
-            await writer.write(piece)
-            deadline.moved(len(piece))
+            yield piece
             continue
         async for chunk in piece.chunks():
-            await writer.write(chunk)
-            deadline.moved(len(chunk))
+            yield chunk
 
 
-async def stream_answer(
-    request: web.BaseRequest, answer: web.StreamResponse, pieces: Pieces, deadline: Deadline
-) -> web.StreamResponse:
-    """Sends an answer whose body isn't in memory: its exchange must not end before. Cuts the connection if it can't."""
+async def stream_answer(request: web.BaseRequest, answer: web.StreamResponse, pieces: Pieces, rate: int) -> None:
+    """Sends an answer whose body isn't in memory: its exchange must not end before.
+
+    If the other side doesn't take it, by `rate` bytes a second, the connection is cut: it must not take what it has for
+    the whole, and what was answered is logged already.
+    """
     answer.content_length = total_size(pieces)
     try:
-        async with deadline:
+        async with Deadline(_ANSWER_SECONDS, rate) as deadline:
             await answer.prepare(request)
-            if request.method != "HEAD":
-                for piece in pieces:
-                    if isinstance(piece, bytes):
-                        await answer.write(piece)
-                        deadline.moved(len(piece))
-                        continue
-                    async for chunk in piece.chunks():
-                        await answer.write(chunk)
-                        deadline.moved(len(chunk))
+            async for chunk in _chunks(pieces):
+                await answer.write(chunk)
+                deadline.moved(len(chunk))
             await answer.write_eof()
     except (OSError, TimeoutError):
-        # The other side must not take what it has for the whole.
         if request.transport is not None:
             request.transport.abort()
-        raise
-    return answer
 

@@ -21,25 +21,28 @@ from trust.keystore import load_into_tls
 
 # TLS 1.2 suites with forward secrecy and authenticated encryption; those of TLS 1.3 all have both.
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
-# The two of X-Road's own list (PR-MESSTRANSP 2.1) that have forward secrecy, last in order: a security server offers no
-# others. Between two of ours TLS 1.3 is chosen.
-_PEER_CIPHERS: Final = f"{_CIPHERS}:ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES256-SHA384"
+# X-Road's own list (PR-MESSTRANSP 2.1), last in order: a security server offers no others. Between two of ours TLS 1.3
+# is chosen.
+_PEER_CIPHERS: Final = f"{_CIPHERS}:ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES256-SHA384:DHE-RSA-AES256-SHA256"
 
 
-def server_context(key: SoftwareKey, authorities: Sequence[bytes]) -> ssl.SSLContext:
-    """The message transport's listening side: demands a client certificate of an approved authority (DER)."""
+def server_context(key: SoftwareKey, authorities: Sequence[bytes], *, modern: bool = False) -> ssl.SSLContext:
+    """The message transport's listening side: demands a client certificate of an approved authority (DER).
+
+    `modern`: TLS 1.3 and nothing older.
+    """
     leave_client_usage_to_us()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     # An approved intermediate authority is a trust anchor too; its root need not be known.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     trust_authorities(context, authorities)
-    _prepare(context, key)
+    _prepare(context, key, modern=modern)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
     return context
 
 
-def client_context(key: SoftwareKey) -> ssl.SSLContext:
+def client_context(key: SoftwareKey, *, modern: bool = False) -> ssl.SSLContext:
     """The message transport's calling side: presents our certificate.
 
     Only for connections that a PeerConnector hands out: it verifies the peer's certificate (PR-MESSTRANSP 2.1: after
@@ -48,7 +51,7 @@ def client_context(key: SoftwareKey) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    _prepare(context, key)
+    _prepare(context, key, modern=modern)
     return context
 
 
@@ -91,7 +94,7 @@ def trust_authorities(context: ssl.SSLContext, authorities: Iterable[bytes]) -> 
         context.load_verify_locations(cadata=authority)
 
 
-def _prepare(context: ssl.SSLContext, key: SoftwareKey) -> None:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+def _prepare(context: ssl.SSLContext, key: SoftwareKey, *, modern: bool) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if modern else ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_PEER_CIPHERS)
     load_into_tls(context, key)

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
+from gateway.bounded import BudgetSpent
 from gateway.exchange import consumer, pipeline
 from gateway.exchange.node import Node
 from gateway.exchange.soap_kind import SOAP

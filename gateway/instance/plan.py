@@ -131,6 +131,7 @@ class InstancePlan:
                 data_directory=self.folder(TESTCA),
                 host=HOST,
                 port=self.testca_port,
+                certificate_profile=self.topology.certificate_profile,
                 shutdown_seconds=SHUTDOWN_SECONDS,
             ),
             REGISTRY: RegistrySettings(

@@ -51,7 +51,7 @@ class TopologyFile:
             data = entry.encode() if inline else _read((self.folder / entry).resolve())
             try:
                 pinned = x509.load_pem_x509_certificates(data)
-            except ValueError:
+            except (ValueError, x509.InvalidVersion):
                 name = "an inline text" if inline else entry
                 raise InvalidTopology(f"{name} holds no certificate in PEM") from None
             found |= {certificate.public_bytes(Encoding.DER) for certificate in pinned}

@@ -46,7 +46,9 @@ async def prepare(plan: InstancePlan, clock: Clock, *, exact: bool = True) -> di
         _claim_folder(plan, name)
         own = own_configuration(plan.file, name, lambda i: generated_certificate(plan.data_directory, i, clock.now()))
         await _write(plan.gateway_settings(name), own, exact=exact)
-    authority = CertificateAuthority.load_or_create(plan.folder(TESTCA), plan.topology.instance, clock=clock.now)
+    authority = CertificateAuthority.load_or_create(
+        plan.folder(TESTCA), plan.topology.instance, clock=clock.now, profile=plan.topology.certificate_profile
+    )
     certificates = {
         name: make_gateway_keys(
             plan.gateway_settings(name), plan.topology, authority, names=("localhost", plan.ports[name].host)

@@ -58,7 +58,9 @@ async def running(
 def _listeners(node: Settings, clock: Clock, more: MoreListeners) -> Iterator[Listener]:
     match node:
         case TestCASettings():
-            authority = CertificateAuthority.load_or_create(node.data_directory, node.instance, clock=clock.now)
+            authority = CertificateAuthority.load_or_create(
+                node.data_directory, node.instance, clock=clock.now, profile=node.certificate_profile
+            )
             yield Listener(build_testca(authority), node.host, node.port)
         case RegistrySettings():
             yield Listener(build_registry(node, clock=clock), node.host, node.port)

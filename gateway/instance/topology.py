@@ -258,6 +258,9 @@ class Topology(_Part):
     """A whole instance."""
 
     instance: Instance
+    certificate_profile: Literal["basic", "fi-vrk"] = Field(
+        "basic", description="how the test authority's certificates name members: X-Road's Basic or FI-VRK profile"
+    )
     member_classes: tuple[MemberClass, ...] = ()
     gateways: dict[str, Gateway] = Field(min_length=1, description="by name: letters, digits, - and _")
     members: tuple[Member, ...] = Field(min_length=1)

@@ -1,7 +1,7 @@
 """The content of a message's body or attachment: bytes while it is small, something that can be read again if not.
 
-Cores handle both alike, by size and digest; what lies where is for the shell (`gateway.exchange.spool`). A whole body is
-a sequence of pieces of either kind, in the order in which they are sent.
+Cores handle both alike, by size and digest; what lies where is for the shell (`gateway.exchange.spool`). A whole body
+is a sequence of pieces of either kind, in the order in which they are sent.
 """
 
 from __future__ import annotations

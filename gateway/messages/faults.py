@@ -78,6 +78,7 @@ class Fault(Exception):
         detail: str = "",
         actor: str | None = None,
         relayed: bool = False,
+        retry_after_ms: float = 0,
     ) -> None:
         self.code = canonical(code) if is_code(code) else code
         super().__init__(self.code)
@@ -86,6 +87,8 @@ class Fault(Exception):
         self.detail = detail
         self.actor = actor
         self.relayed = relayed
+        # When it is worth trying again, if that is known.
+        self.retry_after_ms = retry_after_ms
         # The code as another hop spelled it.
         self.sent_code = ""
         self._hint = printable(hint, _MAX_REASON)

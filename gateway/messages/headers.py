@@ -1,9 +1,9 @@
 """The road's own header fields: `X-Datenweg-*`, which ride in the signed message and which X-Road carries unchanged.
 
-A client may set Subject, Purpose and Consent. Identity-Level and Exchange-Nonce are the consumer gateway's, made from a
-verified token and fresh randomness; Audit-Receipt is the provider gateway's. X-Datenweg-Citizen is the citizen's
-token: it is read by the first gateway and never forwarded, signed or logged. Forms only: what a value means is
-decided elsewhere.
+A client may set Subject, Purpose, Consent, Reason, System and Hidden. Identity-Level and Exchange-Nonce are the
+consumer gateway's, made from a verified token and fresh randomness; Audit-Receipt is the provider gateway's.
+X-Datenweg-Citizen is the citizen's token: it is read by the first gateway and never forwarded, signed or logged. Forms
+only: what a value means is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -26,15 +26,27 @@ IDENTITY_LEVEL: Final = "X-Datenweg-Identity-Level"
 EXCHANGE_NONCE: Final = "X-Datenweg-Exchange-Nonce"
 AUDIT_RECEIPT: Final = "X-Datenweg-Audit-Receipt"
 CITIZEN: Final = "X-Datenweg-Citizen"
+# The data tracker's extension (SOAP: the header entry `pdu`): why, by which system, and whether it is to be withheld.
+REASON: Final = "X-Datenweg-Reason"
+SYSTEM: Final = "X-Datenweg-System"
+HIDDEN: Final = "X-Datenweg-Hidden"
+# Whom the citizen acts for (a reference, read by the first gateway and never forwarded), and as what they do.
+REPRESENTING: Final = "X-Datenweg-Representing"
+REPRESENTATIVE: Final = "X-Datenweg-Representative"
+ROLES: Final = ("parent", "guardian")
 
 NAMESPACE: Final = "x-datenweg-"
-_CLIENT_MAY_SET: Final = frozenset(name.lower() for name in (SUBJECT, PURPOSE, CONSENT))
-_REQUEST_FIELDS: Final = _CLIENT_MAY_SET | {IDENTITY_LEVEL.lower(), EXCHANGE_NONCE.lower()}
+_CLIENT_MAY_SET: Final = frozenset(
+    name.lower() for name in (SUBJECT, PURPOSE, CONSENT, REASON, SYSTEM, HIDDEN)
+)
+_REQUEST_FIELDS: Final = _CLIENT_MAY_SET | {IDENTITY_LEVEL.lower(), EXCHANGE_NONCE.lower(), REPRESENTATIVE.lower()}
 
 _MAX_SUBJECTS: Final = 100
 _MAX_SUBJECT: Final = 128
 _MAX_PURPOSE: Final = 256
 _MAX_CONSENT: Final = 128
+_MAX_OCCASION: Final = 256
+_TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
 # One receipt for each subject, each with the name of its log: long, but bounded.
 _MAX_RECEIPT: Final = _MAX_SUBJECTS * 320
 _NONCE_BYTES: Final = 32
@@ -84,6 +96,10 @@ class RoadFields:
     consent: str | None = None
     identity_level: IdentityLevel | None = None
     exchange_nonce: bytes | None = None
+    reason: str | None = None
+    system: str | None = None
+    hidden: bool = False
+    representative: str | None = None
 
     def format(self) -> list[Header]:
         """The fields that are set, as headers. Raises Fault when a value breaks the form."""
@@ -94,8 +110,16 @@ class RoadFields:
             headers.append((PURPOSE, _text(PURPOSE, self.purpose, _MAX_PURPOSE, "client")))
         if self.consent is not None:
             headers.append((CONSENT, _text(CONSENT, self.consent, _MAX_CONSENT, "client")))
+        if self.reason is not None:
+            headers.append((REASON, _text(REASON, self.reason, _MAX_OCCASION, "client")))
+        if self.system is not None:
+            headers.append((SYSTEM, _text(SYSTEM, self.system, _MAX_OCCASION, "client")))
+        if self.hidden:
+            headers.append((HIDDEN, "true"))
         if self.identity_level:  # NONE says no more than a missing header
             headers.append((IDENTITY_LEVEL, self.identity_level.word))
+        if self.representative is not None:
+            headers.append((REPRESENTATIVE, self.representative))
         if self.exchange_nonce is not None:
             headers.append((EXCHANGE_NONCE, format_nonce(self.exchange_nonce)))
         return headers
@@ -121,7 +145,7 @@ def parse_signed_fields(values: Mapping[str, str]) -> RoadFields:
     Fields that this version doesn't know are left alone; a citizen's token that was forwarded is refused.
     Raises Fault `server.serverproxy.reserved_header` or `server.serverproxy.invalid_message`.
     """
-    if CITIZEN.lower() in values or AUDIT_RECEIPT.lower() in values:
+    if not values.keys().isdisjoint((CITIZEN.lower(), AUDIT_RECEIPT.lower(), REPRESENTING.lower())):
         raise Fault("server.serverproxy.reserved_header", "a field that must not be forwarded")
     known = {name: value for name, value in values.items() if name in _REQUEST_FIELDS}
     return _parse(known, prefix_of(Hop.PROVIDER_GATEWAY), "server.serverproxy.invalid_message")
@@ -135,6 +159,14 @@ def _parse(values: Mapping[str, str], prefix: str, refusal: str) -> RoadFields:
     consent = values.get(CONSENT.lower())
     level = values.get(IDENTITY_LEVEL.lower())
     nonce = values.get(EXCHANGE_NONCE.lower())
+    reason, system = values.get(REASON.lower()), values.get(SYSTEM.lower())
+    representative = values.get(REPRESENTATIVE.lower())
+    if representative is not None and representative not in ROLES:
+        raise Fault(refusal, f"{REPRESENTATIVE} is {' or '.join(ROLES)}")
+    hidden = values.get(HIDDEN.lower(), "false")
+    if hidden not in _TRUTH:
+        # Whoever means to hide an access, and is misread, would show it.
+        raise Fault(refusal, f"{HIDDEN} is true or false")
     if level is not None and level not in _LEVELS:
         raise Fault(refusal, f"{IDENTITY_LEVEL} is low, substantial or high")
     return RoadFields(
@@ -143,6 +175,10 @@ def _parse(values: Mapping[str, str], prefix: str, refusal: str) -> RoadFields:
         consent=None if consent is None else _text(CONSENT, consent, _MAX_CONSENT, prefix),
         identity_level=None if level is None else _LEVELS[level],
         exchange_nonce=None if nonce is None else parse_nonce(nonce),
+        reason=None if reason is None else _text(REASON, reason, _MAX_OCCASION, prefix),
+        system=None if system is None else _text(SYSTEM, system, _MAX_OCCASION, prefix),
+        hidden=_TRUTH[hidden],
+        representative=representative,
     )
 
 

@@ -246,11 +246,14 @@ def _yaml_without_hosts(text: str) -> str:
             properties = _PROPERTIES.match(text, url.start_mark.index)
             start = properties.end() if properties is not None else url.start_mark.index
             edits.append((start, url.end_mark.index, json.dumps(hidden, ensure_ascii=False)))
-    for start, end, replacement in sorted(set(edits), reverse=True):
+    pieces: list[str] = []
+    position = 0
+    for start, end, replacement in sorted(set(edits)):
         # What stands after a block scalar begins on a line of its own.
         tail = "\n" if text[start:end].endswith("\n") else ""
-        text = text[:start] + replacement + tail + text[end:]
-    return text
+        pieces += (text[position:start], replacement, tail)
+        position = end
+    return "".join((*pieces, text[position:]))
 
 
 def _value(node: yaml.Node | None, key: str) -> yaml.Node | None:

@@ -23,6 +23,7 @@ from gateway.messages.headers import (
     EXCHANGE_NONCE,
     NAMESPACE,
     NO_FIELDS,
+    REPRESENTING,
     RoadFields,
     parse_client_fields,
     parse_signed_fields,
@@ -95,6 +96,7 @@ _NOT_FROM_CLIENTS: Final = DROPPED | {REQUEST_ID, REQUEST_HASH}
 # A service can neither speak for the road (X-Road-Error is how clients tell the road's errors) nor rename the exchange.
 _NOT_FROM_SERVICES: Final = DROPPED | {CLIENT, MESSAGE_ID, REQUEST_ID, REQUEST_HASH, SERVICE, ERROR}
 _CITIZEN: Final = CITIZEN.lower()
+_REPRESENTING: Final = REPRESENTING.lower()
 _RECEIPT: Final = AUDIT_RECEIPT.lower()
 
 # What a client may not fill: separators, the ids and the fields that its gateway adds before it signs.
@@ -189,6 +191,10 @@ def parse_request(
     if size > limits.max_message - _ROOM:
         raise Fault("client.bad_request", "the headers are too large")
     citizen_token = own.pop(_CITIZEN, None)
+    if citizen_token is not None:
+        # Said to this gateway, with the token: whom it speaks for, and the proof of its key (RFC 9449).
+        own.pop(_REPRESENTING, None)
+        kept = [(name, value) for name, value in kept if name.lower() != "dpop"]
     fields = parse_client_fields(own) if own else NO_FIELDS
     return _request(method, target, tuple(kept), single, fields=fields, citizen_token=citizen_token, prefix=CONSUMER)
 

@@ -18,6 +18,7 @@ from gateway.messages.headers import (
     IDENTITY_LEVEL,
     NO_FIELDS,
     PURPOSE,
+    REPRESENTATIVE,
     SUBJECT,
     RoadFields,
     parse_client_fields,
@@ -42,6 +43,7 @@ OWN_ENTRIES: Final[Mapping[str, str]] = {
     "purpose": PURPOSE,
     "consent": CONSENT,
     "identityLevel": IDENTITY_LEVEL,
+    "representative": REPRESENTATIVE,
     "exchangeNonce": EXCHANGE_NONCE,
     "auditReceipt": AUDIT_RECEIPT,
 }

@@ -113,9 +113,10 @@ class Assembler:
         message = self._message
         if self._nested is not None:
             message = replace(message, attachments=tuple(self._attachments))
+        others = (message.body, message.attachments, message.hash_chain, message.signature, message.fault)
         if (
             message.kind is PartKind.SOAP
-            and message.body is message.hash_chain is message.signature is message.fault is message.attachments is None
+            and all(other is None for other in others)
             and self._reader is Hop.CONSUMER_GATEWAY
         ):
             # As `decode_small`: XML and nothing else is the fault of a peer that failed before it had a message.

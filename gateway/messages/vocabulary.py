@@ -73,6 +73,10 @@ _MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
     "body_too_large": ("the body is larger than this gateway accepts", "send less, or ask the operator for the limit"),
     "citizen_token_invalid": ("the citizen's token does not hold", "let the citizen log in again"),
     "citizen_issuer_unavailable": ("the citizen's token can't be checked now", "try again later"),
+    "representation_refused": (
+        "the citizen may not act for the person that they named",
+        "name somebody of /api/v1/represented; the city registers who may act for whom",
+    ),
     # Routing and peers.
     "unknown_member": (
         "the member or subsystem is not registered here",
@@ -219,7 +223,7 @@ _OURS: Final = frozenset(
     _leaves(
         "reserved_header body_too_large citizen_token_invalid citizen_issuer_unavailable consent_required "
         "consent_invalid consent_expired consent_withdrawn identity_level_too_low subject_required quota_exceeded "
-        "replayed_message overloaded receipt_missing receipt_invalid timestamp_validation "
+        "replayed_message overloaded receipt_missing receipt_invalid timestamp_validation representation_refused "
         "asic_manifest_invalid asic_malformed_zip asic_duplicate_entry asic_unsafe_entry_name asic_too_large "
         "asic_encrypted_entry asic_unsupported_compression asic_unsupported_zip"
     )
@@ -263,6 +267,7 @@ _FAMILIES: Final[tuple[tuple[str, Hop, Iterable[str]], ...]] = (
         [
             *_MALFORMED_CALL,
             *("bad_request", "reserved_header", "body_too_large", "citizen_token_invalid", "mime_parsing_failed"),
+            "representation_refused",
         ],
     ),
     (
@@ -270,7 +275,7 @@ _FAMILIES: Final[tuple[tuple[str, Hop, Iterable[str]], ...]] = (
         Hop.CONSUMER_GATEWAY,
         [
             *_GATEWAY,
-            *("http_error", "maintenance_mode", "inconsistent_response"),
+            *("http_error", "maintenance_mode", "inconsistent_response", "quota_exceeded"),
             *("receipt_missing", "receipt_invalid", "citizen_issuer_unavailable"),
         ],
     ),

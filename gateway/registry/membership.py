@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from cryptography import x509
 
+from trust.certification_path import UNREADABLE
 from trust.identifiers import ClientId, GlobalGroupId, MemberId, SecurityServerId, SubsystemId
 from trust.parameters import (
     ApprovedCA,
@@ -96,7 +97,7 @@ def register_certificate(parameters: SharedParameters, server: SecurityServerId,
     """An authentication certificate (DER) of a gateway. The registry keeps its hashes: SHA-1 is for version 2 alone."""
     try:
         x509.load_der_x509_certificate(der)
-    except ValueError:
+    except UNREADABLE:
         raise RegistrationRefused("not a certificate in DER") from None
     hash_ = hashlib.sha256(der).digest()
     if any(hash_ in known.authentication_hashes and known.id != server for known in parameters.security_servers):

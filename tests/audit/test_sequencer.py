@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +34,9 @@ from tests.audit.factory import (
 )
 
 
+ROOT = Path(__file__).parents[2]
+
+
 async def _count(engine: AsyncEngine, table: Any) -> int:
     async with engine.connect() as connection:
         return int((await connection.execute(select(func.count()).select_from(table))).scalar_one())
@@ -46,7 +52,7 @@ async def test_receipts_name_contiguous_places(database_url: str) -> None:
         (await verify_log(log.engine, origin=ORIGIN)).require_sound()
 
 
-async def test_many_callers_share_commits_and_the_log_is_sound(database_url: str) -> None:
+async def test_i2_many_callers_share_commits_and_the_log_is_sound(database_url: str) -> None:
     async with open_log(database_url) as log:
         people = [subject() for _ in range(7)]
 
@@ -327,3 +333,103 @@ async def test_a_callback_that_raises_leaves_nobody_waiting(sqlite_url: str) -> 
         assert not log.sequencer.accepting
         with pytest.raises(RuntimeError, match="metrics"):
             await log.sequencer.close()
+
+
+# What happens outside of one process.
+
+APPENDER = """
+import asyncio, sys
+from tests.audit.factory import access, exchange, message, open_log, subject
+
+async def main():
+    async with open_log(sys.argv[1]) as log:
+        people = [subject() for _ in range(3)]
+        async def caller(number):
+            for _ in range(20):
+                receipts = await log.append(access(people[number % 3]), exchange(), messages=[message()])
+                print(*(receipt.index for receipt in receipts), flush=True)
+        await asyncio.gather(*map(caller, range(8)))
+
+asyncio.run(main())
+"""
+
+
+async def test_i5_processes_share_one_log_on_postgres(postgres_url: str) -> None:
+    """Several gateway processes on one PostgreSQL: one row lock, one order, no index given twice."""
+    async with open_log(postgres_url):
+        pass
+    started = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", APPENDER, postgres_url, stdout=subprocess.PIPE, cwd=ROOT
+        )
+        for _ in range(3)
+    ]
+    printed = [(await process.communicate())[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0]
+    indices = [int(word) for text in printed for word in text.split()]
+    assert sorted(indices) == list(range(3 * 8 * 20 * 2))
+    engine = open_engine(postgres_url)
+    (await verify_log(engine, origin=ORIGIN)).require_sound()
+    await engine.dispose()
+
+
+async def test_i7_who_waits_for_the_log_goes_on_only_with_its_receipt(database_url: str) -> None:
+    """What would forward a message awaits `append`: while the commit is under way, or failed, it has nothing."""
+    async with open_log(database_url) as log:
+        await log.append(exchange())
+        forwarded: list[int] = []
+        at_seal: list[int] = []
+
+        def seal(_receipts: tuple[Receipt, ...]) -> Sequence[MessageRecord]:
+            at_seal.append(len(forwarded))
+            return [message()]
+
+        async def forward(*, fails: bool) -> None:
+            wanted = failing(RuntimeError("no signature")) if fails else seal
+            (receipt,) = await log.sequencer.append([exchange()], wanted)
+            forwarded.append(receipt.index)
+
+        results = await asyncio.gather(
+            forward(fails=False), forward(fails=True), forward(fails=False), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [type(None), RuntimeError, type(None)]
+        assert set(at_seal) == {0}
+        assert forwarded == [1, 2]
+        await log.sequencer.close()
+        with pytest.raises(LogUnavailable):
+            await forward(fails=False)
+        assert forwarded == [1, 2]
+
+
+async def test_the_plan_cache_trap(postgres_url: str) -> None:
+    """A statement prepared on a small table keeps its sequential scan under a generic plan; with ours it doesn't."""
+    engine = open_engine(postgres_url)
+    await create_schema(engine)
+    heads = "PREPARE heads(bytea[]) AS SELECT tag, n, head FROM subject_head WHERE tag = ANY($1)"
+    fill = (
+        "INSERT INTO subject_head(tag, log, n, head) SELECT sha256(g::text::bytea), 1, 1, sha256(g::text::bytea)"
+        " FROM generate_series(1, 50000) g"
+    )
+    plans = {}
+    async with engine.connect() as connection:
+        for mode in ("force_generic_plan", ""):
+            # Statistics of a log's first seconds; autovacuum would make better ones only later.
+            await connection.exec_driver_sql("TRUNCATE subject_head")
+            await connection.exec_driver_sql("ALTER TABLE subject_head SET (autovacuum_enabled = false)")
+            await connection.exec_driver_sql("INSERT INTO subject_head(tag, log, n, head) VALUES ('a', 1, 1, 'a')")
+            await connection.exec_driver_sql("ANALYZE subject_head")
+            if mode:
+                await connection.exec_driver_sql(f"SET plan_cache_mode = {mode}")
+            else:
+                # The connection's own setting, as `open_engine` made it.
+                await connection.exec_driver_sql("RESET plan_cache_mode")
+            await connection.exec_driver_sql(heads)
+            for _ in range(6):
+                await connection.exec_driver_sql("EXECUTE heads(ARRAY[sha256('1')])")
+            await connection.exec_driver_sql(fill)
+            rows = await connection.exec_driver_sql("EXPLAIN EXECUTE heads(ARRAY[sha256('1'), sha256('2')])")
+            plans[mode] = "\n".join(str(row[0]) for row in rows)
+            await connection.exec_driver_sql("DEALLOCATE heads")
+    await engine.dispose()
+    assert "Seq Scan" in plans["force_generic_plan"], "the trap is gone: is the setting still needed?"
+    assert "Seq Scan" not in plans[""], plans[""]

@@ -6,7 +6,20 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 _NUMBERS = (b"0", b"-1", b"255", b"256", b"65536", b"4294967296", b"9" * 20, b"1e9", "٣".encode())
-_ODDITIES = (b"\0", b"\r\n", b"\n", b"\xff", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"%00", b"<", b"&#x0;", b'"', b"=", b"\t")
+_ODDITIES = (
+    b"\0",
+    b"\r\n",
+    b"\n",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"\xed\xa0\x80",
+    b"%00",
+    b"<",
+    b"&#x0;",
+    b'"',
+    b"=",
+    b"\t",
+)
 
 
 def mutations(seeds: Sequence[bytes], tokens: Sequence[bytes], *, count: int, number: int) -> Iterator[bytes]:

@@ -180,6 +180,8 @@ ARCHIVES: list[tuple[str, str, Change]] = [
     ("a ZIP64 extra field", "asic_unsupported_zip", both(extra=extra(1, b"\0" * 16))),
     ("a ZIP64 end", "asic_unsupported_zip", lambda e: pack(e, here=0xFFFF, count=0xFFFF)),
     ("a ZIP64 directory", "asic_unsupported_zip", lambda e: pack(e, start=0xFFFFFFFF)),
+    ("an entry for later readers", "asic_unsupported_zip", both(version=178)),
+    ("an entry for later readers in front", "asic_unsupported_zip", local(version=178)),
     ("a bomb", "asic_too_large", bomb),
     ("a size that only claims to be huge", "asic_too_large", both(size=1 << 31)),
     ("too many entries", "asic_too_large", lambda e: pack([*e, *(Entry(f"x{n}", b"", 0) for n in range(1100))])),

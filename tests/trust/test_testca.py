@@ -21,7 +21,7 @@ from trust.certificates import CertificateVerifier
 from trust.errors import KeyUnavailable, StatusNotGood
 from trust.identifiers import MemberId
 from trust.ocsp import build_request, verify_response
-from trust.parameters import PROFILE_FI_VRK, ApprovedCA, SharedParameters
+from trust.parameters import PROFILE_BASIC, PROFILE_FI_VRK, ApprovedCA, SharedParameters
 from trust.profiles import member_of
 from trust.testca import CertificateAuthority, CertificateRefused, NotATestInstance, build_app
 from trust.testca.ocsp_responder import OCSPResponder
@@ -148,20 +148,59 @@ def test_validity_is_chosen(authority: CertificateAuthority, time: Time) -> None
     ("member", "server"),
     [(MEMBER, "gate/way"), (MEMBER, "x" * 64), (MemberId("DE-TEST", "GOV", "x" * 65), "gateway1")],
 )
-def test_what_does_not_fit_into_a_subject_is_refused(
-    authority: CertificateAuthority, member: MemberId, server: str
-) -> None:
+def test_what_does_not_fit_into_a_finnish_subject_is_refused(tmp_path: Path, member: MemberId, server: str) -> None:
+    authority = CertificateAuthority.load_or_create(tmp_path, "DE-TEST", profile="fi-vrk")
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     with pytest.raises(CertificateRefused):
         authority.issue_signing(key, member, member_name="x", server_code=server)
 
 
-def test_codes_that_no_printable_string_holds_stand_in_a_subject(authority: CertificateAuthority) -> None:
+@pytest.mark.parametrize(("member_class", "code"), [("GOV", "x" * 65), ("x" * 65, "1"), ("GOV", "")])
+def test_what_does_not_fit_into_a_subject_is_refused(
+    authority: CertificateAuthority, member_class: str, code: str
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    member = MemberId("DE-TEST", member_class, code)
+    with pytest.raises(CertificateRefused):
+        authority.issue_signing(key, member, member_name="x", server_code="ss1")
+
+
+@pytest.mark.parametrize(("name", "profile"), [("basic", PROFILE_BASIC), ("fi-vrk", PROFILE_FI_VRK)])
+def test_codes_that_no_printable_string_holds_stand_in_a_subject(tmp_path: Path, name: str, profile: str) -> None:
+    authority = CertificateAuthority.load_or_create(tmp_path, "DE-TEST", profile=name)
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     member = MemberId("DE-TEST", "GÖV & Co", "Bürger/amt")
     issued = authority.issue_signing(key, member, member_name="x", server_code="gate_way")
     read = x509.load_der_x509_certificate(issued.public_bytes(Encoding.DER)).subject
-    assert member_of(read, profile=PROFILE_FI_VRK, instance="DE-TEST") == member
+    assert authority.approved_ca(OCSP_URL).profile == profile
+    assert member_of(read, profile=profile, instance="DE-TEST") == member
+
+
+def test_the_subjects_of_each_profile(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    subjects = {}
+    for name in ("basic", "fi-vrk"):
+        authority = CertificateAuthority.load_or_create(tmp_path / name, "DE-TEST", profile=name)
+        signing = authority.issue_signing(key, MEMBER, member_name="Stadt", server_code="ss1")
+        gateway = authority.issue_authentication(key, MEMBER, member_name="Stadt", server_code="ss1")
+        subjects[name] = (signing.subject.rfc4514_string(), gateway.subject.rfc4514_string())
+    # serialNumber is 2.5.4.5, businessCategory 2.5.4.15.
+    assert subjects["basic"] == (
+        "CN=Stadt,2.5.4.5=MUSTERSTADT,2.5.4.15=GOV,O=Stadt,C=DE",
+        "CN=localhost,2.5.4.5=MUSTERSTADT,O=Stadt,C=DE",
+    )
+    assert subjects["fi-vrk"] == (
+        "CN=MUSTERSTADT,2.5.4.5=DE-TEST/ss1/GOV,O=Stadt,C=FI",
+        "CN=localhost,2.5.4.5=DE-TEST/ss1/GOV,O=Stadt,C=FI",
+    )
+
+
+def test_an_authority_keeps_the_profile_of_what_it_has_issued(tmp_path: Path) -> None:
+    CertificateAuthority.load_or_create(tmp_path, "DE-TEST", profile="fi-vrk")
+    assert CertificateAuthority.load_or_create(tmp_path, "DE-TEST").profile == PROFILE_FI_VRK
+    # Directories of before the choice say nothing: theirs was this one.
+    (tmp_path / "authority.json").write_text('{"instance": "DE-TEST"}')
+    assert CertificateAuthority.load_or_create(tmp_path, "DE-TEST").profile == PROFILE_FI_VRK
 
 
 def test_members_of_other_instances_are_refused(authority: CertificateAuthority) -> None:

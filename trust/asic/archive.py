@@ -35,6 +35,7 @@ _CENTRAL_MARK: Final = b"PK\x01\x02"
 _LOCAL_MARK: Final = b"PK\x03\x04"
 _DESCRIPTOR_MARK: Final = b"PK\x07\x08"
 _MAX_COMMENT: Final = 0xFFFF
+_NEWEST_VERSION: Final = 63
 _STORED: Final = 0
 _DEFLATED: Final = 8
 _FLAG_ENCRYPTED: Final = 0x0001
@@ -160,7 +161,7 @@ def _central_header(data: bytes, position: int, end: int, limits: Limits) -> tup
     if position + _CENTRAL.size > end:
         raise _invalid("the directory is cut off")
     fields = _CENTRAL.unpack_from(data, position)
-    mark, made_by, _, flags, method, _, _, crc, compressed, size = fields[:10]
+    mark, made_by, needed, flags, method, _, _, crc, compressed, size = fields[:10]
     name_length, extra_length, comment_length, disk, _, attributes, offset = fields[10:]
     name_start = position + _CENTRAL.size
     following = name_start + name_length + extra_length + comment_length
@@ -173,6 +174,7 @@ def _central_header(data: bytes, position: int, end: int, limits: Limits) -> tup
     raw_name = data[name_start : name_start + name_length]
     extra = data[name_start + name_length : name_start + name_length + extra_length]
     _check_extra(extra)
+    _check_version(needed)
     _check_method(flags, method)
     if made_by >> 8 == _CREATED_ON_UNIX and (attributes >> 16) & _FILE_TYPE == _SYMBOLIC_LINK:
         raise _invalid("an entry that is a link", UNSAFE_NAME)
@@ -181,6 +183,12 @@ def _central_header(data: bytes, position: int, end: int, limits: Limits) -> tup
     if header.is_directory and (size or crc):
         raise _invalid("a directory with content")
     return header, following
+
+
+def _check_version(needed: int) -> None:
+    # APPNOTE 4.4.3: in tenths, in the lower byte. Readers turn away what is newer than they are.
+    if needed & 0xFF > _NEWEST_VERSION:
+        raise _invalid("an entry for readers of a later version", ZIP64)
 
 
 def _check_method(flags: int, method: int) -> None:
@@ -250,7 +258,7 @@ def _locate(data: bytes, header: _Header, directory_start: int) -> tuple[int, in
     """Where the entry's content starts and where the entry ends, once its local header agrees with the directory."""
     if header.offset + _LOCAL.size > directory_start:
         raise _invalid("an entry is cut off")
-    mark, _, flags, method, _, _, crc, compressed, size, name_length, extra_length = _LOCAL.unpack_from(
+    mark, needed, flags, method, _, _, crc, compressed, size, name_length, extra_length = _LOCAL.unpack_from(
         data, header.offset
     )
     name_start = header.offset + _LOCAL.size
@@ -263,6 +271,7 @@ def _locate(data: bytes, header: _Header, directory_start: int) -> tuple[int, in
     if 0xFFFFFFFF in (compressed, size):
         raise _invalid("a ZIP64 entry", ZIP64)
     _check_extra(data[name_start + name_length : start])
+    _check_version(needed)
     same = (data[name_start : name_start + name_length], flags, method) == (
         header.raw_name,
         header.flags,

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from trust.durable import write_atomically
 from trust.errors import KeyUnavailable, TrustError
 from trust.identifiers import MemberId
-from trust.parameters import PROFILE_FI_VRK, ApprovedCA, ApprovedTSA
+from trust.parameters import PROFILE_BASIC, PROFILE_FI_VRK, ApprovedCA, ApprovedTSA
 from trust.testca import profiles
 from trust.testca.profiles import PublicKey, Template
 
@@ -91,10 +91,13 @@ class CertificateAuthority:
         instance: str,
         pairs: tuple[KeyPair, KeyPair, KeyPair],
         clock: Callable[[], datetime] = system_time,
+        *,
+        profile: str = PROFILE_BASIC,
     ) -> None:
         """Called by `load_or_create`: `pairs` are those of the root, the OCSP responder and the TSA."""
         self.directory = directory
         self.instance = require_test_instance(instance)
+        self.profile = profile
         self.root, self.ocsp, self.time_stamping = pairs
         self.clock = clock
         self._revoked: dict[int, Revocation] = {}
@@ -102,18 +105,26 @@ class CertificateAuthority:
 
     @classmethod
     def load_or_create(
-        cls, directory: Path, instance: str, *, clock: Callable[[], datetime] = system_time
+        cls,
+        directory: Path,
+        instance: str,
+        *,
+        clock: Callable[[], datetime] = system_time,
+        profile: str = "basic",
     ) -> CertificateAuthority:
         """The authority kept in `directory`, made there if there is none.
 
-        Raises NotATestInstance, also when the directory belongs to another instance; KeyUnavailable when it can't be
-        read.
+        `profile` (a name of `profiles.PROFILES`) is a new authority's; one that is there keeps the profile of the
+        certificates that it has issued. Raises NotATestInstance, also when the directory belongs to another instance;
+        KeyUnavailable when it can't be read.
         """
         require_test_instance(instance)
         if not (directory / _STATE).exists():
-            _create(directory, instance, clock())
+            _create(directory, instance, clock(), profiles.PROFILES[profile])
         try:
-            kept = json.loads((directory / _STATE).read_bytes())["instance"]
+            state = json.loads((directory / _STATE).read_bytes())
+            # Authorities were of this profile before they said which.
+            kept, kept_profile = state["instance"], state.get("profile", PROFILE_FI_VRK)
             pairs = (_load(directory, "root"), _load(directory, "ocsp"), _load(directory, "tsa"))
         except (OSError, ValueError, KeyError, TypeError):
             raise KeyUnavailable(
@@ -121,7 +132,7 @@ class CertificateAuthority:
             ) from None
         if kept != instance:
             raise NotATestInstance("the test authority's directory belongs to another instance")
-        return cls(directory, instance, pairs, clock)
+        return cls(directory, instance, pairs, clock, profile=kept_profile)
 
     # What an instance approves
 
@@ -132,7 +143,7 @@ class CertificateAuthority:
             certificate=self.root.certificate_der,
             ocsp_urls=(ocsp_url,),
             ocsp_responders=(self.ocsp.certificate_der,),
-            profile=PROFILE_FI_VRK,
+            profile=self.profile,
         )
 
     def approved_tsa(self, url: str) -> ApprovedTSA:
@@ -153,7 +164,8 @@ class CertificateAuthority:
     ) -> x509.Certificate:
         """A signing certificate for a member's key on one gateway."""
         self._require_own(member)
-        return self._issue(profiles.signing_template(member, member_name, server_code), public_key, validity, ocsp_urls)
+        template = profiles.signing_template(member, member_name, server_code, profile=self.profile)
+        return self._issue(template, public_key, validity, ocsp_urls)
 
     def issue_authentication(
         self,
@@ -169,7 +181,9 @@ class CertificateAuthority:
     ) -> x509.Certificate:
         """An authentication certificate for a gateway's key; `names` are its host names and addresses."""
         self._require_own(owner)
-        template = profiles.authentication_template(owner, member_name, server_code, common_name, names)
+        template = profiles.authentication_template(
+            owner, member_name, server_code, common_name, names, profile=self.profile
+        )
         return self._issue(template, public_key, validity, ocsp_urls)
 
     def issue_tls_server(
@@ -242,7 +256,7 @@ class CertificateAuthority:
         return self.directory / "issued" / f"{serial_number:x}.der"
 
 
-def _create(directory: Path, instance: str, now: datetime) -> None:
+def _create(directory: Path, instance: str, now: datetime, profile: str) -> None:
     (directory / "issued").mkdir(parents=True, exist_ok=True)
     with suppress(PermissionError):
         directory.chmod(0o700)
@@ -269,7 +283,7 @@ def _create(directory: Path, instance: str, now: datetime) -> None:
         write_atomically(directory / f"{role}.key", pem, mode=0o600)
         write_atomically(directory / f"{role}.crt", certificate.public_bytes(Encoding.PEM))
     # Written last: without it the directory counts as empty, and a creation cut short starts again.
-    write_atomically(directory / _STATE, json.dumps({"instance": instance}).encode())
+    write_atomically(directory / _STATE, json.dumps({"instance": instance, "profile": profile}).encode())
 
 
 def _load(directory: Path, role: str) -> KeyPair:

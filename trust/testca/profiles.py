@@ -1,8 +1,10 @@
 """The certificates that the test authority issues: subjects and extensions for each use.
 
-Signing and authentication certificates follow the FI-VRK profile of X-Road (UG-SYSPAR, certificate profiles): subject
-`C, O=member name, serialNumber=INSTANCE/SERVERCODE/CLASS, CN=member code`; signing keys have nonRepudiation alone.
-OCSP: RFC 6960 section 4.2.2.2; time-stamping: RFC 3161 section 2.3.
+Signing and authentication certificates follow one of two certificate profiles of X-Road, which `trust.profiles` reads.
+Basic: `C, O=member name, businessCategory=class, serialNumber=member code, CN=member name`. FI-VRK: `C=FI, O=member
+name, serialNumber=INSTANCE/SERVERCODE/CLASS, CN=member code`; its readers want that country, which an instance
+elsewhere hasn't. Signing keys have nonRepudiation alone. OCSP: RFC 6960 section 4.2.2.2; time-stamping: RFC 3161
+section 2.3.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 from cryptography import x509
@@ -22,9 +25,12 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from trust.errors import TrustError
 from trust.identifiers import MemberId
+from trust.parameters import PROFILE_BASIC, PROFILE_FI_VRK
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
+# By the names that settings and topologies have for them.
+PROFILES: Final = MappingProxyType({"basic": PROFILE_BASIC, "fi-vrk": PROFILE_FI_VRK})
 _COUNTRY: Final = "DE"
 _MAX_NAME: Final = 64
 _PRINTABLE: Final = re.compile(r"[A-Za-z0-9 '()+,./:=?-]+")
@@ -52,21 +58,37 @@ def root_template(name: str) -> Template:
     )
 
 
-def signing_template(member: MemberId, member_name: str, server_code: str) -> Template:
-    """A member's signing certificate."""
-    return Template(
-        member_subject(member, member_name, server_code, member.member_code),
-        (_END_ENTITY, (_key_usage("content_commitment"), True)),
-    )
+def signing_template(member: MemberId, member_name: str, server_code: str, *, profile: str) -> Template:
+    """A member's signing certificate. Raises CertificateRefused when the codes can't stand in its subject."""
+    if profile == PROFILE_FI_VRK:
+        subject = _fi_subject(member, member_name, server_code, member.member_code)
+    else:
+        _require_room(member.member_class, member.member_code)
+        subject = _name(
+            (NameOID.ORGANIZATION_NAME, member_name[:_MAX_NAME]),
+            (NameOID.BUSINESS_CATEGORY, member.member_class),
+            (NameOID.SERIAL_NUMBER, member.member_code),
+            (NameOID.COMMON_NAME, member_name[:_MAX_NAME]),
+        )
+    return Template(subject, (_END_ENTITY, (_key_usage("content_commitment"), True)))
 
 
 def authentication_template(
-    member: MemberId, member_name: str, server_code: str, common_name: str, names: Sequence[str]
+    member: MemberId, member_name: str, server_code: str, common_name: str, names: Sequence[str], *, profile: str
 ) -> Template:
-    """A gateway's authentication certificate, for both sides of TLS."""
+    """A gateway's authentication certificate, for both sides of TLS. Raises CertificateRefused."""
+    if profile == PROFILE_FI_VRK:
+        subject = _fi_subject(member, member_name, server_code, common_name)
+    else:
+        _require_room(member.member_code, common_name)
+        subject = _name(
+            (NameOID.ORGANIZATION_NAME, member_name[:_MAX_NAME]),
+            (NameOID.SERIAL_NUMBER, member.member_code),
+            (NameOID.COMMON_NAME, common_name),
+        )
     usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
     return Template(
-        member_subject(member, member_name, server_code, common_name),
+        subject,
         (
             _END_ENTITY,
             (_key_usage("digital_signature", "key_encipherment"), True),
@@ -114,18 +136,24 @@ def time_stamping_template(name: str) -> Template:
     )
 
 
-def member_subject(member: MemberId, member_name: str, server_code: str, common_name: str) -> x509.Name:
-    """The FI-VRK profile's subject. Raises CertificateRefused when the codes can't stand in one."""
+def _fi_subject(member: MemberId, member_name: str, server_code: str, common_name: str) -> x509.Name:
     serial_number = f"{member.instance}/{server_code}/{member.member_class}"
-    # The upper bounds are those of RFC 5280 appendix A.1; three codes without a slash, or nobody could tell them apart.
-    lengths = (len(serial_number), len(common_name))
-    if serial_number.count("/") != 2 or not all(0 < length <= _MAX_NAME for length in lengths):
+    if serial_number.count("/") != 2:
+        # Three codes without a slash, or nobody could tell them apart.
         raise CertificateRefused("the codes do not fit into a certificate's subject")
+    _require_room(serial_number, common_name)
     return _name(
         (NameOID.ORGANIZATION_NAME, member_name[:_MAX_NAME]),
         (NameOID.SERIAL_NUMBER, serial_number),
         (NameOID.COMMON_NAME, common_name),
+        country="FI",
     )
+
+
+def _require_room(*texts: str) -> None:
+    """Raises CertificateRefused unless each fits an attribute: the upper bounds are those of RFC 5280 appendix A.1."""
+    if not all(0 < len(text) <= _MAX_NAME for text in texts):
+        raise CertificateRefused("the codes do not fit into a certificate's subject")
 
 
 def build_certificate(
@@ -161,8 +189,8 @@ def build_certificate(
     return builder.sign(issuer_key, hashes.SHA256())
 
 
-def _name(*attributes: tuple[x509.ObjectIdentifier, str]) -> x509.Name:
-    return x509.Name([_attribute(oid, text) for oid, text in ((NameOID.COUNTRY_NAME, _COUNTRY), *attributes)])
+def _name(*attributes: tuple[x509.ObjectIdentifier, str], country: str = _COUNTRY) -> x509.Name:
+    return x509.Name([_attribute(oid, text) for oid, text in ((NameOID.COUNTRY_NAME, country), *attributes)])
 
 
 def _attribute(oid: x509.ObjectIdentifier, text: str) -> x509.NameAttribute[str]:

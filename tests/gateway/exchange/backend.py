@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -50,11 +50,15 @@ class Backend:
 
     calls: list[Call] = field(default_factory=list)
     soap: Callable[[Call], web.Response] | None = None
+    # Answers in place of all that is described here.
+    answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] | None = None
     release: asyncio.Event = field(default_factory=asyncio.Event)
     reached: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one request."""
+        if self.answer is not None:
+            return await self.answer(request)
         body = await read_bounded(request.content, MAX_BODY)
         headers = CIMultiDict((name.decode(), value.decode()) for name, value in request.raw_headers)
         call = Call(request.method, request.raw_path, headers, body)

@@ -76,6 +76,12 @@ class ProcessNode(RunningNode):
         self._file.write_text(to_toml(settings), "utf-8")
         self._process: asyncio.subprocess.Process | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None, "the gateway is stopped"
+        return self._process.pid
+
     async def start(self) -> None:
         """Starts the process; it is ready on return."""
         with (self.settings.data_directory / "gateway.log").open("ab") as output:

@@ -116,8 +116,9 @@ class GatewayPair:
         if client is not None:
             sent["X-Road-Client"] = client if isinstance(client, str) else client.encoded
         url = URL(f"http://{HOST}:{self.consumer.settings.client_port}{target}", encoded=True)
+        data = io.BytesIO(body) if body is not None and len(body) > 1 << 19 else body
         async with self.http.request(
-            method, url, headers=sent, data=body, allow_redirects=False, chunked=chunked or None
+            method, url, headers=sent, data=data, allow_redirects=False, chunked=chunked or None
         ) as answer:
             return Answer(answer.status, answer.reason or "", answer.headers, await answer.read())
 

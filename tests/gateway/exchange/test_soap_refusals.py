@@ -149,7 +149,7 @@ async def test_a_clients_fault_comes_back_to_it(pair: GatewayPair) -> None:
 
 
 async def test_too_large(pair: GatewayPair) -> None:
-    require_fault(await post(pair, b" " * (256 * 1024 + 1)), "client.body_too_large")
+    require_fault(await post(pair, b" " * (512 * 1024)), "client.body_too_large")
 
 
 UNKNOWN = MemberId("DE-TEST", "GOV", "NIEMAND")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from alembic import op
 
 import audit.store
-import gateway.citizen.tables  # noqa: F401 - adds its tables to the metadata
+import gateway.citizen.tables
 import gateway.monitoring.tables  # noqa: F401 - likewise
 from gateway.store.tables import metadata
 

@@ -1,0 +1,102 @@
+"""The receipt of a consent: ISO/IEC TS 27560:2023 in DPV's profile for the GDPR, as JSON-LD, signed by the city. A core.
+
+The event list is the record's heart: what was asked, given, renewed, withdrawn, each with its time and who did it
+(facts: german-interfaces 3.4). The signature is a compact JWS (RFC 7515) over the very document, so that the file
+proves itself; the signed copy that the provider holds is in it, too.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from gateway.citizen.consent import DPV, Consent, ConsentEvent, EventState, sign_document
+from gateway.citizen.context import ConsentKey
+
+CONFORMS_TO: Final = "https://w3id.org/dpv/schema/dpv-27560#receipt-eu-gdpr"
+SCHEMA_VERSION: Final = "ISO/IEC TS 27560:2023"
+RECEIPT_TYPE: Final = "datenweg-consent-receipt+jwt"
+_CONTEXT: Final = {
+    "dpv": DPV,
+    "dct": "http://purl.org/dc/terms/",
+    "eu-gdpr": "https://w3id.org/dpv/legal/eu/gdpr#",
+    "xsd": "http://www.w3.org/2001/XMLSchema#",
+}
+_BY_NOBODY: Final = (EventState.EXPIRED,)
+_BY_INSTITUTION: Final = (EventState.REQUESTED, EventState.TERMINATED)
+
+
+def build_receipt(consent: Consent, *, controller: str) -> dict[str, Any]:
+    """The receipt's document. `controller`: the name of who answers for our own consents."""
+    declaration = consent.declaration
+    recipient = declaration.recipient_name or controller
+    parties = [{"@type": "dpv:DataController", "dct:title": recipient, "dct:identifier": consent.client}]
+    if declaration.controller_name:
+        parties.append({"@type": "dpv:DataController", "dct:title": declaration.controller_name})
+    receipt: dict[str, Any] = {
+        "@context": _CONTEXT,
+        "@type": "dpv:ConsentReceipt",
+        "dct:conformsTo": CONFORMS_TO,
+        "dct:hasVersion": SCHEMA_VERSION,
+        "dct:identifier": consent.reference,
+        "dpv:hasRecordIdentifier": f"{consent.reference}#{consent.sequence}",
+        "dpv:hasDataSubject": consent.subject or consent.client_subject,
+        "dpv:hasDataController": parties,
+        "dpv:hasJurisdiction": "DE",
+        "dpv:hasApplicableLaw": "eu-gdpr:GDPR",
+        "dpv:hasLegalBasis": "eu-gdpr:A6-1-a",
+        "dpv:hasProcess": {
+            "@type": "dpv:Process",
+            "dct:title": declaration.title,
+            "dct:identifier": consent.service,
+            "dct:description": declaration.provider_text,
+            "dpv:hasDataSource": declaration.provider_name,
+            "dpv:hasRecipient": recipient,
+            "dpv:hasPurpose": {"dct:identifier": consent.purpose, "dct:description": declaration.purpose_text},
+            "dpv:hasPersonalData": list(declaration.data_categories),
+            "dpv:hasStorageCondition": {"dpv:hasStorageDuration": {"xsd:dateTime": _moment(consent.expires_ms)}},
+        },
+        "dpv:hasNotice": {
+            "@type": "dpv:ConsentNotice",
+            "dct:language": declaration.language,
+            "dct:source": declaration.privacy_url,
+        },
+        "dpv:hasConsentControl": ["dpv:ProvideConsent", "dpv:WithdrawConsent"],
+        "dpv:hasRight": ["eu-gdpr:A7-3", "eu-gdpr:A15", "eu-gdpr:A17"],
+        "dpv:hasDuration": {
+            "from_ms": consent.given_ms,
+            "until_ms": consent.expires_ms,
+            "from": _moment(consent.given_ms),
+            "until": _moment(consent.expires_ms),
+        },
+        "dpv:hasConsentStatus": [_status(consent, event) for event in consent.events],
+        "signedCopy": consent.jws,
+    }
+    if declaration.processor_name:
+        receipt["dpv:hasDataProcessor"] = {"dct:title": declaration.processor_name}
+    if consent.representative:
+        receipt["dpv:hasRepresentative"] = consent.representative
+    return receipt
+
+
+def build_signed_receipt(consent: Consent, *, controller: str, key: ConsentKey) -> dict[str, Any]:
+    """The receipt with the city's signature over all the rest of it, under `signature`."""
+    receipt = build_receipt(consent, controller=controller)
+    return receipt | {"signature": sign_document(key, RECEIPT_TYPE, receipt)}
+
+
+def _status(consent: Consent, event: ConsentEvent) -> dict[str, Any]:
+    status: dict[str, Any] = {
+        "@type": "dpv:" + event.state.value,
+        "at_ms": event.at_ms,
+        "dpv:isIndicatedAtTime": _moment(event.at_ms),
+    }
+    if event.state in _BY_INSTITUTION:
+        status["dpv:isIndicatedBy"] = consent.client
+    elif event.state not in _BY_NOBODY:
+        status["dpv:isIndicatedBy"] = consent.representative or consent.subject
+    return status
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,348 @@
+"""Declarations of institutions at the consent service: what a provider offers on consent, what a recipient wants it for.
+
+After the Estonian consent service (facts: german-interfaces 3.2): a consent joins one service declaration (provider:
+data, longest validity) and one purpose declaration (recipient: purpose, privacy terms). A declaration is VALID from
+when it is made until it is withdrawn or expires, and never changes: consents keep word for word what was shown. Its
+texts are the institution's: bounded here, escaped where they are shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.citizen import tables
+from trust.identifiers import InvalidIdentifier, ServiceId, SubsystemId, parse_service_id, parse_subsystem_id
+
+VALID: Final = "VALID"
+INVALID: Final = "INVALID"
+MAX_DAYS: Final = 730
+_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]|[äöüÄÖÜß]){0,99}")
+_MAX_TEXT: Final = 2_000
+_MAX_NAME: Final = 200
+_MAX_CATEGORIES: Final = 50
+
+
+class DeclarationInvalid(Exception):
+    """What an institution declares is not as it must be; `field` names the place."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field)
+        self.field = field
+
+
+class DeclarationTaken(Exception):
+    """The identifier is another declaration's already; a withdrawn one's, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTexts:
+    """What a provider tells about the data."""
+
+    name: str
+    controller_name: str
+    controller_code: str
+    processor_name: str
+    processor_code: str
+    description: str
+    data_categories: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredService:
+    """A service declaration. `max_days`: the longest that a consent on it may last."""
+
+    id: str
+    provider: SubsystemId
+    service: ServiceId
+    texts: ServiceTexts
+    max_days: int
+    extension_allowed: bool
+    expires_ms: int | None
+    status: str = VALID
+
+    def holds(self, now_ms: int) -> bool:
+        return self.status == VALID and (self.expires_ms is None or now_ms < self.expires_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class PurposeTexts:
+    """What a recipient tells about itself and its purpose, in both languages where it wrote them."""
+
+    name: str
+    recipient_name: str
+    recipient_code: str
+    trade_name: str
+    purpose_de: str
+    purpose_en: str
+    privacy_url: str
+
+    def purpose(self, language: str) -> str:
+        return (self.purpose_en if language == "en" else self.purpose_de) or self.purpose_de
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredPurpose:
+    """A purpose declaration of a recipient, `client`, on one service declaration."""
+
+    id: str
+    client: SubsystemId
+    service_declaration: str
+    texts: PurposeTexts
+    expires_ms: int | None
+    status: str = VALID
+
+    def holds(self, now_ms: int) -> bool:
+        return self.status == VALID and (self.expires_ms is None or now_ms < self.expires_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A purpose with the service that it is about."""
+
+    purpose: DeclaredPurpose
+    service: DeclaredService
+
+    def holds(self, now_ms: int) -> bool:
+        """Whether consents may be asked for and given on it. With a service declaration its purposes end, too."""
+        return self.purpose.holds(now_ms) and self.service.holds(now_ms)
+
+    def latest_ms(self, now_ms: int) -> int:
+        """By when a consent that is given now has to end."""
+        ends = [now_ms + self.service.max_days * 86_400_000, self.purpose.expires_ms, self.service.expires_ms]
+        return min(end for end in ends if end is not None)
+
+
+def parse_service_declaration(document: Mapping[str, Any], *, id_: str, provider: SubsystemId) -> DeclaredService:
+    """A service declaration as `provider` sends it. Raises DeclarationInvalid."""
+    reader = _Reader(document, required={"name", "service", "description", "maxValidityDays"}, optional={
+        "controllerName", "controllerCode", "processorName", "processorCode", "dataCategories", "extensionAllowed",
+        "expiry",
+    })  # fmt: skip
+    try:
+        service = parse_service_id(reader.text("service", maximum=1000))
+    except InvalidIdentifier:
+        raise DeclarationInvalid("service") from None
+    if service.provider != provider:
+        # Nobody declares another's service.
+        raise DeclarationInvalid("service")
+    days, extension = document["maxValidityDays"], document.get("extensionAllowed", False)
+    categories = document.get("dataCategories", [])
+    if type(days) is not int or not 1 <= days <= MAX_DAYS:
+        raise DeclarationInvalid("maxValidityDays")
+    if not isinstance(extension, bool):
+        raise DeclarationInvalid("extensionAllowed")
+    if not isinstance(categories, list) or len(categories) > _MAX_CATEGORIES:
+        raise DeclarationInvalid("dataCategories")
+    if not all(isinstance(category, str) and 0 < len(category) <= _MAX_NAME for category in categories):
+        raise DeclarationInvalid("dataCategories")
+    texts = ServiceTexts(
+        name=reader.text("name"),
+        controller_name=reader.text("controllerName"),
+        controller_code=reader.text("controllerCode"),
+        processor_name=reader.text("processorName"),
+        processor_code=reader.text("processorCode"),
+        description=reader.text("description", maximum=_MAX_TEXT),
+        data_categories=tuple(categories),
+    )
+    return DeclaredService(_identifier(id_), provider, service, texts, days, extension, reader.moment("expiry"))
+
+
+def parse_purpose_declaration(document: Mapping[str, Any], *, id_: str, client: SubsystemId) -> DeclaredPurpose:
+    """A purpose declaration as `client` sends it. Raises DeclarationInvalid."""
+    reader = _Reader(document, required={"name", "recipientName", "serviceDeclaration", "purpose", "privacyUrl"},
+                     optional={"recipientCode", "tradeName", "purposeEn", "expiry"})  # fmt: skip
+    privacy_url = reader.text("privacyUrl", maximum=1000)
+    if not is_web_address(privacy_url, "https", "http"):
+        raise DeclarationInvalid("privacyUrl")
+    texts = PurposeTexts(
+        name=reader.text("name"),
+        recipient_name=reader.text("recipientName"),
+        recipient_code=reader.text("recipientCode"),
+        trade_name=reader.text("tradeName"),
+        purpose_de=reader.text("purpose", maximum=_MAX_TEXT),
+        purpose_en=reader.text("purposeEn", maximum=_MAX_TEXT),
+        privacy_url=privacy_url,
+    )
+    return DeclaredPurpose(
+        _identifier(id_), client, reader.text("serviceDeclaration"), texts, reader.moment("expiry")
+    )
+
+
+def is_web_address(text: str, *schemes: str) -> bool:
+    """Whether a link may lead there: one of the schemes, a host, no credentials, nothing invisible."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    plain = text.isascii() and text.isprintable() and not set(text) & set(" \\\"'<>`")
+    return plain and parts.scheme in schemes and bool(parts.hostname) and "@" not in parts.netloc
+
+
+def _identifier(text: str) -> str:
+    if not _IDENTIFIER.fullmatch(text):
+        raise DeclarationInvalid("id")
+    return text
+
+
+class _Reader:
+    def __init__(self, document: Mapping[str, Any], *, required: set[str], optional: set[str]) -> None:
+        missing, unknown = required - set(document), set(document) - required - optional
+        if missing or unknown:
+            raise DeclarationInvalid(sorted(missing or unknown)[0][:100])
+        self._document = document
+        self._required = required
+
+    def text(self, name: str, *, maximum: int = _MAX_NAME) -> str:
+        value = self._document.get(name, "")
+        if not isinstance(value, str) or len(value) > maximum or (name in self._required and not value.strip()):
+            raise DeclarationInvalid(name)
+        return value.strip()
+
+    def moment(self, name: str) -> int | None:
+        """Milliseconds since 1970, UTC, of an RFC 3339 moment; None without one."""
+        if name not in self._document:
+            return None
+        moment = parse_moment(self._document[name])
+        if moment is None:
+            raise DeclarationInvalid(name)
+        return moment
+
+
+def parse_moment(value: object) -> int | None:
+    """Milliseconds since 1970, UTC, of an RFC 3339 moment with its offset; None if it is none."""
+    if not isinstance(value, str) or not 20 <= len(value) <= 40:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        return None if moment.tzinfo is None else int(moment.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
+
+
+class Declarations:
+    """Keeps declarations. Safe for concurrent use; several processes may share the database."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def declare_service(self, declared: DeclaredService, *, now_ms: int) -> None:
+        """A service declaration is in force; durable when it returns. The same again changes nothing.
+
+        Raises DeclarationTaken.
+        """
+        row = {
+            "id": declared.id,
+            "provider": declared.provider.encoded,
+            "service": declared.service.encoded,
+            "content": asdict(declared.texts),
+            "max_days": declared.max_days,
+            "extension_allowed": declared.extension_allowed,
+            "expires_ms": declared.expires_ms,
+            "status": VALID,
+            "declared_ms": now_ms,
+        }
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(insert(tables.service_declaration).values(row))
+        except IntegrityError:
+            if await self.service(declared.id) != declared:
+                raise DeclarationTaken(declared.id) from None
+
+    async def declare_purpose(self, declared: DeclaredPurpose, *, now_ms: int) -> None:
+        """As `declare_service`. Raises DeclarationInvalid without a service declaration in force, DeclarationTaken."""
+        service = await self.service(declared.service_declaration)
+        if service is None or not service.holds(now_ms):
+            raise DeclarationInvalid("serviceDeclaration")
+        row = {
+            "id": declared.id,
+            "client": declared.client.encoded,
+            "service_declaration": declared.service_declaration,
+            "content": asdict(declared.texts),
+            "expires_ms": declared.expires_ms,
+            "status": VALID,
+            "declared_ms": now_ms,
+        }
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(insert(tables.purpose_declaration).values(row))
+        except IntegrityError:
+            if await self.purpose(declared.id) != declared:
+                raise DeclarationTaken(declared.id) from None
+
+    async def withdraw_service(self, id_: str, *, provider: SubsystemId) -> bool:
+        """The declaration and all purposes on it are INVALID; durable when it returns. False if it isn't theirs."""
+        service, purpose = tables.service_declaration, tables.purpose_declaration
+        mine = (service.c.id == id_, service.c.provider == provider.encoded)
+        async with self._engine.begin() as connection:
+            if (await connection.execute(update(service).where(*mine).values(status=INVALID))).rowcount != 1:
+                return False
+            await connection.execute(
+                update(purpose).where(purpose.c.service_declaration == id_).values(status=INVALID)
+            )
+        return True
+
+    async def withdraw_purpose(self, id_: str, *, client: SubsystemId) -> bool:
+        """As `withdraw_service`, for a recipient's own."""
+        purpose = tables.purpose_declaration
+        mine = (purpose.c.id == id_, purpose.c.client == client.encoded)
+        async with self._engine.begin() as connection:
+            return (await connection.execute(update(purpose).where(*mine).values(status=INVALID))).rowcount == 1
+
+    async def service(self, id_: str) -> DeclaredService | None:
+        """One service declaration, whatever its status."""
+        table = tables.service_declaration
+        async with self._engine.connect() as connection:
+            found = (await connection.execute(select(table).where(table.c.id == id_))).one_or_none()
+        return None if found is None else _service(found)
+
+    async def purpose(self, id_: str) -> DeclaredPurpose | None:
+        """One purpose declaration, whatever its status."""
+        table = tables.purpose_declaration
+        async with self._engine.connect() as connection:
+            found = (await connection.execute(select(table).where(table.c.id == id_))).one_or_none()
+        return None if found is None else _purpose(found)
+
+    async def of_client(self, client: SubsystemId, purposes: Sequence[str]) -> dict[str, Declared]:
+        """Those of the purposes that the client declared, whatever their status, with their services."""
+        found = {}
+        for id_ in dict.fromkeys(purposes):
+            purpose = await self.purpose(id_)
+            if purpose is not None and purpose.client == client:
+                service = await self.service(purpose.service_declaration)
+                assert service is not None
+                found[id_] = Declared(purpose, service)
+        return found
+
+    async def declared(self, purpose: str) -> Declared | None:
+        """A purpose with its service."""
+        found = await self.purpose(purpose)
+        service = None if found is None else await self.service(found.service_declaration)
+        return None if found is None or service is None else Declared(found, service)
+
+
+def _service(row: Row[Any]) -> DeclaredService:
+    content = dict(row.content)
+    content["data_categories"] = tuple(content["data_categories"])
+    service = parse_service_id(row.service)
+    assert isinstance(service.provider, SubsystemId)
+    return DeclaredService(
+        row.id, service.provider, service, ServiceTexts(**content), row.max_days, row.extension_allowed,
+        row.expires_ms, row.status,
+    )  # fmt: skip
+
+
+def _purpose(row: Row[Any]) -> DeclaredPurpose:
+    texts = PurposeTexts(**row.content)
+    return DeclaredPurpose(
+        row.id, parse_subsystem_id(row.client), row.service_declaration, texts, row.expires_ms, row.status
+    )

@@ -1,0 +1,99 @@
+"""No data moves on a consent that isn't valid at its provider at that moment: withdrawals race against requests.
+
+A few hundred requests here, 10,000 with `make soak`, which sets DATENWEG_SOAK_REQUESTS. The order that counts is that
+of the provider's own log: whatever was handed over stands in it before the withdrawal that was acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.gateway.exchange.pair import Answer, GatewayPair
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.parametrize("pair", ["sqlite", "postgres"], indirect=True)]
+
+REQUESTS = int(os.environ.get("DATENWEG_SOAK_REQUESTS", "300"))
+PER_CONSENT = 10
+AT_ONCE = 8
+
+
+@dataclass
+class Raced:
+    """One consent: what came of its requests, and when its withdrawal was acknowledged, in the provider's log."""
+
+    reference: str
+    withdrawn_at: int = -1
+    acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
+    # Whether the withdrawal was acknowledged already when the request was sent, and the answer.
+    answers: list[tuple[bool, Answer]] = field(default_factory=list)
+
+
+def index_in_log(answer: Answer) -> int:
+    """The place of an answer's leaf in the provider's log."""
+    origin, index, _ = answer.headers["X-Datenweg-Audit-Receipt"].split(" ")
+    assert "STADTWERKE" in origin
+    return int(index)
+
+
+async def race(pair: GatewayPair, turns: random.Random, headers: dict[str, str]) -> Raced:
+    """Ten requests on one consent, all at once, and its withdrawal somewhere among them."""
+    raced = Raced(await pair.give_consent())
+    after = turns.randrange(PER_CONSENT)
+    started = asyncio.Event()
+
+    async def ask(number: int) -> None:
+        if number > after:
+            # The later ones start with or after the withdrawal, some only when it is acknowledged.
+            await (started if number % 2 else raced.acknowledged).wait()
+        known = raced.acknowledged.is_set()
+        answer = await pair.call("konto", headers=headers | {"X-Datenweg-Consent": raced.reference})
+        raced.answers.append((known, answer))
+
+    async def withdraw() -> None:
+        await asyncio.sleep(turns.random() * 0.03)
+        started.set()
+        withdrawal = pair.consent_jws(raced.reference, status="withdrawn", sequence=2)
+        answer = await pair.push_consent(withdrawal, raced.reference)
+        assert answer.status == 204
+        raced.withdrawn_at = index_in_log(answer)
+        raced.acknowledged.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(withdraw())
+        for number in range(PER_CONSENT):
+            group.create_task(ask(number))
+    return raced
+
+
+async def test_withdrawals_race_against_requests(pair: GatewayPair) -> None:
+    turns = random.Random(20261122)
+    places = asyncio.Semaphore(AT_ONCE)
+    headers = pair.citizen()
+
+    async def one() -> Raced:
+        async with places:
+            return await race(pair, turns, headers)
+
+    async with asyncio.timeout(60 + REQUESTS / 10):
+        raced = await asyncio.gather(*(one() for _ in range(REQUESTS // PER_CONSENT)))
+    given = refused = crossed = 0
+    for consent in raced:
+        assert len(consent.answers) == PER_CONSENT
+        for known, answer in consent.answers:
+            if answer.status == 200:
+                given += 1
+                assert not known, "data moved on a consent whose withdrawal was acknowledged before the request was sent"
+                assert index_in_log(answer) < consent.withdrawn_at, "data moved after the acknowledged withdrawal"
+            else:
+                refused += 1
+                crossed += not known
+                assert answer.headers["X-Road-Error"] == "server.serverproxy.consent_withdrawn"
+    # A race that only one side ever wins shows nothing.
+    assert given > REQUESTS // 20
+    assert refused > REQUESTS // 20
+    assert crossed > 0
