@@ -15,7 +15,7 @@ LOCK = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --extr
        --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench e2e docs lock dist clean
+.PHONY: help demo test lint bench e2e fuzz docs lock dist clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ e2e: $(VENV)/.runtime ## Walk the journey once, each node a process, and write r
 
 bench: $(VENV)/.dev ## Measure signed exchanges against an unsigned two-hop proxy
 	@$(RUN) -m bench $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## Feed the parsers with mutated input for half an hour (ARGS="--seconds 600 trust.ocsp", "--list")
+	@$(RUN) -m tests.fuzz $(ARGS)
 
 docs: $(VENV)/.dev ## Check that the documentation names every setting, metric, command and error
 	@$(RUN) -m pytest tests/test_docs.py -q $(ARGS)
@@ -75,3 +78,9 @@ $(VENV)/.dev: requirements-dev.lock requirements.lock | $(VENV)/.created
 	@echo "Installing what tests and checks need ..."
 	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@ $(VENV)/.runtime
+
+# This one holds everything of the development lock.
+$(VENV)/.fuzz: requirements-fuzz.lock requirements-dev.lock requirements.lock | $(VENV)/.created
+	@echo "Installing the fuzzer ..."
+	@$(PIP) install --require-hashes --no-deps -r requirements-fuzz.lock
+	@touch $@ $(VENV)/.dev $(VENV)/.runtime

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from audit.errors import MalformedInput
+from audit.note import MAX_NOTE_BYTES
 
 # ASCII: other scripts' digits would give one checkpoint several spellings.
 _TEXT: Final = re.compile(r"([^\n]{1,255})\n(0|[1-9]\d{0,18})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n)*)", re.ASCII)
@@ -29,7 +30,7 @@ class Checkpoint:
 
 def parse_checkpoint(text: str) -> Checkpoint:
     """Read a note's text. Extension lines are allowed and ignored."""
-    match = _TEXT.fullmatch(text)
+    match = _TEXT.fullmatch(text) if len(text) <= MAX_NOTE_BYTES else None
     if match is None:
         raise MalformedInput("not a checkpoint")
     root = b64decode(match[3])

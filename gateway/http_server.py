@@ -164,6 +164,8 @@ class RoadConnection(web.RequestHandler):
             raise ConnectionError
         answer = self._road.refuse(request, too_large=isinstance(exc, LineTooLong))
         answer.force_close()
+        # Said in so many words: to aiohttp this is a request of HTTP/1.0, which needn't be told.
+        answer.headers["Connection"] = "close"
         return answer
 
 

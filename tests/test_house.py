@@ -71,7 +71,7 @@ def test_every_module_is_a_core_or_a_named_shell(package: str) -> None:
 
 
 def test_the_lock_files_pin_with_hashes_and_name_no_host() -> None:
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-fuzz.lock"):
         text = (ROOT / name).read_text()
         assert "://" not in text
         requirements = re.split(r"\n(?=\S)", text)
@@ -81,15 +81,15 @@ def test_the_lock_files_pin_with_hashes_and_name_no_host() -> None:
             assert "--hash=sha256:" in requirement, requirement[:80]
 
 
-def test_both_lock_files_agree() -> None:
-    runtime, development = (
+def test_the_lock_files_agree() -> None:
+    runtime, development, fuzzing = (
         dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE))
-        for name in ("requirements.lock", "requirements-dev.lock")
+        for name in ("requirements.lock", "requirements-dev.lock", "requirements-fuzz.lock")
     )
-    assert runtime.items() <= development.items()
+    assert runtime.items() <= development.items() <= fuzzing.items()
 
 
 def test_make_help_names_the_targets() -> None:
     result = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
-    for target in ("help", "demo", "test", "lint", "bench", "e2e", "docs", "lock"):
+    for target in ("help", "demo", "test", "lint", "bench", "e2e", "fuzz", "docs", "lock"):
         assert re.search(rf"^  make {target} ", result.stdout, re.MULTILINE), target

@@ -84,8 +84,8 @@ def decode_base64(text: str | bytes) -> bytes:
         raise MalformedInput("base64 is empty or too long")
     try:
         data = text.encode("ascii") if isinstance(text, str) else text
-        # Python's strict mode lets padding pass that follows a whole group.
-        if len(data) % 4:
+        # Python's strict mode lets padding pass that follows a whole group, a group of nothing else among it.
+        if len(data) % 4 or data.endswith(b"==="):
             raise MalformedInput("base64 comes in groups of four")
         octets = binascii.a2b_base64(data, strict_mode=True)
     except (binascii.Error, ValueError):

@@ -120,8 +120,13 @@ class Access:
         }
 
 
-def read_access(record: Mapping[str, Any], *, key: str, time_ms: int, log: str, recorded_by: str) -> Access:
-    """The access in a record that its log commits to. Whatever isn't as expected is left out."""
+def read_access(
+    record: Mapping[str, Any], names: Mapping[str, str], *, key: str, time_ms: int, log: str, recorded_by: str
+) -> Access:
+    """The access in a record that its log commits to. Whatever isn't as expected is left out.
+
+    `names` are what the citizen knows institutions by, by their identifiers; others have the name in the record.
+    """
     service, basis = _object(record, "service"), _object(record, "legalBasis")
     identifier = _text(service, "id")
     code = identifier.rsplit("/", 1)[-1]
@@ -132,8 +137,8 @@ def read_access(record: Mapping[str, Any], *, key: str, time_ms: int, log: str, 
         request_digest=_text(record, "requestDigest"),
         message_id=_text(record, "messageId"),
         request_id=_text(record, "requestId"),
-        client=_named(record, "client"),
-        provider=_named(record, "provider"),
+        client=_named(record, "client", names),
+        provider=_named(record, "provider", names),
         service=identifier,
         built_in=code if code in _BUILT_IN else "",
         titles=_texts(service, "title"),
@@ -170,9 +175,10 @@ def _in_language(texts: Mapping[str, str], language: str) -> str:
     return texts.get(language) or texts.get("de") or ""
 
 
-def _named(record: Mapping[str, Any], field: str) -> str:
+def _named(record: Mapping[str, Any], field: str, names: Mapping[str, str]) -> str:
     party = _object(record, field)
-    return _text(party, "name") or _text(party, "id")
+    identifier = _text(party, "id")
+    return names.get(identifier) or _text(party, "name") or identifier
 
 
 def _object(record: Mapping[str, Any], field: str) -> Mapping[str, Any]:

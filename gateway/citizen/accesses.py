@@ -150,7 +150,8 @@ async def load_accesses(
         ),
     )
     answers = [answer for asked in (own, *others) for answer in asked]
-    newest_first = sorted(_each_once(answers), key=lambda access: (-access.time_ms, access.message_id))
+    known = {provider.encoded: name for provider, name in names.items()}
+    newest_first = sorted(_each_once(answers, known), key=lambda access: (-access.time_ms, access.message_id))
     return AccessView(month, tuple(source for source, _ in answers), tuple(newest_first))
 
 
@@ -227,7 +228,7 @@ def _withheld(stated: Any) -> tuple[WithheldDay, ...]:
     )
 
 
-def _each_once(answers: Sequence[_Answer]) -> list[Access]:
+def _each_once(answers: Sequence[_Answer], names: Mapping[str, str]) -> list[Access]:
     """All accesses. Records of different sources about one exchange become one; those of one source never do."""
     shown: list[Access] = []
     for source, verified in answers:
@@ -239,7 +240,7 @@ def _each_once(answers: Sequence[_Answer]) -> list[Access]:
                 elsewhere.setdefault(access.exchange, []).append(position)
         for record in verified.records:
             access = read_access(
-                record.content, key=record.key, time_ms=record.time_ms, log=source.key, recorded_by=source.name
+                record.content, names, key=record.key, time_ms=record.time_ms, log=source.key, recorded_by=source.name
             )
             if same := elsewhere.get(access.exchange):
                 # Taken out, so that this source's next record of it stands by itself.

@@ -1,7 +1,6 @@
-"""The citizen API, version 1: the same as the pages, as JSON, for a citizen's own app.
+"""The citizen API, version 1: identity, services, calls, consents, accesses. `openapi.yaml` says what each does.
 
-Who calls is told by a bearer token of the issuer (an access token for the road's audience) or by the pages' session
-cookie; with a cookie each change also needs the header X-CSRF-Token. Errors are problem details (RFC 9457).
+The rest of the account (devices, links, notices, complaints, export) is in `api_account`.
 """
 
 from __future__ import annotations
@@ -12,213 +11,196 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.citizen.accesses import is_month, load_accesses, months_before
+from gateway.citizen.access import Access
+from gateway.citizen.accesses import load_accesses, months_before
+from gateway.citizen.api_account import operations as account_operations
+from gateway.citizen.api_answers import answer, page
+from gateway.citizen.api_operations import CONTRACT, Call, Operations
+from gateway.citizen.callers import verified_citizen
 from gateway.citizen.calls import call_service
-from gateway.citizen.catalogue import OfferedService
-from gateway.citizen.consent import Consent
 from gateway.citizen.consent_receipt import build_receipt
-from gateway.citizen.errors import InvalidRequest, IssuerDown, NotLoggedIn
-from gateway.citizen.sessions import Session
-from gateway.citizen.web import CITIZEN, language_of, require_csrf, require_same_site, session_of
-from gateway.exchange.citizen_tokens import CitizenTokenRefused, IssuerUnavailable
-from gateway.messages.headers import IdentityLevel
+from gateway.citizen.contract import BASE
+from gateway.citizen.documents import consent_json, represented_json, service_json
+from gateway.citizen.errors import IssuerDown
+from gateway.citizen.login_pages import end_session_url
+from gateway.citizen.web import language_of
 
-routes: Final = web.RouteTableDef()
-_METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-_MAX_SEGMENTS: Final = 20
-_MAX_TEXT: Final = 500
+operations: Final = Operations()
 
 
-async def caller_of(request: web.Request) -> Session:
-    """Who calls. Raises NotLoggedIn, FormRefused, IssuerDown."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        session = await session_of(request)
-        if request.method not in ("GET", "HEAD"):
-            require_same_site(request)
-            require_csrf(session, request.headers.get("X-CSRF-Token", ""))
-        return session
-    try:
-        citizen = await request.app[CITIZEN].tokens.verify(token.strip())
-    except CitizenTokenRefused:
-        raise NotLoggedIn("bearer") from None
-    except IssuerUnavailable:
-        raise IssuerDown("keys") from None
-    if citizen.level is IdentityLevel.NONE:
-        raise NotLoggedIn("identity level")
-    expires_ms = int(citizen.expires.timestamp() * 1000)
-    return Session(citizen.issuer, citizen.subject, "", citizen.level, token.strip(), expires_ms, "")
+async def _describe(request: web.Request) -> web.Response:
+    """The document that all this is made of. Anybody may read it."""
+    return answer(request, CONTRACT.document)
 
 
-@routes.get("/api/v1/me")
-async def me(request: web.Request) -> web.Response:
-    """Who is logged in, and how surely."""
-    session = await caller_of(request)
-    return web.json_response(
+@operations.handles("whoAmI")
+async def who_am_i(call: Call) -> web.Response:
+    """Who is logged in, how surely, and with which device."""
+    session = call.session
+    device = await call.citizen.devices.find(call.person, session.device) if session.device else None
+    return answer(
+        call.request,
         {
             "name": session.name or None,
             "identityLevel": session.level.word,
             "tokenExpiresMs": session.token_expires_ms,
             "csrf": session.csrf or None,
-        }
+            "device": None if device is None else device.id,
+        },
     )
 
 
-@routes.get("/api/v1/services")
-async def services(request: web.Request) -> web.Response:
+@operations.handles("endSession")
+async def end_session(call: Call) -> web.Response:
+    """Ends the browser's session, if it is one."""
+    citizen = call.citizen
+    if not call.session.csrf:
+        return answer(call.request, {"endSessionUrl": None})
+    await citizen.sessions.end(call.request.cookies.get(citizen.session_cookie, ""))
+    try:
+        target = await end_session_url(citizen, call.session)
+    except IssuerDown:
+        target = None
+    ended = answer(call.request, {"endSessionUrl": target})
+    ended.del_cookie(citizen.session_cookie, path="/", secure=citizen.context.settings.secure)
+    return ended
+
+
+@operations.handles("listRepresented")
+async def list_represented(call: Call) -> web.Response:
+    """Whom the citizen may act for."""
+    found = await call.citizen.relations.of(await verified_citizen(call.citizen, call.session))
+    listed, following = page(found, lambda one: (0, one.reference), **_paging(call))
+    return answer(call.request, {"represented": [represented_json(one) for one in listed], "next": following})
+
+
+@operations.handles("listServices")
+async def list_services(call: Call) -> web.Response:
     """What is offered, with what each service is for and on what basis."""
-    await caller_of(request)
-    catalogue = await request.app[CITIZEN].catalogues.current()
-    return web.json_response(
+    catalogue = await call.citizen.catalogues.current()
+    counted: dict[str, int] = {}
+    for service in catalogue.services:
+        category = service.purpose.shown_category
+        counted[category] = counted.get(category, 0) + 1
+    wanted = call.query.get("category")
+    offered = [service for service in catalogue.services if wanted in (None, service.purpose.shown_category)]
+    # In the order in which the city declares them.
+    numbered = list(enumerate(offered))
+    listed, following = page(numbered, lambda one: (one[0], one[1].key), **_paging(call))
+    return answer(
+        call.request,
         {
-            "services": [_service_json(service) for service in catalogue.services],
+            "services": [service_json(service) for _, service in listed],
+            "categories": [{"category": category, "services": count} for category, count in counted.items()],
             "unreachable": [provider.encoded for provider in catalogue.unreachable],
-        }
+            "next": following,
+        },
     )
 
 
-@routes.get("/api/v1/consents")
-async def consents(request: web.Request) -> web.Response:
-    """All of the citizen's decisions, newest first."""
-    session = await caller_of(request)
-    decided = await request.app[CITIZEN].consents.of(session)
-    return web.json_response({"consents": [_consent_json(consent) for consent in decided]})
+@operations.handles("getService")
+async def get_service(call: Call) -> web.Response:
+    """One service."""
+    catalogue = await call.citizen.catalogues.current()
+    return answer(call.request, service_json(catalogue.find(call.path["key"])))
 
 
-@routes.post("/api/v1/consents")
-async def give_consent(request: web.Request) -> web.Response:
-    """`{"service": key}`. 201; the answer's `state` says whether the provider has acknowledged."""
-    citizen = request.app[CITIZEN]
-    session = await caller_of(request)
-    body = await _object(request, {"service"})
-    offered = (await citizen.catalogues.current()).find(_text(body, "service"))
-    consent = await citizen.consents.give(session, offered, language=language_of(request))
-    location = f"/api/v1/consents/{consent.reference}"
-    return web.json_response(_consent_json(consent), status=201, headers={"Location": location})
-
-
-@routes.get("/api/v1/consents/{reference}")
-async def consent_by_reference(request: web.Request) -> web.Response:
-    """One decision."""
-    session = await caller_of(request)
-    return web.json_response(
-        _consent_json(await request.app[CITIZEN].consents.get(session, request.match_info["reference"]))
-    )
-
-
-@routes.post("/api/v1/consents/{reference}/withdrawal")
-async def withdraw_consent(request: web.Request) -> web.Response:
-    """200 when the provider has acknowledged, 202 when it hasn't yet: `lapsesMs` then says by when its copy ends by
-    itself."""
-    session = await caller_of(request)
-    consent = await request.app[CITIZEN].consents.withdraw(session, request.match_info["reference"])
-    return web.json_response(_consent_json(consent), status=200 if consent.provider_knows else 202)
-
-
-@routes.get("/api/v1/consents/{reference}/receipt")
-async def receipt(request: web.Request) -> web.Response:
-    """The receipt of one decision, to keep."""
-    citizen = request.app[CITIZEN]
-    consent = await citizen.consents.get(await caller_of(request), request.match_info["reference"])
-    document = build_receipt(consent, controller=citizen.context.settings.city_name)
-    return web.json_response(document, content_type="application/ld+json")
-
-
-@routes.post("/api/v1/calls")
-async def calls(request: web.Request) -> web.Response:
-    """`{"service", "method", "path": [segments], "query": {}, "body": any}`: one exchange over the road.
-
-    200 whenever there was an exchange: `status` and `failure` say how it went, `requestId` and `receipt` where it is
-    logged.
-    """
-    citizen = request.app[CITIZEN]
-    session = await caller_of(request)
-    document = await _object(request, {"service", "method", "path", "query", "body"})
-    method, path, query = document.get("method", "GET"), document.get("path", []), document.get("query", {})
-    if method not in _METHODS:
-        raise InvalidRequest("method")
-    if not isinstance(path, list) or len(path) > _MAX_SEGMENTS or not all(_is_text(segment) for segment in path):
-        raise InvalidRequest("path")
-    if not isinstance(query, dict) or not all(_is_text(value) for value in query.values()):
-        raise InvalidRequest("query")
-    offered = (await citizen.catalogues.current()).find(_text(document, "service"))
+@operations.handles("callService")
+async def call_one_service(call: Call) -> web.Response:
+    """One exchange over the road."""
+    document = call.body
+    offered = (await call.citizen.catalogues.current()).find(document["service"])
     body = json.dumps(document["body"]).encode() if document.get("body") is not None else None
-    answer = await call_service(citizen, session, offered, method, path, query=query, body=body)
-    failure = answer.failure
-    return web.json_response(
+    found = await call_service(
+        call.citizen,
+        call.session,
+        offered,
+        document.get("method", "GET"),
+        document.get("path", []),
+        query=document.get("query", {}),
+        body=body,
+    )
+    failure = found.failure
+    return answer(
+        call.request,
         {
-            "status": answer.status,
-            "contentType": answer.content_type,
-            "body": answer.data if answer.data is not None else answer.body.decode("utf-8", "replace"),
-            "requestId": answer.request_id,
-            "receipt": answer.receipt or None,
-            "consumerReceipt": answer.consumer_receipt or None,
+            "status": found.status,
+            "contentType": found.content_type,
+            "body": found.data if found.data is not None else found.body.decode("utf-8", "replace"),
+            "requestId": found.request_id,
+            "receipt": found.receipt or None,
+            "consumerReceipt": found.consumer_receipt or None,
             "failure": None
             if failure is None
             else {"code": failure.code, "message": failure.message, "detail": failure.detail},
-        }
+        },
     )
 
 
-@routes.get("/api/v1/accesses")
-async def accesses(request: web.Request) -> web.Response:
-    """All accesses of `?month=2026-11` (default: this month), from every gateway, each with its log's proofs."""
-    citizen = request.app[CITIZEN]
-    session = await caller_of(request)
-    month = request.query.get("month", months_before(citizen.context.clock.now())[0])
-    if not is_month(month):
-        raise InvalidRequest("month")
-    return web.json_response((await load_accesses(citizen, session, month)).as_json())
+@operations.handles("listConsents")
+async def list_consents(call: Call) -> web.Response:
+    """All of the citizen's decisions."""
+    decided = await call.citizen.consents.of(call.session)
+    listed, following = page(decided, lambda one: (-one.given_ms, one.reference), **_paging(call))
+    return answer(call.request, {"consents": [consent_json(one) for one in listed], "next": following})
 
 
-def _service_json(service: OfferedService) -> dict[str, Any]:
-    purpose, declaration = service.purpose, service.declaration
-    return {
-        "key": service.key,
-        "service": purpose.service.encoded,
-        "provider": {"id": purpose.service.provider.encoded, "name": purpose.provider_name},
-        "title": {"de": declaration.title("de"), "en": declaration.title("en")},
-        "providerPurpose": {"de": declaration.purpose("de"), "en": declaration.purpose("en")},
-        "purpose": {"de": purpose.text("de"), "en": purpose.text("en")},
-        "legalBasis": {"kind": declaration.legal_basis_kind.value, "text": declaration.legal_basis},
-        "dataCategories": list(declaration.data_categories),
-        "identityLevel": declaration.identity_level.value,
-        "enabled": declaration.enabled,
-        "validityDays": purpose.validity_days if declaration.needs_consent else None,
-    }
+@operations.handles("giveConsent")
+async def give_consent(call: Call) -> web.Response:
+    """The citizen consents."""
+    offered = (await call.citizen.catalogues.current()).find(call.body["service"])
+    consent = await call.citizen.consents.give(call.session, offered, language=language_of(call.request))
+    location = f"{BASE}/consents/{consent.reference}"
+    return answer(call.request, consent_json(consent), status=201, headers={"Location": location})
 
 
-def _consent_json(consent: Consent) -> dict[str, Any]:
-    return {
-        "reference": consent.reference,
-        "purpose": consent.purpose,
-        "service": consent.service,
-        "client": consent.client,
-        "state": consent.state.value,
-        "acknowledged": consent.provider_knows,
-        "givenMs": consent.given_ms,
-        "expiresMs": consent.expires_ms,
-        "lapsesMs": None if consent.provider_knows else consent.expires_ms,
-        "events": [{"state": event.state.value, "atMs": event.at_ms} for event in consent.events],
-    }
+@operations.handles("getConsent")
+async def get_consent(call: Call) -> web.Response:
+    """One decision."""
+    return answer(call.request, consent_json(await call.citizen.consents.get(call.session, call.path["reference"])))
 
 
-async def _object(request: web.Request, known: set[str]) -> Mapping[str, Any]:
-    try:
-        document = json.loads(await request.read())
-    except (ValueError, RecursionError):
-        raise InvalidRequest("body") from None
-    if not isinstance(document, dict) or not set(document) <= known:
-        raise InvalidRequest("body")
-    return document
+@operations.handles("withdrawConsent")
+async def withdraw_consent(call: Call) -> web.Response:
+    """The citizen takes a consent back: 200 when the provider has acknowledged, 202 when it hasn't yet."""
+    consent = await call.citizen.consents.withdraw(call.session, call.path["reference"])
+    return answer(call.request, consent_json(consent), status=200 if consent.provider_knows else 202)
 
 
-def _text(document: Mapping[str, Any], name: str) -> str:
-    value = document.get(name)
-    if not isinstance(value, str) or not _is_text(value):
-        raise InvalidRequest(name)
-    return value
+@operations.handles("getReceipt")
+async def get_receipt(call: Call) -> web.Response:
+    """The receipt of one decision, to keep."""
+    consent = await call.citizen.consents.get(call.session, call.path["reference"])
+    document = build_receipt(consent, controller=call.citizen.context.settings.city_name)
+    return answer(call.request, document, content_type="application/ld+json")
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _MAX_TEXT
+@operations.handles("listAccesses")
+async def list_accesses(call: Call) -> web.Response:
+    """A month's accesses from every gateway, each log with its proofs."""
+    month = call.query.get("month", months_before(call.citizen.context.clock.now())[0])
+    view = await load_accesses(call.citizen, call.session, month)
+    document = view.as_json()
+    wanted = call.query.get("result")
+    found = [one for one in view.accesses if wanted in (None, one.result)]
+    listed, following = page(found, _place, **_paging(call))
+    document["accesses"] = [one.as_json() for one in listed]
+    document["next"] = following
+    if not call.query["proofs"]:
+        for source in document["sources"]:
+            del source["bundle"]
+    return answer(call.request, document)
+
+
+def _place(access: Access) -> tuple[int, str]:
+    return -access.time_ms, f"{access.message_id}\0{access.key}"
+
+
+def _paging(call: Call) -> Mapping[str, Any]:
+    return {"limit": call.query["limit"], "cursor": call.query.get("cursor")}
+
+
+_all: Final = Operations()
+_all.take(operations)
+_all.take(account_operations)
+routes: Final = _all.routes(CONTRACT, documented=web.get(f"{BASE}/openapi.json", _describe))

@@ -21,9 +21,7 @@ def citizen_member(settings: GatewaySettings) -> MemberId:
     return parse_client_id(settings.citizen_client).member if settings.citizen_client else settings.owner_id
 
 
-def citizen_bindings(
-    engine: AsyncEngine, settings: GatewaySettings, keys: NodeKeys, clock: Clock
-) -> Bindings | None:
+def citizen_bindings(engine: AsyncEngine, settings: GatewaySettings, keys: NodeKeys, clock: Clock) -> Bindings | None:
     """The check of bound tokens' proofs; None at a gateway that knows no citizens."""
     key = keys.pseudonym
     if key is None:
@@ -35,9 +33,7 @@ def citizen_bindings(
     )
 
 
-def citizen_relations(
-    engine: AsyncEngine, settings: GatewaySettings, keys: NodeKeys, clock: Clock
-) -> Relations | None:
+def citizen_relations(engine: AsyncEngine, settings: GatewaySettings, keys: NodeKeys, clock: Clock) -> Relations | None:
     """Who may act for whom; None at a gateway that knows no citizens."""
     if keys.pseudonym is None:
         return None

@@ -53,9 +53,7 @@ class UsedStatements:
 class DeviceBindings:
     """`citizen_tokens.Bindings` on the citizen application's tables. `person` names a citizen as they do."""
 
-    def __init__(
-        self, statements: UsedStatements, devices: Devices, person: Callable[[str, str], str]
-    ) -> None:
+    def __init__(self, statements: UsedStatements, devices: Devices, person: Callable[[str, str], str]) -> None:
         self._statements = statements
         self._devices = devices
         self._person = person

@@ -66,6 +66,13 @@ class OfferedService:
     def key(self) -> str:
         return self.purpose.key
 
+    @property
+    def provider(self) -> SubsystemId:
+        """Whose service it is. A purpose is about a subsystem's: members themselves offer none."""
+        provider = self.purpose.service.provider
+        assert isinstance(provider, SubsystemId)
+        return provider
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:

@@ -58,6 +58,30 @@ class Links:
         await self._notices.add(person, NoticeKind.LINK_ADDED, {"link": link.id, "service": service})
         return link
 
+    async def keep(self, person: str, *, service: str, provider: str, label: str) -> Link:
+        """The institution says that the account is linked: as it was, again, or anew."""
+        current = await self.current(person, service)
+        if current is None:
+            try:
+                return await self.add(person, service=service, provider=provider, label=label)
+            except LinkConflict:
+                # Another window of the same citizen was first.
+                current = await self.current(person, service)
+                if current is None:
+                    raise
+        row = tables.link
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                update(row)
+                .where(row.c.id == current.id, row.c.state != "ended")
+                .values(state="linked", label=label, ended_ms=None)
+            )
+        return await self.get(person, current.id)
+
+    async def current(self, person: str, service: str) -> Link | None:
+        """The link in force for a service, `ending` ones too."""
+        return next((one for one in await self.of(person) if one.service == service and one.state != "ended"), None)
+
     async def of(self, person: str) -> tuple[Link, ...]:
         """All of a person's links, newest first; ended ones too."""
         row = tables.link

@@ -99,6 +99,7 @@ def _parse(entry: Any) -> PurposeDeclaration:
     if not isinstance(entry, dict):
         raise InvalidPurposes("[[purpose]] is a table")
     known = {"key", "service", "journey", "provider_name", "text_de", "text_en", "privacy_url", "validity_days"}
+    known |= {"category"}
     if not {"key", "service", "provider_name", "text_de", "text_en"} <= set(entry) <= known:
         raise InvalidPurposes("a purpose has key, service, provider_name, text_de, text_en, and known fields only")
     days = entry.get("validity_days", 180)
@@ -111,5 +112,5 @@ def _parse(entry: Any) -> PurposeDeclaration:
         raise InvalidPurposes(f"{texts['key']}: service or journey is not one") from None
     return PurposeDeclaration(
         texts["key"], service, journey, texts["provider_name"], texts["text_de"], texts["text_en"],
-        texts.get("privacy_url", ""), days,
+        texts.get("privacy_url", ""), days, texts.get("category", ""),
     )  # fmt: skip

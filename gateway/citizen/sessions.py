@@ -61,9 +61,7 @@ class Session:
 
     def acting_for(self, represented: Represented) -> Session:
         """The same login, for the data of another."""
-        return replace(
-            self, issuer=represented.issuer, subject=represented.subject, name="", representing=represented
-        )
+        return replace(self, issuer=represented.issuer, subject=represented.subject, name="", representing=represented)
 
     def road_token(self, *, now_ms: int) -> str:
         """The access token for the road.

@@ -47,6 +47,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LOCAL_PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]{0,500}")
 _LANGUAGE_COOKIE: Final = "datenweg_language"
 API: Final = "/api/"
+_NUMBER: Final = web.RequestKey("number", str)
 _log = get_logger()
 
 
@@ -336,8 +337,9 @@ def _unauthenticated(request: web.Request, error: NotLoggedIn) -> web.Response:
 
 def _number(request: web.Request) -> str:
     """The id of a request that failed: the same in its answer and in the log."""
-    number: str = request.setdefault("number", str(uuid.uuid4()))
-    return number
+    if _NUMBER not in request:
+        request[_NUMBER] = str(uuid.uuid4())
+    return request[_NUMBER]
 
 
 def _problem(request: web.Request, code: str, status: int, *, facts: Mapping[str, str] | None = None) -> web.Response:

@@ -2,7 +2,8 @@
 
 OpenID Connect Core 1.0 (code flow), OAuth 2.0 security best current practice (RFC 9700): exact redirect URIs, PKCE
 with S256 always (RFC 7636), `iss` in the answer (RFC 9207), codes for one use within a minute. Access tokens are JWTs
-(RFC 9068). Stands in for the city's real identity provider; the relying party never learns the difference. Leaves
+(RFC 9068), bound to the app's key where it proves one (RFC 9449). When a citizen logs out here, the clients are told
+(OpenID Connect Back-Channel Logout 1.0, `issuer_logout`). Stands in for the city's real identity provider; the relying party never learns the difference. Leaves
 the login form to `issuer_form`, keys to `issuer_keys` and the citizens to `citizens`.
 """
 
@@ -27,12 +28,16 @@ from aiohttp import web
 from gateway.city.citizens import CITIZENS, DEMO_PASSWORD, LEVELS, DemoCitizen
 from gateway.city.issuer_form import ForeignForm, LoginForm
 from gateway.city.issuer_keys import ALGORITHM, IssuerKeys
+from gateway.city.issuer_logout import LogoutTokens
 from gateway.clock import Clock
+from gateway.exchange.dpop import ALGORITHMS as PROOF_ALGORITHMS
+from gateway.exchange.dpop import MAX_AGE_SECONDS, ProofRefused, verify_proof
 from gateway.rate import RateLimit, TooManyAttempts
 from gateway.settings import IssuerSettings
 
 _CODE_MS: Final = 60_000
 _MAX_CODES: Final = 1_000
+_MAX_PROOFS: Final = 10_000
 _REMEMBERED_MS: Final = 3_600_000
 _COOKIE: Final = "datenweg_issuer"
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -54,6 +59,14 @@ class IssuerClient:
     redirect_uris: tuple[str, ...]
     logout_uris: tuple[str, ...] = ()
     secret: str | None = None
+    # Where its back-channel logout tokens go.
+    logout_url: str | None = None
+
+    def may_redirect_to(self, uri: str) -> bool:
+        """Whether `uri` is one of its own: exactly, but for the port of an app's own machine (RFC 8252 section 7.3)."""
+        if uri in self.redirect_uris:
+            return True
+        return self.secret is None and _without_loopback_port(uri) in self.redirect_uris
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +84,16 @@ class DemoIssuerSettings:
 
     @classmethod
     def from_settings(cls, settings: IssuerSettings, *, secret: str | None = None) -> DemoIssuerSettings:
-        """The issuer of a process's settings: one client, which may also send its citizens back after logout."""
+        """The issuer of a process's settings: the pages, which may also send citizens back after logout, and an app."""
         logout = tuple(f"{urlsplit(uri).scheme}://{urlsplit(uri).netloc}/" for uri in settings.redirect_uris)
-        client = IssuerClient(settings.client_id, settings.redirect_uris, logout, secret)
+        clients = [IssuerClient(settings.client_id, settings.redirect_uris, logout, secret, settings.logout_url)]
+        if settings.app_client_id is not None:
+            clients.append(IssuerClient(settings.app_client_id, settings.app_redirect_uris))
         return cls(
             instance=settings.instance,
             issuer=settings.issuer_url,
             data_directory=settings.data_directory,
-            clients=(client,),
+            clients=tuple(clients),
             audience=settings.token_audience,
             token_seconds=int(settings.token_seconds),
         )
@@ -96,6 +111,7 @@ class _Grant:
     citizen: DemoCitizen
     level: str
     logged_in_ms: int
+    session: str
     expires_ms: int
 
 
@@ -126,6 +142,7 @@ def build_issuer(settings: DemoIssuerSettings, *, clock: Clock) -> web.Applicati
     app.router.add_post(f"{prefix}/token", issuer.token)
     app.router.add_get(f"{prefix}/logout", issuer.logout)
     app.router.add_get(f"{prefix}/healthz", issuer.healthz)
+    app.cleanup_ctx.append(issuer.logouts.running)
     return app
 
 
@@ -152,6 +169,13 @@ class DemoIssuer:
         self._citizens = {citizen.username: citizen for citizen in settings.citizens}
         self._by_subject = {citizen.subject: citizen for citizen in settings.citizens}
         self._codes: OrderedDict[str, _Grant] = OrderedDict()
+        self._proofs: OrderedDict[bytes, int] = OrderedDict()
+        self.logouts = LogoutTokens(
+            settings.issuer,
+            self.keys,
+            clock,
+            {client.client_id: client.logout_url for client in settings.clients if client.logout_url is not None},
+        )
         self._by_name = RateLimit(burst=5, refill_ms=10_000)
         self._by_address = RateLimit(burst=30, refill_ms=2_000)
         self._form = LoginForm(
@@ -185,6 +209,9 @@ class DemoIssuer:
                 "code_challenge_methods_supported": ["S256"],
                 "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
                 "authorization_response_iss_parameter_supported": True,
+                "dpop_signing_alg_values_supported": list(PROOF_ALGORITHMS),
+                "backchannel_logout_supported": True,
+                "backchannel_logout_session_supported": True,
                 "ui_locales_supported": ["de", "en"],
             }
         )
@@ -230,12 +257,12 @@ class DemoIssuer:
         # One answer for both mistakes, so that names can't be tried out.
         if citizen is None or not right:
             return self._form.answer(request, form, problem="wrong", status=401)
-        now_ms = self._clock.now_ms()
+        now_ms, session = self._clock.now_ms(), secrets.token_urlsafe(16)
         try:
-            answer = self._redirect_with_code(form, citizen, now_ms)
+            answer = self._redirect_with_code(form, citizen, now_ms, session)
         except _Refused as refusal:
             return self._refusal(form, refusal)
-        value = self._sealed({"sub": citizen.subject, "at": now_ms})
+        value = self._sealed({"sub": citizen.subject, "at": now_ms, "sid": session})
         answer.set_cookie(_COOKIE, value, httponly=True, samesite="Lax", secure=self._secure, path="/")
         return answer
 
@@ -244,7 +271,8 @@ class DemoIssuer:
         form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
         try:
             client = self._authenticated_client(request, form)
-            return web.json_response(self._exchange(client, form), headers={"Pragma": "no-cache"})
+            thumbprint = self._proven_key(request)
+            return web.json_response(self._exchange(client, form, thumbprint), headers={"Pragma": "no-cache"})
         except _Refused as refusal:
             status = 401 if refusal.error == "invalid_client" else 400
             return web.json_response({"error": refusal.error}, status=status)
@@ -253,6 +281,8 @@ class DemoIssuer:
         """OpenID Connect RP-Initiated Logout 1.0: forgets the citizen, goes back to a registered address only."""
         target = request.query.get("post_logout_redirect_uri", "")
         client = self._clients.get(request.query.get("client_id", ""))
+        if (remembered := self._remembered(request)) is not None:
+            await self.logouts.send(remembered[0].subject, remembered[2])
         answer = web.Response(text="Abgemeldet. / Logged out.\n")
         if client is not None and target in client.logout_uris:
             answer = web.Response(status=303, headers={"Location": target})
@@ -267,7 +297,7 @@ class DemoIssuer:
         client = self._clients.get(query.get("client_id", ""))
         # RFC 6749 section 4.1.2.1: with an unknown client or address there is nobody whom a redirect could safely
         # reach.
-        if client is None or query.get("redirect_uri", "") not in client.redirect_uris:
+        if client is None or not client.may_redirect_to(query.get("redirect_uri", "")):
             raise _Refused("invalid_request", redirect=False)
         if query.get("response_type") != "code":
             raise _Refused("unsupported_response_type")
@@ -279,12 +309,14 @@ class DemoIssuer:
         if query.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(query.get("code_challenge", "")):
             raise _Refused("invalid_request")
 
-    def _redirect_with_code(self, query: Mapping[str, str], citizen: DemoCitizen, logged_in_ms: int) -> web.Response:
+    def _redirect_with_code(
+        self, query: Mapping[str, str], citizen: DemoCitizen, logged_in_ms: int, session: str
+    ) -> web.Response:
         now_ms = self._clock.now_ms()
         code = secrets.token_urlsafe(32)
         self._codes[code] = _Grant(
             query["client_id"], query["redirect_uri"], query["code_challenge"], query["nonce"], query["scope"],
-            citizen, _level(query.get("acr_values", ""), citizen), logged_in_ms, now_ms + _CODE_MS,
+            citizen, _level(query.get("acr_values", ""), citizen), logged_in_ms, session, now_ms + _CODE_MS,
         )  # fmt: skip
         if len(self._codes) > _MAX_CODES:
             self._codes.popitem(last=False)
@@ -315,7 +347,27 @@ class DemoIssuer:
             raise _Refused("invalid_client")
         return client
 
-    def _exchange(self, client: IssuerClient, form: Mapping[str, str]) -> dict[str, Any]:
+    def _proven_key(self, request: web.Request) -> str | None:
+        """RFC 9449 section 5: the key that the client proves to hold, to which its token is then bound; None: none."""
+        proofs = request.headers.getall("DPoP", [])
+        if not proofs:
+            return None
+        url = f"{self._settings.issuer.rstrip('/')}/token"
+        try:
+            if len(proofs) != 1:
+                raise ProofRefused("doubled")
+            proof = verify_proof(proofs[0], method="POST", urls=(url,), at=self._clock.now())
+            now_ms = self._clock.now_ms()
+            if self._proofs.get(proof.fingerprint, 0) > now_ms:
+                raise ProofRefused("replayed")
+        except ProofRefused:
+            raise _Refused("invalid_dpop_proof") from None
+        self._proofs[proof.fingerprint] = now_ms + 2 * MAX_AGE_SECONDS * 1000
+        if len(self._proofs) > _MAX_PROOFS:
+            self._proofs.popitem(last=False)
+        return proof.thumbprint
+
+    def _exchange(self, client: IssuerClient, form: Mapping[str, str], thumbprint: str | None) -> dict[str, Any]:
         if form.get("grant_type") != "authorization_code":
             raise _Refused("unsupported_grant_type")
         # Taken out before any check: a code that was tried is spent (RFC 6749 section 4.1.2).
@@ -340,14 +392,24 @@ class DemoIssuer:
             **common, "aud": self._settings.audience, "client_id": client.client_id, "scope": grant.scope,
             "jti": secrets.token_urlsafe(16),
         }  # fmt: skip
-        identity = {**common, "aud": client.client_id, "nonce": grant.nonce}
+        if thumbprint is not None:
+            access["cnf"] = {"jkt": thumbprint}
+        if grant.citizen.parent_of:
+            access["represents"] = [
+                {"sub": child.subject, "role": "parent", "name": child.name} for child in grant.citizen.parent_of
+            ]
+        identity = {**common, "aud": client.client_id, "nonce": grant.nonce, "sid": grant.session}
+        self.logouts.remember(client.client_id, grant.session)
         if "profile" in grant.scope.split():
             citizen = grant.citizen
             identity |= {"name": citizen.name, "given_name": citizen.given_name, "family_name": citizen.family_name}
+        access_token = self.keys.sign(access, token_type="at+jwt")  # noqa: S106 - RFC 9068's name, no secret
+        # Core section 3.1.3.6: ES256, so the left half of SHA-256.
+        identity["at_hash"] = _base64(hashlib.sha256(access_token.encode()).digest()[:16])
         return {
-            "access_token": self.keys.sign(access, token_type="at+jwt"),  # noqa: S106 - RFC 9068's name, no secret
+            "access_token": access_token,
             "id_token": self.keys.sign(identity, token_type="JWT"),  # noqa: S106
-            "token_type": "Bearer",
+            "token_type": "Bearer" if thumbprint is None else "DPoP",
             "expires_in": self._settings.token_seconds,
             "scope": grant.scope,
         }
@@ -356,7 +418,7 @@ class DemoIssuer:
         body = base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
         return f"{body}.{hmac.new(self.keys.cookie_secret, body.encode(), hashlib.sha256).hexdigest()}"
 
-    def _remembered(self, request: web.Request) -> tuple[DemoCitizen, int] | None:
+    def _remembered(self, request: web.Request) -> tuple[DemoCitizen, int, str] | None:
         body, _, tag = request.cookies.get(_COOKIE, "").partition(".")
         expected = hmac.new(self.keys.cookie_secret, body.encode(), hashlib.sha256).hexdigest()
         if not hmac.compare_digest(expected.encode(), tag.encode()):
@@ -365,7 +427,7 @@ class DemoIssuer:
         citizen = self._by_subject.get(value["sub"])
         if citizen is None or value["at"] + _REMEMBERED_MS < self._clock.now_ms():
             return None
-        return citizen, value["at"]
+        return citizen, value["at"], value["sid"]
 
 
 ISSUER: Final = web.AppKey("issuer", DemoIssuer)
@@ -373,7 +435,19 @@ ISSUER: Final = web.AppKey("issuer", DemoIssuer)
 
 def code_challenge(verifier: str) -> str:
     """RFC 7636 section 4.2, S256."""
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    return _base64(hashlib.sha256(verifier.encode()).digest())
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _without_loopback_port(uri: str) -> str:
+    parts = urlsplit(uri)
+    if parts.scheme != "http" or parts.hostname not in ("127.0.0.1", "::1"):
+        return ""
+    host = "[::1]" if parts.hostname == "::1" else parts.hostname
+    return parts._replace(netloc=host).geturl()
 
 
 def _level(acr_values: str, citizen: DemoCitizen) -> str:

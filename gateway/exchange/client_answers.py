@@ -70,12 +70,12 @@ def refusal(node: Node, request: web.BaseRequest, exchange: ConsumerExchange, fa
     return web.Response(status=status, headers=CIMultiDict(headers), body=body)
 
 
-def unreadable(node: Node, fault: Fault, *, status: int) -> web.Response:
+def unreadable(node: Node, fault: Fault) -> web.Response:
     """The answer to what was no HTTP request: as an error over REST, in JSON."""
     content_type, body = rest_error_body(fault, (), node.vocabulary)
     headers = [error_header(fault, node.vocabulary), ("Content-Type", content_type), ("Server", _SERVER)]
     headers.append((rest.REQUEST_ID, fault.detail))
-    return web.Response(status=status, headers=CIMultiDict(headers), body=body)
+    return web.Response(status=fault.status, headers=CIMultiDict(headers), body=body)
 
 
 def _retry_after(exchange: ConsumerExchange, fault: Fault) -> str:

@@ -8,11 +8,13 @@ undo a withdrawal. The check on each exchange is against the copies in memory, w
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -27,6 +29,7 @@ from trust.identifiers import ClientId, InvalidIdentifier, ServiceId, SubsystemI
 MAX_JWS_BYTES: Final = 32 * 1024
 _TYPE: Final = "datenweg-consent+jwt"
 _MAX_MS: Final = 1 << 53
+_HELD_AT_ONCE: Final = 8
 
 
 class _Registry(jws.JWSRegistry):
@@ -132,23 +135,42 @@ class ConsentStore(Protocol):
         """The copy under a reference."""
         ...
 
+    def hold_consent_copy(self, reference: str) -> AbstractAsyncContextManager[ConsentCopy | None]:
+        """Within the block no process changes the copy under a reference: who wants to, waits."""
+        ...
+
 
 class ConsentCopies:
     """The copies of this gateway, by reference, as they are at this moment. Used from one event loop.
 
     Where one process has the store to itself, memory knows as much as the store does: whoever acknowledges a withdrawal
-    has put it here before. Where several processes share it (PostgreSQL), each exchange asks the store, since another
-    process may have acknowledged one a moment ago.
+    has put it here before, and the log's transaction looks here. Where several processes share it (PostgreSQL), each
+    exchange asks the store, since another process may have acknowledged one a moment ago; and while data go out on a
+    consent (`holding`), the store lets nobody change it.
     """
 
     def __init__(self, store: ConsentStore, copies: Iterable[ConsentCopy] = (), *, shared: bool) -> None:
         self._store = store
         self._shared = shared
         self._copies = {} if shared else {copy.reference: copy for copy in copies}
+        # Each takes a connection of the store's pool; others need some, too.
+        self._holding = asyncio.Semaphore(_HELD_AT_ONCE)
 
     async def current(self, reference: str) -> ConsentCopy | None:
         """The copy in force under a reference. Raises what the store raises."""
         return await self._store.consent_copy(reference) if self._shared else self._copies.get(reference)
+
+    @asynccontextmanager
+    async def holding(self, reference: str) -> AsyncIterator[ConsentCopy | None]:
+        """The copy in force; within the block no withdrawal of it is acknowledged that `known` doesn't tell of.
+
+        Raises what the store raises, at the block's end too: then it can't be told whether it was held to the end.
+        """
+        if not self._shared:
+            yield self._copies.get(reference)
+            return
+        async with self._holding, self._store.hold_consent_copy(reference) as copy:
+            yield copy
 
     def known(self, reference: str, otherwise: ConsentCopy | None) -> ConsentCopy | None:
         """The copy without a wait: what memory has, else the one that was current a moment ago."""

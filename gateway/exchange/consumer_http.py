@@ -104,7 +104,7 @@ class ClientPort:
             "exchange refused", exchange=request_id, code=fault.code, hop=fault.hop.value, step="", role=_ROLE
         )
         node.metrics.count_exchange(service="", outcome=fault.code, hop=fault.hop.value, role=_ROLE, seconds=0)
-        return unreadable(node, fault, status=431 if too_large else 400)
+        return unreadable(node, fault)
 
     async def _deliver(self, request: web.BaseRequest, exchange: ConsumerExchange) -> web.StreamResponse:
         answer, pieces = delivered(exchange)

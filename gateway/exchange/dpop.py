@@ -146,8 +146,10 @@ def _normal(url: str) -> str:
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme.lower(), (parts.hostname or "").lower(), parts.port
-        path = quote(unquote(parts.path, errors="strict"), safe=_PATH_SAFE) if "%2f" not in parts.path.lower() else (
-            parts.path
+        path = (
+            quote(unquote(parts.path, errors="strict"), safe=_PATH_SAFE)
+            if "%2f" not in parts.path.lower()
+            else (parts.path)
         )
     except ValueError:
         raise ProofRefused("htu") from None

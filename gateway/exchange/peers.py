@@ -171,6 +171,9 @@ class Peers:
             raise
         except TimeoutError:
             raise Fault("server.clientproxy.io_error", "the provider's gateway did not answer in time") from None
+        except aiohttp.ClientPayloadError:
+            # Its answer had begun: what is missing of it is the other side's failure (fact of the proxy).
+            raise Fault("server.clientproxy.service_failed.io_error", "the answer broke off") from None
         except (aiohttp.ClientError, OSError):
             raise Fault("server.clientproxy.network_error", "the provider's gateway broke off") from None
 

@@ -148,15 +148,28 @@ async def bind_sign_and_log_response(node: Node, exchange: ProviderExchange) -> 
     """The answer, bound to the request and carrying the receipts of its leaves, is signed and durable with them.
 
     A consent that was withdrawn or expired while the service worked holds the data back: it is looked at again before
-    the log's transaction, and once more within it.
+    the log's transaction, and once more within it. Until that is committed, no withdrawal is acknowledged.
     """
+    demand, offer = exchange.demand, exchange.offer
+    assert demand is not None
+    assert offer is not None
+    if not offer.needs_consent or demand.consent is None:
+        await _sign_and_log(node, exchange, demand)
+        return
+    try:
+        async with node.consents.holding(demand.consent) as copy:
+            demand = replace(demand, consent_copy=copy, at_ms=node.clock.now_ms())
+            _require_consent(node, exchange, demand)
+            await _sign_and_log(node, exchange, demand)
+    except (SQLAlchemyError, OSError) as error:
+        node.log.error("consents not readable", **describe_error(error))
+        raise Fault("server.serverproxy.database_error") from None
+
+
+async def _sign_and_log(node: Node, exchange: ProviderExchange, demand: Demand) -> None:
     verified, answer = _verified(exchange), exchange.answer
     assert answer is not None
     assert exchange.trusted is not None
-    demand = exchange.demand
-    assert demand is not None
-    demand = replace(demand, consent_copy=await _current_consent(node, demand.consent), at_ms=node.clock.now_ms())
-    _require_consent(node, exchange, demand)
     now_ms = node.clock.now_ms()
     logged = await keep_contents(node, exchange.bodies, verified.request.service, b"", answer.contents, hop=_HOP)
 

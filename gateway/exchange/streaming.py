@@ -90,6 +90,9 @@ async def read_transport(
     begin, whole = await read_small(stream, most, limits.multipart.max_total, bodies, deadline)
     if whole:
         return transport.decode_small(content_type, begin, reader=reader, limits=limits)
+    if reader is Hop.CONSUMER_GATEWAY and media_type_of(content_type) == "text/xml":
+        # A fault alone is small.
+        raise TooLarge
     assembler = Assembler(content_type, reader=reader, limits=limits, forbidden=_boundary(original_content_type))
     bodies.memory.give_back(len(begin))
     placing = _Placing(assembler, bodies)

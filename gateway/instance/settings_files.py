@@ -15,6 +15,8 @@ def to_toml(settings: Settings) -> str:
 
 def toml_literal(value: object) -> str:
     """A value in TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)} = {toml_literal(inner)}" for name, inner in value.items()) + "}"
     # A JSON string, number, boolean or list of strings is a TOML one, but for DEL and surrogates, which no setting
     # holds.
     return json.dumps(value, ensure_ascii=False)

@@ -222,18 +222,21 @@ def soap_fault(fault: Fault, vocabulary: Vocabulary = Vocabulary.SNAKE) -> bytes
 def parse_soap_fault(data: bytes, *, reader: Hop = Hop.CONSUMER_GATEWAY, charset: str | None = None) -> Fault:
     """The fault that another hop sent, as an exception to raise. `charset` is that of its Content-Type.
 
-    Raises Fault `...service_failed.invalid_message` when the bytes are no SOAP fault (PR-MESSTRANSP 3.2).
+    Raises Fault `...service_failed.` with `invalid_soap`, `invalid_body`, `missing_body` or, of another SOAP message
+    than a fault, `invalid_message` (PR-MESSTRANSP 3.2, and the proxy: it reads what it gets as SOAP first).
     """
-    refusal = f"{prefix_of(reader)}.service_failed.invalid_message"
+    prefix = f"{prefix_of(reader)}.service_failed"
     try:
-        found = scan(data, charset, HeaderReader()).fault
-    except NotSOAP:
-        found = None
+        scanned = scan(data, charset, HeaderReader())
+    except NotSOAP as refused:
+        raise Fault(f"{prefix}.{refused.leaf}", refused.reason) from None
+    found = scanned.fault
     if found is None:
-        raise Fault(refusal, "the answer is not a SOAP fault")
+        leaf = "invalid_message" if scanned.bodies else "missing_body"
+        raise Fault(f"{prefix}.{leaf}", "the answer is not a SOAP fault")
     code = printable(found.code, 255).strip()
     if not code:
-        raise Fault(refusal, "the SOAP fault has no code")
+        raise Fault(f"{prefix}.invalid_message", "the SOAP fault has no code")
     fault = Fault(
         code,
         found.string.strip(),

@@ -158,8 +158,8 @@ def parse_request(
 ) -> RESTRequest:
     """A client's HTTP request to `/r1/…`; an absolute-form target is taken, too.
 
-    Raises Fault. A malformed path or X-Road-Client is `server.clientproxy.internal_error`, as X-Road's proxy answers;
-    what X-Road would let pass and we don't (injected headers, doubled fields, sizes) is the client's fault by its name.
+    Raises Fault. A malformed path or X-Road-Client is `server.clientproxy.internal_error`, a missing one
+    `invalid_client_identifier`, as X-Road's proxy answers; what X-Road would let pass and we don't (injected headers, doubled fields, sizes) is the client's fault by its name.
     """
     if method not in METHODS:
         raise _malformed("the HTTP method is not one of the protocol's")
@@ -380,8 +380,9 @@ def _request(
         raise _malformed("the path is not /r1/INSTANCE/CLASS/MEMBER/SUBSYSTEM/SERVICE", prefix)
     service_path = "/" + parts[7] if len(parts) == 8 else ""
     encoded_client = single.get(CLIENT)
-    if not encoded_client:
-        raise _malformed("the header X-Road-Client is missing", prefix)
+    if encoded_client is None:
+        # A malformed one is below, with what X-Road's proxy has for it.
+        raise Fault(f"{prefix}.invalid_client_identifier", "the header X-Road-Client is missing")
     message_id, request_id = single.get(MESSAGE_ID, ""), single.get(REQUEST_ID, "")
     if len(message_id) > _MAX_ID or len(request_id) > _MAX_ID:
         raise _malformed("an id is longer than 255 characters", prefix)

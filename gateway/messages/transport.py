@@ -178,24 +178,37 @@ def _next(place: _Place, media_type: str, prefix: str) -> tuple[PartKind, _Place
     if step is not None:
         return step
     if place is _Place.COMPLETE:
-        raise Fault(f"{prefix}.invalid_message", "a part follows the signature")
-    raise Fault(f"{prefix}.invalid_content_type", f"a part of another type stands where {place.value} was due")
+        raise _malformed(prefix, "invalid_message", "a part follows the signature")
+    raise _malformed(prefix, "invalid_content_type", f"a part of another type stands where {place.value} was due")
+
+
+_AT_PROVIDER: Final = "server.serverproxy.service_failed"
+_AT_CONSUMER: Final = "server.clientproxy.service_failed"
 
 
 def _prefix(reader: Hop) -> str:
-    # What a consumer gateway can't read is the provider side's failure (fact of the proxy: service_failed).
-    return "server.clientproxy.service_failed" if reader is Hop.CONSUMER_GATEWAY else "server.serverproxy"
+    # What a gateway can't read of another is the other's failure (fact of both proxies: service_failed).
+    return _AT_CONSUMER if reader is Hop.CONSUMER_GATEWAY else _AT_PROVIDER
+
+
+def malformed(reader: Hop, leaf: str, reason: str) -> Fault:
+    """What the gateway `reader` says of another's message that it can't read."""
+    return _malformed(_prefix(reader), leaf, reason)
+
+
+def _malformed(prefix: str, leaf: str, reason: str) -> Fault:
+    return Fault(f"{prefix}.{leaf}", reason, hop=Hop.CONSUMER_GATEWAY if prefix == _AT_PROVIDER else None)
 
 
 def _boundary(content_type_value: str, prefix: str) -> str:
     try:
         media_type, boundary = media_type_and_boundary(content_type_value)
     except MalformedMultipart as error:
-        raise Fault(f"{prefix}.invalid_content_type", error.reason) from None
+        raise _malformed(prefix, "invalid_content_type", error.reason) from None
     if media_type != "multipart/mixed":
-        raise Fault(f"{prefix}.invalid_content_type", "the message is not multipart/mixed")
+        raise _malformed(prefix, "invalid_content_type", "the message is not multipart/mixed")
     if boundary is None:
-        raise Fault(f"{prefix}.invalid_content_type", "the content type has no boundary")
+        raise _malformed(prefix, "invalid_content_type", "the content type has no boundary")
     return boundary
 
 
@@ -236,7 +249,7 @@ class Decoder:
         try:
             events = self._reader.feed(data)
         except MalformedMultipart as error:
-            raise Fault(f"{self._prefix}.mime_parsing_failed", error.reason) from None
+            raise _malformed(self._prefix, "mime_parsing_failed", error.reason) from None
         out: list[Event] = []
         for event in events:
             match event:
@@ -258,7 +271,7 @@ class Decoder:
         try:
             self._reader.close()
         except MalformedMultipart as error:
-            raise Fault(f"{self._prefix}.mime_parsing_failed", error.reason) from None
+            raise _malformed(self._prefix, "mime_parsing_failed", error.reason) from None
 
 
 def decode_small(
@@ -277,7 +290,7 @@ def decode_small(
     try:
         parts = split_multipart(data, boundary, limits.multipart)
     except MalformedMultipart as error:
-        raise Fault(f"{prefix}.mime_parsing_failed", error.reason) from None
+        raise _malformed(prefix, "mime_parsing_failed", error.reason) from None
     return _collect(parts, prefix, limits)
 
 
@@ -316,7 +329,7 @@ def _collect(parts: list[tuple[PartHeader, bytes]], prefix: str, limits: Transpo
                 fault = data
             case _:
                 assert_never(part)
-    if kind is PartKind.SOAP and body is result is signature is fault is None and prefix != "server.serverproxy":
+    if kind is PartKind.SOAP and body is result is signature is fault is None and prefix != _AT_PROVIDER:
         # XML and nothing else, unsigned: the fault of a peer that failed before it had a message.
         kind, message_type, message, fault = None, "", None, message
     hash_chain = None if result is None else HashChain(result, chain)
@@ -327,8 +340,8 @@ def _collect(parts: list[tuple[PartHeader, bytes]], prefix: str, limits: Transpo
 
 def _too_large(kind: PartKind, prefix: str) -> Fault:
     if kind in (PartKind.REST_BODY, PartKind.ATTACHMENTS, PartKind.SOAP):
-        return Fault(f"{prefix}.body_too_large")
-    return Fault(f"{prefix}.invalid_message", f"a part of type {kind.value} is too large")
+        return Fault("server.serverproxy.body_too_large" if prefix == _AT_PROVIDER else f"{prefix}.body_too_large")
+    return _malformed(prefix, "invalid_message", f"a part of type {kind.value} is too large")
 
 
 def require_signed(message: TransportMessage, kind: PartKind, *, reader: Hop) -> tuple[bytes, bytes]:

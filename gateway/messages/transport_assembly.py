@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.messages.content import Content
-from gateway.messages.faults import Fault, Hop
+from gateway.messages.faults import Hop
 from gateway.messages.mime import Part, boundary_of
 from gateway.messages.multipart import MalformedMultipart, PartData, PartEnd
 from gateway.messages.related_reader import ContentData, ContentEnd, PartBegin, RelatedReader
@@ -23,6 +23,7 @@ from gateway.messages.transport import (
     PartStart,
     TransportLimits,
     TransportMessage,
+    malformed,
 )
 
 _MESSAGES: Final = (PartKind.REST_REQUEST, PartKind.REST_RESPONSE, PartKind.SOAP)
@@ -72,7 +73,6 @@ class Assembler:
     ) -> None:
         self._decoder = Decoder(content_type, reader=reader, limits=limits)
         self._reader = reader
-        self._prefix = "server.clientproxy.service_failed" if reader is Hop.CONSUMER_GATEWAY else "server.serverproxy"
         self._forbidden = forbidden
         self._start: PartStart | None = None
         self._small: list[bytes] = []
@@ -97,7 +97,7 @@ class Assembler:
                     case End():
                         pass
         except MalformedMultipart as error:
-            raise Fault(f"{self._prefix}.mime_parsing_failed", error.reason) from None
+            raise malformed(self._reader, "mime_parsing_failed", error.reason) from None
         return events
 
     def place(self, begin: ContentBegin, content: Content) -> None:
@@ -130,7 +130,7 @@ class Assembler:
         elif start.kind is PartKind.ATTACHMENTS:
             boundary = boundary_of(start.content_type)
             if boundary is None:
-                raise Fault(f"{self._prefix}.invalid_content_type", "an attachment has no content type")
+                raise malformed(self._reader, "invalid_content_type", "an attachment has no content type")
             self._nested = RelatedReader(boundary)
             self._message = replace(self._message, attachments_content_type=start.content_type)
 
@@ -150,7 +150,7 @@ class Assembler:
             match event:
                 case PartBegin(part):
                     if not part.content_type:
-                        raise Fault(f"{self._prefix}.invalid_content_type", "an attachment has no content type")
+                        raise malformed(self._reader, "invalid_content_type", "an attachment has no content type")
                     self._guard = None if self._forbidden is None else ContentGuard(self._forbidden)
                     events.append(ContentBegin(part))
                 case ContentData(data):

@@ -276,7 +276,7 @@ _FAMILIES: Final[tuple[tuple[str, Hop, Iterable[str]], ...]] = (
         [
             *_GATEWAY,
             *("http_error", "maintenance_mode", "inconsistent_response", "quota_exceeded"),
-            *("receipt_missing", "receipt_invalid", "citizen_issuer_unavailable"),
+            *("receipt_missing", "receipt_invalid", "citizen_issuer_unavailable", "invalid_client_identifier"),
         ],
     ),
     ("server.clientproxy.signature_verification", Hop.CONSUMER_GATEWAY, _SIGNATURE),

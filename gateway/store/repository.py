@@ -6,10 +6,12 @@ process of the node sees it at its next poll. All methods may be called at once,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, select
+from sqlalchemy import BigInteger, ColumnElement, Table, and_, delete, func, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -274,6 +276,18 @@ class Repository:
             row = (await connection.execute(query)).one_or_none()
             return None if row is None else rows.consent_copy(row)
 
+    @asynccontextmanager
+    async def hold_consent_copy(self, reference: str) -> AsyncIterator[ConsentCopy | None]:
+        """The copy with this reference, or None; within the block `upsert_consent_copy` of it waits, in all processes.
+
+        PostgreSQL only: of a SQLite database one process has the use. Any number may hold a copy at once.
+        """
+        query = select(tables.consent_copy).where(tables.consent_copy.c.reference == reference)
+        async with self._engine.begin() as connection:
+            await connection.execute(select(func.pg_advisory_xact_lock_shared(_lock_number(reference))))
+            row = (await connection.execute(query)).one_or_none()
+            yield None if row is None else rows.consent_copy(row)
+
     async def upsert_consent_copy(self, copy: ConsentCopy) -> None:
         """Stores a newer state of a consent; storing the same state again changes nothing.
 
@@ -282,6 +296,9 @@ class Repository:
         """
         consents = tables.consent_copy
         async with self._engine.begin() as connection:
+            if self._engine.dialect.name == "postgresql":
+                # Data that are on their way on this consent are logged before it changes (`hold_consent_copy`).
+                await connection.execute(select(func.pg_advisory_xact_lock(_lock_number(copy.reference))))
             # The revision row is the lock: from here on no other process changes a consent until we commit.
             await self._raise_revision(connection, _CONSENTS)
             query = select(consents).where(consents.c.reference == copy.reference)
@@ -338,6 +355,12 @@ class Repository:
         statement = self._insert(table).values(row)
         changed = {name: statement.excluded[name] for name in row if name not in keys}
         await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def _lock_number(reference: str) -> ColumnElement[int]:
+    """The number of a consent's advisory lock, 64 bits. That two share one now and then costs a wait."""
+    digest = hashlib.sha256(b"datenweg/consent-lock/v1\0" + reference.encode()).digest()
+    return literal(int.from_bytes(digest[:8], "big", signed=True), BigInteger)
 
 
 async def _revision(connection: AsyncConnection) -> Revision:

@@ -212,6 +212,23 @@ async def test_everything_that_is_public_verifies(database_url: str, tmp_path: P
         verify_consistency(300, old.root, 600, signed.root, path)
 
 
+async def test_what_never_changes_may_be_cached_for_ever(sqlite_url: str, tmp_path: Path) -> None:
+    async with (
+        open_log(sqlite_url) as log,
+        published(log, tmp_path / "lock") as publisher,
+        served(log, publisher) as client,
+    ):
+        await log.append(*[exchange() for _ in range(300)])
+        await publisher.publish()
+        for path, caching, kind in (
+            ("tile/0/000", "public, max-age=31536000, immutable", "application/octet-stream"),
+            ("tile/0/001.p/44", "public, max-age=31536000, immutable", "application/octet-stream"),
+            ("checkpoint", "public, max-age=1", "text/plain; charset=utf-8"),
+        ):
+            answer = await client.get(f"/audit/2026/{path}")
+            assert (answer.headers["Cache-Control"], answer.headers["Content-Type"]) == (caching, kind)
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [

@@ -31,6 +31,11 @@
     language: document.documentElement.lang,
     headings: all("h1").length,
     mains: all("main").length,
+    // No heading may leave out a level.
+    skipped: all("h1, h2, h3, h4, h5, h6")
+      .filter(shown)
+      .filter((heading, at, list) => at > 0 && heading.tagName[1] - list[at - 1].tagName[1] > 1)
+      .map(label),
     unlabelled: all("input:not([type=hidden]), select, textarea")
       .filter((field) => !field.labels.length && !field.ariaLabel)
       .map(label),

@@ -72,7 +72,7 @@ def _only(parent: etree._Element, tag: str) -> etree._Element:
 
 def _rest_origin(message: bytes) -> ClaimedOrigin:
     try:
-        first, _, *lines = message.decode("utf-8").split("\r\n")
+        first, _, *lines = message.decode("utf-8").split("\r\n", _MAX_HEADERS + 3)
     except ValueError:
         # Not UTF-8, or not two lines: VERB and path, or status and reason.
         raise MalformedInput("not a message") from None

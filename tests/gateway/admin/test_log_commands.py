@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -45,7 +46,7 @@ class Node:
 
     def __init__(self, folder: Path, code: str, database_url: str | None = None) -> None:
         folder.mkdir()
-        values = {} if database_url is None else {"database_url": database_url}
+        values: dict[str, Any] = {} if database_url is None else {"database_url": database_url}
         self.settings = GatewaySettings(
             instance="DE-TEST",
             owner="DE-TEST/GOV/MUSTERSTADT",

@@ -294,9 +294,13 @@ async def run_city(database_url: str, directory: Path, *, secret: str | None = N
         issuer_url, road_url, url = (
             f"http://127.0.0.1:{place.getsockname()[1]}" for place in (issuer_place, road_place, pages_place)
         )
-        client = IssuerClient("datenweg-citizen", (f"{url}/login/callback",), (f"{url}/",), secret)
+        pages = IssuerClient(
+            "datenweg-citizen", (f"{url}/login/callback",), (f"{url}/",), secret, f"{url}/login/backchannel"
+        )
+        app_client = IssuerClient("citizen-app", ("http://127.0.0.1/callback",))
         issuer_app = build_issuer(
-            DemoIssuerSettings("DE-TEST", issuer_url, directory / "issuer", (client,), AUDIENCE), clock=clock
+            DemoIssuerSettings("DE-TEST", issuer_url, directory / "issuer", (pages, app_client), AUDIENCE),
+            clock=clock,
         )
         await serve(stack, issuer_app, issuer_place)
         road_app = web.Application()

@@ -112,7 +112,9 @@ async def check_peer_refusal(
     assert isinstance(answer, Fault), answer
     assert answer.code == code, answer.message
     assert f"`{code}`" in DOCUMENTED
-    assert answer.message.startswith("Provider gateway: ")
+    # What can't be read of a message is the failure of the gateway that sent it.
+    unreadable = code.startswith("server.serverproxy.service_failed.")
+    assert answer.message.startswith("Consumer gateway: " if unreadable else "Provider gateway: ")
     details = [line["detail"] for line in pair.lines(watch.position) if line.get("code") == code]
     assert details == [answer.detail]
     await check_provider_log(pair, request_id, code, provider)

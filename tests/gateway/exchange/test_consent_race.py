@@ -15,11 +15,14 @@ import pytest
 
 from tests.gateway.exchange.pair import Answer, GatewayPair
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.parametrize("pair", ["sqlite", "postgres"], indirect=True)]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.parametrize("pair", ["sqlite", "postgres"], indirect=True),
+]
 
-REQUESTS = int(os.environ.get("DATENWEG_SOAK_REQUESTS", "300"))
+REQUESTS = int(os.environ.get("DATENWEG_SOAK_REQUESTS", "200"))
 PER_CONSENT = 10
-AT_ONCE = 8
+AT_ONCE = 4
 
 
 @dataclass
@@ -41,22 +44,26 @@ def index_in_log(answer: Answer) -> int:
 
 
 async def race(pair: GatewayPair, turns: random.Random, headers: dict[str, str]) -> Raced:
-    """Ten requests on one consent, all at once, and its withdrawal somewhere among them."""
+    """Ten requests on one consent, and its withdrawal after some of their answers."""
     raced = Raced(await pair.give_consent())
-    after = turns.randrange(PER_CONSENT)
-    started = asyncio.Event()
+    early = turns.randrange(3, PER_CONSENT)
+    answered = turns.randrange(early)
+    begin = asyncio.Event()
+    if answered == 0:
+        begin.set()
 
     async def ask(number: int) -> None:
-        if number > after:
-            # The later ones start with or after the withdrawal, some only when it is acknowledged.
-            await (started if number % 2 else raced.acknowledged).wait()
+        if number >= early:
+            # The later ones start with the withdrawal, or when it is acknowledged.
+            await (begin if number % 2 else raced.acknowledged).wait()
         known = raced.acknowledged.is_set()
         answer = await pair.call("konto", headers=headers | {"X-Datenweg-Consent": raced.reference})
         raced.answers.append((known, answer))
+        if len(raced.answers) == answered:
+            begin.set()
 
     async def withdraw() -> None:
-        await asyncio.sleep(turns.random() * 0.03)
-        started.set()
+        await begin.wait()
         withdrawal = pair.consent_jws(raced.reference, status="withdrawn", sequence=2)
         answer = await pair.push_consent(withdrawal, raced.reference)
         assert answer.status == 204

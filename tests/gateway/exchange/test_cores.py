@@ -84,38 +84,51 @@ def test_urls() -> None:
 
 def test_a_quota_fills_again() -> None:
     quotas = Quotas(60)
-    allowed = [quotas.take(APP, service("echo"), 0) for _ in range(8)]
-    assert allowed == [True] * 6 + [False] * 2
-    assert not quotas.take(APP, service("echo"), 900)
-    assert quotas.take(APP, service("echo"), 1000)
-    assert not quotas.take(APP, service("echo"), 1000)
+    waits = [quotas.take(APP, service("echo"), 0) for _ in range(8)]
+    assert waits == [0] * 6 + [1000] * 2
+    assert quotas.take(APP, service("echo"), 900) == pytest.approx(100)
+    assert quotas.take(APP, service("echo"), 1000) == 0
+    assert quotas.take(APP, service("echo"), 1000) == 1000
 
 
 def test_a_quota_is_each_clients_and_services_own() -> None:
     quotas = Quotas(1)
     for client in (APP, GUEST):
         for code in ("echo", "hoch"):
-            assert quotas.take(client, service(code), 0)
-            assert not quotas.take(client, service(code), 1)
+            assert quotas.take(client, service(code), 0) == 0
+            assert quotas.take(client, service(code), 1) > 0
+
+
+def test_a_quota_of_a_service_is_all_clients_together() -> None:
+    quotas = Quotas(None, of_service=20)
+    assert [quotas.take(client, service("echo"), 0) > 0 for client in (APP, GUEST, APP)] == [False, False, True]
+    assert quotas.take(APP, service("hoch"), 0) == 0
+
+
+def test_who_is_refused_by_one_quota_uses_up_nothing_of_the_other() -> None:
+    quotas = Quotas(1, of_service=20)
+    assert quotas.take(APP, service("echo"), 0) == 0
+    assert all(quotas.take(APP, service("echo"), 0) > 0 for _ in range(10))
+    assert quotas.take(GUEST, service("echo"), 0) == 0
 
 
 def test_a_clock_that_runs_back_gives_nothing() -> None:
     quotas = Quotas(1)
-    assert quotas.take(APP, service("echo"), 1_000_000)
-    assert not quotas.take(APP, service("echo"), 0)
-    assert not quotas.take(APP, service("echo"), 30_000)
+    assert quotas.take(APP, service("echo"), 1_000_000) == 0
+    assert quotas.take(APP, service("echo"), 0) > 0
+    assert quotas.take(APP, service("echo"), 30_000) > 0
 
 
 def test_no_quota() -> None:
     quotas = Quotas(None)
-    assert all(quotas.take(APP, service("echo"), 0) for _ in range(1000))
+    assert all(quotas.take(APP, service("echo"), 0) == 0 for _ in range(1000))
 
 
 @given(st.lists(st.integers(0, 600_000), min_size=1, max_size=200), st.integers(1, 600))
 def test_never_more_than_the_quota(times: list[int], per_minute: int) -> None:
     quotas = Quotas(per_minute)
     times.sort()
-    taken = sum(quotas.take(APP, service("echo"), at) for at in times)
+    taken = sum(quotas.take(APP, service("echo"), at) == 0 for at in times)
     burst = max(1.0, per_minute / 10)
     assert taken <= burst + (times[-1] - times[0]) * per_minute / 60_000 + 1e-6
 

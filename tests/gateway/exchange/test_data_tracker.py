@@ -63,7 +63,7 @@ ASKER = {"X-Road-UserId": "DE-beamtin"}
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayPair]:
     folder = tmp_path_factory.mktemp("tracker")
-    listed = {"data_tracker_clients": (APP.encoded,), "withheld_clients": (APP.encoded,)}
+    listed: dict[str, Any] = {"data_tracker_clients": (APP.encoded,), "withheld_clients": (APP.encoded,)}
     with captured_output() as output:
         async with gateway_pair(folder, output, **listed) as running:
             yield running

@@ -249,7 +249,7 @@ async def test_the_consumers_own_request_as_an_answer(pair: GatewayPair) -> None
         ),
         (
             lambda: web.Response(body=b"<a/>", content_type="text/xml"),
-            "server.clientproxy.service_failed.invalid_message",
+            "server.clientproxy.service_failed.invalid_soap",
             PROVIDER,
         ),
         (

@@ -277,5 +277,5 @@ async def test_a_broken_peer_stream_is_an_error(pair: GatewayPair) -> None:
     finally:
         provider_http.stream_answer = original
     assert answer.status == 500
-    assert answer.json["type"] in {"server.clientproxy.network_error", "server.clientproxy.io_error"}
+    assert answer.json["type"] == "server.clientproxy.service_failed.io_error"
     await require_nothing_left(pair)

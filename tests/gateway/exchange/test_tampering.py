@@ -274,13 +274,13 @@ async def test_the_transports_id_is_another(peer: Peer) -> None:
 @pytest.mark.parametrize(
     ("content_type", "content", "code"),
     [
-        ("text/plain", b"hallo", "invalid_content_type"),
-        ("multipart/mixed", b"hallo", "invalid_content_type"),
-        ("multipart/mixed; boundary=xtop", b"", "mime_parsing_failed"),
+        ("text/plain", b"hallo", "service_failed.invalid_content_type"),
+        ("multipart/mixed", b"hallo", "service_failed.invalid_content_type"),
+        ("multipart/mixed; boundary=xtop", b"", "service_failed.mime_parsing_failed"),
         (
             "multipart/mixed; boundary=xtop",
             b"--xtop\r\nContent-Type: text/html\r\n\r\nx\r\n--xtop--\r\n",
-            "invalid_content_type",
+            "service_failed.invalid_content_type",
         ),
         ("multipart/mixed; boundary=xtop", b"--xtop--\r\n", "missing_rest"),
     ],
@@ -292,7 +292,7 @@ async def test_what_is_no_message(peer: Peer, content_type: str, content: bytes,
 async def test_a_message_that_is_cut(peer: Peer) -> None:
     request_id, good = peer.city.request(ECHO)
     content_type, content = good.encode()
-    await peer.refused("server.serverproxy.mime_parsing_failed", request_id, (content_type, content[:-40]))
+    await peer.refused("server.serverproxy.service_failed.mime_parsing_failed", request_id, (content_type, content[:-40]))
 
 
 async def test_something_after_the_signature(peer: Peer) -> None:
@@ -300,9 +300,8 @@ async def test_something_after_the_signature(peer: Peer) -> None:
     content_type, content = good.encode()
     boundary = content_type.rpartition("boundary=")[2].encode()
     more = b"\r\ncontent-type: application/x-road-rest-body\r\n\r\nmehr\r\n--" + boundary + b"--\r\n"
-    await peer.refused(
-        "server.serverproxy.invalid_message", request_id, (content_type, content.removesuffix(b"--\r\n") + more)
-    )
+    code = "server.serverproxy.service_failed.invalid_message"
+    await peer.refused(code, request_id, (content_type, content.removesuffix(b"--\r\n") + more))
 
 
 async def test_a_response_instead_of_a_request(peer: Peer) -> None:

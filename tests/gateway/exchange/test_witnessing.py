@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -12,11 +14,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.note import NoteSigner, parse_note
 from audit.policy import Policy, parse_policy, verify_witnessed
+from audit.publisher import Publisher
 from audit.witness import origin_hash
+from gateway.admin.watching import witness_standings
 from gateway.clock import SystemClock
 from gateway.errors import StartRefused
 from gateway.exchange.origins import origin_of
-from gateway.witnessing import read_policy, witness_key
+from gateway.witnessing import read_auditor_token, read_policy, witness_key
 from tests.gateway.exchange.conftest import captured_output
 from tests.gateway.exchange.pair import GatewayPair, gateway_pair
 from tests.gateway.exchange.ports import HOST, free_port
@@ -26,6 +30,7 @@ from trust.identifiers import SecurityServerId
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LIMIT_SECONDS = 3600.0
+TOKEN = "token-of-the-auditor"
 
 
 def _key(folder: Path, name: str) -> Ed25519PrivateKey:
@@ -58,7 +63,15 @@ async def witnessed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[t
     text = _policy(folder, ports)
     path = folder / "policy"
     path.write_text(text)
-    common = {"witness_policy_file": path, "witness_interval_seconds": 0.1, "witness_limit_seconds": LIMIT_SECONDS}
+    token = folder / "token"
+    token.write_text(f"{TOKEN}\n")
+    token.chmod(0o600)
+    common: dict[str, Any] = {
+        "auditor_token_file": token,
+        "witness_policy_file": path,
+        "witness_interval_seconds": 0.1,
+        "witness_limit_seconds": LIMIT_SECONDS,
+    }
     with captured_output() as output:
         async with gateway_pair(
             folder,
@@ -85,15 +98,17 @@ async def test_each_gateway_s_public_checkpoint_was_seen_by_the_other(witnessed:
         publisher = getattr(pair, node).gateway.publisher
         await publisher.publish()
         size = int(publisher.newest_note.split(b"\n")[1])
-        await pair.until(
-            lambda publisher=publisher, size=size: publisher._shown is not None and publisher._shown[0].size >= size
-        )
+        await pair.until(partial(_shows, publisher, size))
         guard.require_quorum()
         status, note = await _checkpoint(pair, node)
         assert status == 200
         found = verify_witnessed(note, policy)
         assert found.checkpoint.size > 0
         assert len(found.cosignatures) == 2
+
+
+def _shows(publisher: Publisher, size: int) -> bool:
+    return publisher._shown is not None and publisher._shown[0].size >= size
 
 
 async def test_the_witness_shows_what_it_has_seen(witnessed: tuple[GatewayPair, Policy]) -> None:
@@ -103,6 +118,41 @@ async def test_the_witness_shows_what_it_has_seen(witnessed: tuple[GatewayPair, 
     async with pair.http.get(url) as answer:
         assert answer.status == 200
         assert parse_note(await answer.read()).text.startswith(origin + "\n")
+
+
+async def test_the_auditor_alone_gets_entries(witnessed: tuple[GatewayPair, Policy]) -> None:
+    pair, _ = witnessed
+    assert (await pair.call("echo")).status == 200
+    operations = f"http://{HOST}:{pair.consumer.settings.operations_port}"
+    async with pair.http.get(f"{operations}/audit/logs") as answer:
+        (log,) = await answer.json()
+    assert (log["prefix"], log["state"]) == (f"{operations}/audit/{SystemClock().now().year}", "active")
+    bundle = f"{log['prefix']}/tile/entries/000.p/1"
+    async with pair.http.get(bundle) as answer:
+        assert answer.status == 401
+    async with pair.http.get(bundle, headers={"Authorization": f"Bearer {TOKEN}"}) as answer:
+        assert answer.status == 200
+        assert b'"k":"' in await answer.read()
+
+
+async def test_an_auditor_token_that_anybody_could_guess_stops_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    for token in ("", "short", "with a blank in its middle"):
+        path.write_text(token)
+        path.chmod(0o600)
+        with pytest.raises(StartRefused):
+            read_auditor_token(path)
+    assert read_auditor_token(None) is None
+
+
+async def test_the_running_gateway_tells_how_witnesses_stand(witnessed: tuple[GatewayPair, Policy]) -> None:
+    pair, _ = witnessed
+    publisher = pair.consumer.gateway.publisher
+    await pair.until(partial(_shows, publisher, 0))
+    await pair.until(lambda: len(pair.consumer.gateway.node.log_guard.reports) == 2)
+    standings = await witness_standings(pair.consumer.settings)
+    assert {standing.name for standing in standings} == {CITY.code, UTILITY.code}
+    assert {standing.state for standing in standings} == {"cosigned the newest checkpoint"}
 
 
 async def test_without_a_quorum_for_too_long_nothing_is_delivered(

@@ -132,21 +132,32 @@ def test_soap_round_trip(code: str, reason: str, vocabulary: Vocabulary) -> None
 
 
 @pytest.mark.parametrize(
-    "document",
+    ("document", "leaf"),
     [
-        b"",
-        b"<a/>",
-        b"not xml",
-        b'<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body/></Envelope>',
-        b'<!DOCTYPE a><Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body><Fault/></Body></Envelope>',
-        b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><s:Fault/></s:Body></s:Envelope>',
-        b" " * 70_000,
+        (b"", "invalid_soap"),
+        (b"<a/>", "invalid_soap"),
+        (b"not xml", "invalid_soap"),
+        (b'<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"/>', "missing_body"),
+        (b'<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body/></Envelope>', "invalid_message"),
+        (
+            b'<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body><a/><b/></Body></Envelope>',
+            "invalid_body",
+        ),
+        (
+            b'<!DOCTYPE a><Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body><Fault/></Body></Envelope>',
+            "invalid_soap",
+        ),
+        (
+            b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><s:Fault/></s:Body></s:Envelope>',
+            "invalid_message",
+        ),
+        (b" " * 70_000, "invalid_soap"),
     ],
 )
-def test_what_is_no_fault_is_an_invalid_message(document: bytes) -> None:
+def test_what_is_no_fault_is_refused_as_what_it_is(document: bytes, leaf: str) -> None:
     with pytest.raises(Fault) as caught:
         parse_soap_fault(document)
-    assert caught.value.code == "server.clientproxy.service_failed.invalid_message"
+    assert caught.value.code == f"server.clientproxy.service_failed.{leaf}"
     assert not caught.value.relayed
 
 

@@ -151,12 +151,14 @@ def test_malformed_paths_are_an_internal_error_with_500(path: str) -> None:
     assert (fault.code, fault.status) == ("server.clientproxy.internal_error", 500)
 
 
-def test_missing_client_is_an_internal_error_with_500() -> None:
-    for headers in ([], [("X-Road-Client", "")]):
-        with pytest.raises(Fault) as caught:
-            rest.parse_request("GET", PATH, headers)
-        assert (caught.value.code, caught.value.status) == ("server.clientproxy.internal_error", 500)
-        assert "X-Road-Client" in caught.value.message
+@pytest.mark.parametrize(
+    ("headers", "leaf"), [([], "invalid_client_identifier"), ([("X-Road-Client", "")], "internal_error")]
+)
+def test_no_client_is_an_error_of_the_road_with_500(headers: list[tuple[str, str]], leaf: str) -> None:
+    with pytest.raises(Fault) as caught:
+        rest.parse_request("GET", PATH, headers)
+    assert (caught.value.code, caught.value.status) == (f"server.clientproxy.{leaf}", 500)
+    assert "X-Road-Client" in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -365,7 +367,7 @@ GOOD_REQUEST = rest.serialise_request(complete(parse(PATH, ("Accept", "*/*"))))
         (b"Accept:*/*", b"X-Road-Security-Server:I", "invalid_message"),
         (b"Accept:*/*", b"X-Datenweg-Citizen:x", "reserved_header"),
         (b"Accept:*/*", b"X-Datenweg-Identity-Level:highest", "invalid_message"),
-        (b"X-Road-Client:", b"X-Road-Clients:", "invalid_message"),
+        (b"X-Road-Client:", b"X-Road-Clients:", "invalid_client_identifier"),
         (b"x-road-id:", b"x-road-ids:", "missing_header_field"),
         (b"x-road-request-id:", b"x-road-request-ids:", "missing_header_field"),
         (b"\r\nx-road-request", b"\nx-road-request", "invalid_message"),

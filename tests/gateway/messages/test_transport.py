@@ -178,7 +178,8 @@ def test_headers_of_attachments_are_checked() -> None:
 )
 def test_order(kinds: list[str], leaf: str, reader: Hop) -> None:
     data = encode(*((kind, b"x") for kind in kinds))
-    prefix = "server.clientproxy.service_failed" if reader is Hop.CONSUMER_GATEWAY else "server.serverproxy"
+    prefix = "server.clientproxy" if reader is Hop.CONSUMER_GATEWAY else "server.serverproxy"
+    prefix += ".service_failed"
     assert refusal(data, reader) == f"{prefix}.{leaf}"
     decoder = Decoder(CONTENT_TYPE, reader=reader)
     with pytest.raises(Fault) as caught:
@@ -201,11 +202,19 @@ def test_a_fault_instead_of_an_answer() -> None:
 @pytest.mark.parametrize(
     ("content_type", "reader", "code"),
     [
-        ("text/xml", Hop.PROVIDER_GATEWAY, "server.serverproxy.invalid_content_type"),
+        ("text/xml", Hop.PROVIDER_GATEWAY, "server.serverproxy.service_failed.invalid_content_type"),
         ("text/html", Hop.CONSUMER_GATEWAY, "server.clientproxy.service_failed.invalid_content_type"),
-        ("multipart/mixed", Hop.PROVIDER_GATEWAY, "server.serverproxy.invalid_content_type"),
-        ("multipart/related; boundary=b", Hop.PROVIDER_GATEWAY, "server.serverproxy.invalid_content_type"),
-        (f"multipart/mixed; boundary={'b' * 71}", Hop.PROVIDER_GATEWAY, "server.serverproxy.invalid_content_type"),
+        ("multipart/mixed", Hop.PROVIDER_GATEWAY, "server.serverproxy.service_failed.invalid_content_type"),
+        (
+            "multipart/related; boundary=b",
+            Hop.PROVIDER_GATEWAY,
+            "server.serverproxy.service_failed.invalid_content_type",
+        ),
+        (
+            f"multipart/mixed; boundary={'b' * 71}",
+            Hop.PROVIDER_GATEWAY,
+            "server.serverproxy.service_failed.invalid_content_type",
+        ),
         ("", Hop.CONSUMER_GATEWAY, "server.clientproxy.service_failed.invalid_content_type"),
     ],
 )
@@ -217,7 +226,7 @@ def test_content_types(content_type: str, reader: Hop, code: str) -> None:
     ("kind", "leaf"),
     [
         ("application/x-road-rest-body", "body_too_large"),
-        ("signature/bdoc-1.0/ts", "invalid_message"),
+        ("signature/bdoc-1.0/ts", "service_failed.invalid_message"),
     ],
 )
 def test_sizes(kind: str, leaf: str) -> None:
@@ -240,7 +249,7 @@ def test_sizes(kind: str, leaf: str) -> None:
 
 def test_too_many_parts() -> None:
     data = encode(*[("application/ocsp-response", b"x")] * 17)
-    assert refusal(data) == "server.serverproxy.mime_parsing_failed"
+    assert refusal(data) == "server.serverproxy.service_failed.mime_parsing_failed"
     with pytest.raises(Fault):
         streamed(data, 50)
 
@@ -248,7 +257,7 @@ def test_too_many_parts() -> None:
 def test_every_cut_message_is_refused() -> None:
     data = transport.encode_message(PartKind.REST_REQUEST, b"m", SIGNATURE, boundary=BOUNDARY, body=b"b")
     for length in range(len(data) - 2):
-        assert refusal(data[:length]) == "server.serverproxy.mime_parsing_failed"
+        assert refusal(data[:length]) == "server.serverproxy.service_failed.mime_parsing_failed"
         with pytest.raises(Fault):
             streamed(data[:length], 10)
 

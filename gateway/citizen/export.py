@@ -1,0 +1,82 @@
+"""Everything that is known of a citizen here, in one document or archive (GDPR Articles 15 and 20).
+
+Accesses are asked for live, month by month, from every log; a login that proves too little for them gets the rest, and
+reads why they are missing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.citizen.accesses import load_accesses, months_before
+from gateway.citizen.callers import verified_citizen
+from gateway.citizen.consent_receipt import build_receipt
+from gateway.citizen.documents import (
+    complaint_json,
+    consent_json,
+    device_json,
+    link_json,
+    notice_json,
+    represented_json,
+)
+from gateway.citizen.errors import LevelTooLow
+from gateway.citizen.sessions import Session
+from gateway.citizen.web import Citizen
+
+# The same moment for every file: an archive of the same things is the same archive.
+_ZIP_MOMENT: Final = (1980, 1, 1, 0, 0, 0)
+
+
+async def build_export(citizen: Citizen, session: Session, *, months: int) -> dict[str, Any]:
+    """The document, with `months` months of accesses. Raises NotLoggedIn, IssuerDown."""
+    person, context = citizen.person(session), citizen.context
+    consents = await citizen.consents.of(session)
+    accesses: list[Mapping[str, Any]] = []
+    for month in months_before(context.clock.now())[:months]:
+        try:
+            accesses.append((await load_accesses(citizen, session, month)).as_json())
+        except LevelTooLow as error:
+            accesses.append({"missing": "identity_level_too_low", "requiredLevel": error.required})
+            break
+    return {
+        "made": context.clock.now().isoformat(timespec="seconds"),
+        "identity": {
+            "issuer": session.issuer,
+            "subject": session.subject,
+            "name": session.name or None,
+            "identityLevel": session.level.word,
+        },
+        "devices": [device_json(one, current=session.device) for one in await citizen.devices.of(person)],
+        "links": [link_json(one) for one in await citizen.links.of(person)],
+        "consents": [consent_json(one) for one in consents],
+        "receipts": [build_receipt(one, controller=context.settings.city_name) for one in consents],
+        "notices": [notice_json(one) for one in await citizen.notices.of(person)],
+        "complaints": [complaint_json(one) for one in await citizen.complaints.of(person)],
+        "represented": [
+            represented_json(one) for one in await citizen.relations.of(await verified_citizen(citizen, session))
+        ],
+        "accesses": accesses,
+    }
+
+
+def build_archive(document: Mapping[str, Any]) -> bytes:
+    """The document as a ZIP archive: one file for each part, one for each month of accesses."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in document.items():
+            if name == "accesses":
+                for number, month in enumerate(part):
+                    _write(archive, f"accesses/{month.get('month', number)}.json", month)
+            else:
+                _write(archive, f"{name}.json", part)
+    return buffer.getvalue()
+
+
+def _write(archive: zipfile.ZipFile, name: str, part: Any) -> None:
+    file = zipfile.ZipInfo(name, _ZIP_MOMENT)
+    file.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(file, json.dumps(part, ensure_ascii=False, indent=1))

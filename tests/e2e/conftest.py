@@ -1,0 +1,44 @@
+"""One city and one browser for all of these tests."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
+
+from gateway.city.plan import Plan
+from gateway.city.setup import prepare
+from gateway.city.start import embedded
+from gateway.clock import SystemClock
+from tests.e2e.browser import SCREENSHOTS, Watch, chromium
+from tests.gateway.exchange.ports import free_ports
+
+# The plan's ports are spread over so many.
+PORTS = 50
+
+
+@dataclass(frozen=True)
+class City:
+    """The running city, and a browser to look at it."""
+
+    plan: Plan
+    browser: Browser
+
+    def watch(self) -> Watch:
+        return Watch(self.plan)
+
+
+@pytest_asyncio.fixture(loop_scope="package", scope="package")
+async def city(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[City]:
+    folder = tmp_path_factory.mktemp("city")
+    shutil.rmtree(SCREENSHOTS, ignore_errors=True)
+    SCREENSHOTS.mkdir(parents=True)
+    plan = Plan(folder / "city", free_ports(PORTS))
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(embedded(await prepare(plan, SystemClock())))
+        yield City(plan, await stack.enter_async_context(chromium(folder)))
