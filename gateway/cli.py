@@ -16,6 +16,7 @@ import typer
 import gateway
 from audit.errors import AuditError
 from gateway.admin.access_commands import endpoint_commands, group_commands, right_commands
+from gateway.admin.citizen_commands import citizen_commands
 from gateway.admin.commands import client_commands, register_adapter_commands
 from gateway.admin.configuration import configuration_commands
 from gateway.admin.doctor import doctor
@@ -69,6 +70,7 @@ app.add_typer(service_commands, name="service")
 app.add_typer(endpoint_commands, name="endpoint")
 app.add_typer(group_commands, name="group")
 app.add_typer(right_commands, name="right")
+app.add_typer(citizen_commands, name="citizen")
 app.add_typer(key_commands, name="key")
 app.add_typer(log_app, name="log")
 register_adapter_commands(adapter_app)

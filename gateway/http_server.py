@@ -1,7 +1,7 @@
 """The HTTP server of the road's ports: aiohttp's, with bounds on connections and with our answers to broken requests.
 
-- At most so many connections. When there are more, idle ones are closed for them, those that never sent a request
-  first; only when every one is at work is a new one cut.
+- At most so many connections, of all ports together. When there are more, idle ones are closed for them, those that
+  never sent a request first; only when every one is at work is a new one cut.
 - A request's head has to be complete soon after it began; an idle connection is closed after a while; one whose other
   end takes nothing any more is cut after that.
 - What is no HTTP request, or one that two readers could read in two ways, is answered by the port in its own form, and
@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Collection
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ class Refuse(Protocol):
         ...
 
 
-
 # How many idle connections go at once when room is needed: each look for them passes over all.
 _ROOM: Final = 64
 # What the process needs besides connections of clients and peers: databases, peers it calls, services, spooled bodies.
@@ -40,6 +39,31 @@ _OWN_FILES: Final = 1024
 # How long a closed connection may take to hand over what was answered.
 _FLUSH_SECONDS: Final = 10.0
 _MAX_LINE: Final = 16 * 1024
+
+
+class Room:
+    """How many connections several ports may have together. For one event loop."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._servers: list[RoadServer] = []
+        # How many were cut and aren't gone yet.
+        self.leaving = 0
+
+    def share(self, server: RoadServer) -> None:
+        """This port's connections count as well."""
+        self._servers.append(server)
+
+    def admits(self) -> bool:
+        """Whether there is room for one more. If there isn't, it is made where nothing is lost by it."""
+        if sum(len(server.open_connections) for server in self._servers) - self.leaving < self._limit:
+            return True
+        idle = [one for server in self._servers for one in server.open_connections if one.idle]
+        # Stable: among those that sent requests, and among those that didn't, the oldest come first.
+        idle.sort(key=lambda one: one.used)
+        for one in idle[:_ROOM]:
+            one.cut("room")
+        return bool(idle)
 
 
 class RoadServer(web.Server):
@@ -50,7 +74,7 @@ class RoadServer(web.Server):
         handler: Handler,
         refuse: Refuse,
         *,
-        max_connections: int,
+        room: Room,
         head_seconds: float,
         idle_seconds: float,
         on_cut: Callable[[str], None] = lambda _: None,
@@ -68,7 +92,13 @@ class RoadServer(web.Server):
         self.refuse = refuse
         self.head_seconds = head_seconds
         self.on_cut = on_cut
-        self._max_connections = max_connections
+        self.room = room
+        room.share(self)
+
+    @property
+    def open_connections(self) -> Collection[RoadConnection]:
+        """Those that are open now."""
+        return cast("Collection[RoadConnection]", self._connections)
 
     def __call__(self) -> RoadConnection:
         """The protocol of a new connection."""
@@ -76,35 +106,30 @@ class RoadServer(web.Server):
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """A connection is there; room is made for it, or it is cut."""
-        if len(self._connections) >= self._max_connections and not self._make_room():
+        if not self.room.admits():
             self.on_cut("room")
             transport.abort()
         super().connection_made(handler, transport)
-
-    def _make_room(self) -> bool:
-        idle = [one for one in self._connections if isinstance(one, RoadConnection) and one.idle]
-        # Stable: among those that sent requests, and among those that didn't, the oldest come first.
-        idle.sort(key=lambda one: one.used)
-        for one in idle[:_ROOM]:
-            self.on_cut("room")
-            one.abort()
-        return bool(idle)
 
 
 class RoadConnection(web.RequestHandler):
     """One connection."""
 
-    __slots__ = ("_head_timer", "_road")
+    __slots__ = ("_body", "_head_timer", "_leaving", "_road")
 
     def __init__(self, server: RoadServer, **options: Any) -> None:
         super().__init__(server, **options)
         self._road = server
         self._head_timer: asyncio.TimerHandle | None = None
+        self._leaving = False
+        # Of the request that came last.
+        self._body: StreamReader | None = None
 
     @property
     def idle(self) -> bool:
         """Whether nothing is to be lost if it is closed: no request on it, and none begun."""
-        return self._waiter is not None and not self._waiter.done() and self._head_timer is None
+        waiting = self._waiter is not None and not self._waiter.done()
+        return waiting and self._head_timer is None and not self._leaving
 
     @property
     def used(self) -> bool:
@@ -114,19 +139,36 @@ class RoadConnection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Takes bytes; a head that has begun and isn't complete has to be soon."""
         super().data_received(data)
+        if self._messages:
+            self._body = self._messages[-1][1]
         waiter = self._waiter
         if waiter is not None and not waiter.done() and data:
             if self._head_timer is None:
-                self._head_timer = self._loop.call_later(self._road.head_seconds, self._cut, "head")
+                self._head_timer = self._loop.call_later(self._road.head_seconds, self.cut, "head")
         elif self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's own, which aiohttp narrows
+        """The other end sends no more. If its request is whole it gets its answer, then the connection is closed.
+
+        Over TLS it is closed at once: there the end of one direction is the end of both.
+        """
+        if self.transport is None or self.transport.get_extra_info("sslcontext") is not None:
+            return None
+        if self.idle or self._body is None or not self._body.is_eof():
+            return None
+        self.close()
+        return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection has ended."""
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+        if self._leaving:
+            self._leaving = False
+            self._road.room.leaving -= 1
         super().connection_lost(exc)
 
     def force_close(self) -> None:
@@ -141,15 +183,13 @@ class RoadConnection(web.RequestHandler):
             self._road.on_cut("stuck")
             transport.abort()
 
-    def abort(self) -> None:
-        """Cuts the connection at once."""
-        if self.transport is not None:
+    def cut(self, why: str) -> None:
+        """Ends the connection at once."""
+        if self.transport is not None and not self._leaving:
+            self._leaving = True
+            self._road.room.leaving += 1
+            self._road.on_cut(why)
             self.transport.abort()
-
-    def _cut(self, why: str) -> None:
-        self._head_timer = None
-        self._road.on_cut(why)
-        self.abort()
 
     def handle_error(
         self,
@@ -169,14 +209,14 @@ class RoadConnection(web.RequestHandler):
         return answer
 
 
-def room_for_connections(wanted: int, ports: int) -> int:
-    """How many connections each of so many ports may have: as wanted, within the files that the process may open.
+def most_connections(wanted: int) -> int:
+    """How many connections there may be: as wanted, within the files that the process may open.
 
     Raises the process's own limit as far as the system lets it.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted * ports + _OWN_FILES
+    needed = wanted + _OWN_FILES
     if soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(16, min(wanted, (soft - min(_OWN_FILES, soft // 2)) // ports))
+    return min(wanted, soft - min(_OWN_FILES, soft // 2))

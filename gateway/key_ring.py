@@ -22,7 +22,11 @@ CONTAINED: Final[Mapping[str, CertificateUsage]] = {
 
 
 def build_ring(settings: GatewaySettings) -> KeyRing:
-    """The ring with its tokens closed."""
+    """The ring with its tokens closed. Raises KeyUnavailable if a container that the settings name isn't there."""
+    for name in ("signing_key_file", "authentication_key_file"):
+        # The default places may be empty, with the keys in the ring; a place that the operator wrote down may not.
+        if name in settings.model_fields_set and not getattr(settings, name).exists():
+            raise KeyUnavailable(f"can't read {getattr(settings, name)}", hint=f"check {name}")
     containers = {"signing": settings.signing_key_file, "authentication": settings.authentication_key_file}
     tokens: list[Token] = [SoftwareToken(settings.key_directory / SOFTWARE, containers, name=SOFTWARE)]
     if settings.pkcs11_module is not None and settings.pkcs11_token is not None:

@@ -17,7 +17,7 @@ from gateway.exchange.peers import PeerConnector, Peers
 from gateway.exchange.provider_http import PeerPort
 from gateway.exchange.services import ServiceCaller, service_session
 from gateway.exchange.trust_state import PeerVerifier, TrustState
-from gateway.http_server import RoadServer, room_for_connections
+from gateway.http_server import RoadServer, Room, most_connections
 from gateway.node_keys import NodeKeys
 from gateway.serve import KEEPALIVE_SECONDS, Listener
 from gateway.settings import GatewaySettings
@@ -47,16 +47,16 @@ def road_listeners(
 
 def _server_maker(node: Node) -> Callable[[ClientPort | PeerPort], RoadServer]:
     settings = node.settings
-    ports = 2 if settings.client_tls_port is None else 3
-    max_connections = room_for_connections(settings.max_connections, ports)
-    if max_connections < settings.max_connections:
-        node.log.warning("fewer connections than set: the process may not open so many files", limit=max_connections)
+    limit = most_connections(settings.max_connections)
+    if limit < settings.max_connections:
+        node.log.warning("fewer connections than set: the process may not open so many files", count=limit)
+    room = Room(limit)
 
     def make(port: ClientPort | PeerPort) -> RoadServer:
         return RoadServer(
             port.handle,
             port.refuse,
-            max_connections=max_connections,
+            room=room,
             head_seconds=settings.request_head_seconds,
             idle_seconds=KEEPALIVE_SECONDS,
             on_cut=node.metrics.count_cut_connection,

@@ -1,4 +1,4 @@
-"""`datenweg log witness|monitor|proof|erase|release|change-key`: the access log in the hands of operator and auditor."""
+"""`datenweg log witness|monitor|proof|erase|release|change-key`: the access log for its operator and its auditor."""
 
 from __future__ import annotations
 

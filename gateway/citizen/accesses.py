@@ -19,6 +19,7 @@ from typing import Any, Final
 from gateway.citizen.access import ACCESSES, Access, merge_accesses, read_access
 from gateway.citizen.bundles import BundleBroken, VerifiedBundle, verify_bundle
 from gateway.citizen.errors import LevelTooLow, RoadDown
+from gateway.citizen.notice_accesses import tell_of_accesses
 from gateway.citizen.sessions import Session
 from gateway.citizen.web import Citizen
 from gateway.messages.headers import IdentityLevel
@@ -152,6 +153,7 @@ async def load_accesses(
     answers = [answer for asked in (own, *others) for answer in asked]
     known = {provider.encoded: name for provider, name in names.items()}
     newest_first = sorted(_each_once(answers, known), key=lambda access: (-access.time_ms, access.message_id))
+    await tell_of_accesses(citizen, citizen.person(session), newest_first)
     return AccessView(month, tuple(source for source, _ in answers), tuple(newest_first))
 
 

@@ -1,48 +1,70 @@
 """What hangs together with a citizen's accounts: consents that institutions ask for, links, and being told.
 
-One call of the assembly (`app.build_citizen_app`) adds these parts and their pages.
+One call of the assembly (`app.build_citizen_app`) adds these parts; their pages are among the assembly's.
 """
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
-from gateway.citizen.acquaintances import Acquaintances
 from gateway.citizen.consent_requests import ConsentRequests
 from gateway.citizen.consent_service import ConsentService
+from gateway.citizen.notice_channels import NoticeChannels
+from gateway.citizen.notice_delivery import NoticeDelivery
 from gateway.citizen.web import CITIZEN
+from gateway.rate import RateLimit
+
+# Mails with codes go to addresses that nobody has confirmed yet.
+_CODES_AT_ONCE: Final = 3
+_CODE_EVERY_MS: Final = 600_000
 
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
     """The parts."""
 
-    acquaintances: Acquaintances
     consent_requests: ConsentRequests
     consent_service: ConsentService
+    channels: NoticeChannels
+    delivery: NoticeDelivery
+    mails: RateLimit
 
 
 ACCOUNTS: Final = web.AppKey("accounts", Accounts)
 
 
-def add_accounts(app: web.Application) -> None:
-    """Adds the parts and their pages to the citizen's application."""
+def add_accounts(app: web.Application, *, tls: ssl.SSLContext | None = None) -> None:
+    """Adds the parts to the citizen's application. While it runs, notices are sent in the background.
+
+    `tls`: how mail servers and push services are verified, if not by the system's authorities.
+    """
     citizen = app[CITIZEN]
     context = citizen.context
-    acquaintances = Acquaintances(context.engine)
     requests = ConsentRequests(context, citizen.consents, citizen.relations)
+    channels = NoticeChannels(
+        context.engine, context.clock, key=context.pseudonym_key, push_hosts=context.settings.notices.push_hosts
+    )
     app[ACCOUNTS] = Accounts(
-        acquaintances=acquaintances,
         consent_requests=requests,
         consent_service=ConsentService(
             context,
             citizen.consents,
             requests,
-            acquaintances,
+            citizen.consents.acquaintances,
             declarants=context.settings.consent_declarants,
         ),
+        channels=channels,
+        delivery=NoticeDelivery(context, channels, tls=tls),
+        mails=RateLimit(burst=_CODES_AT_ONCE, refill_ms=_CODE_EVERY_MS),
     )
+    app.cleanup_ctx.append(_sending)
+
+
+async def _sending(app: web.Application) -> AsyncIterator[None]:
+    async with app[ACCOUNTS].delivery.running():
+        yield

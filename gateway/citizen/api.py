@@ -18,7 +18,6 @@ from gateway.citizen.api_answers import answer, page
 from gateway.citizen.api_operations import CONTRACT, Call, Operations
 from gateway.citizen.callers import verified_citizen
 from gateway.citizen.calls import call_service
-from gateway.citizen.consent_receipt import build_receipt
 from gateway.citizen.contract import BASE
 from gateway.citizen.documents import consent_json, represented_json, service_json
 from gateway.citizen.errors import IssuerDown
@@ -170,8 +169,7 @@ async def withdraw_consent(call: Call) -> web.Response:
 @operations.handles("getReceipt")
 async def get_receipt(call: Call) -> web.Response:
     """The receipt of one decision, to keep."""
-    consent = await call.citizen.consents.get(call.session, call.path["reference"])
-    document = build_receipt(consent, controller=call.citizen.context.settings.city_name)
+    document = await call.citizen.consents.receipt(call.session, call.path["reference"])
     return answer(call.request, document, content_type="application/ld+json")
 
 

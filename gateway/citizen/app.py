@@ -10,7 +10,16 @@ import aiohttp
 import jinja2
 from aiohttp import web
 
-from gateway.citizen import access_pages, api, login_pages, pages, personal_pages
+from gateway.citizen import (
+    access_pages,
+    api,
+    consent_pages,
+    link_pages,
+    login_pages,
+    notice_pages,
+    pages,
+    personal_pages,
+)
 from gateway.citizen.accounts import add_accounts
 from gateway.citizen.bindings import DeviceBindings, Nonces, UsedStatements
 from gateway.citizen.catalogue import Catalogues
@@ -32,7 +41,7 @@ from gateway.rate import RateLimit
 
 _MAX_BODY: Final = 256 * 1024
 _STATIC: Final = Path(__file__).with_name("static")
-_TYPES: Final = {"style.css": "text/css", "icon.svg": "image/svg+xml", "verify.js": "text/javascript"}
+_TYPES: Final = {"style.css": "text/css", "icon.svg": "image/svg+xml", "verify.js": "text/javascript", "push.js": "text/javascript"}
 
 
 def citizen_http_session() -> aiohttp.ClientSession:
@@ -100,7 +109,7 @@ def build_citizen_app(
     app = web.Application(middlewares=[security_headers, errors_as_answers], client_max_size=_MAX_BODY)
     app[CITIZEN] = citizen
     app.cleanup_ctx.append(_background)
-    for part in (pages, access_pages, personal_pages, login_pages, api):
+    for part in (pages, access_pages, personal_pages, login_pages, api, consent_pages, link_pages, notice_pages):
         app.router.add_routes(part.routes)
     add_accounts(app)
     app.router.add_get("/static/{name}", _static)

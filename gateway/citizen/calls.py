@@ -2,7 +2,7 @@
 
 Used by the pages and the API alike. The provider decides whether data moves; what is checked here only saves the
 citizen a refusal (a disabled service, a login of too low a level). A consent that is not valid, or is being withdrawn,
-is never sent along.
+is never sent along. What the answer means for a link, `linking` knows.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from gateway.citizen.catalogue import OfferedService
 from gateway.citizen.errors import LevelTooLow, ServiceDisabled
+from gateway.citizen.linking import follow_answer
 from gateway.citizen.road import RoadAnswer
 from gateway.citizen.sessions import Session
 from gateway.citizen.web import Citizen
@@ -40,7 +41,8 @@ async def call_service(
     if required := missing_level(session, service.declaration.identity_level):
         raise LevelTooLow(required)
     consent = await citizen.consents.usable(session, service.key) if service.declaration.needs_consent else None
-    return await citizen.road.call(
+    await citizen.consents.introduce(session, service)
+    answer = await citizen.road.call(
         method,
         service.purpose.service,
         path,
@@ -51,3 +53,5 @@ async def call_service(
         purpose=service.key,
         representing=session.representing.reference if session.representing is not None else None,
     )
+    await follow_answer(citizen, session, service, method, path, answer)
+    return answer

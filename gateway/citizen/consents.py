@@ -13,11 +13,12 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import and_
 
 from gateway.citizen import tables
+from gateway.citizen.acquaintances import Acquaintances
 from gateway.citizen.catalogue import OfferedService
 from gateway.citizen.consent import (
     Consent,
@@ -28,10 +29,11 @@ from gateway.citizen.consent import (
     EventState,
     sign_copy,
 )
+from gateway.citizen.consent_receipt import build_signed_receipt
 from gateway.citizen.consent_store import ConsentStore
 from gateway.citizen.context import CitizenContext
 from gateway.citizen.declarations import Declarations
-from gateway.citizen.errors import ConsentConflict, RoadDown
+from gateway.citizen.errors import ConsentConflict, RoadDown, UnknownThing
 from gateway.citizen.notices import NoticeKind, Notices
 from gateway.citizen.road import RoadClient
 from gateway.citizen.sessions import Session
@@ -62,6 +64,7 @@ class Consents:
         self._store = ConsentStore(context.engine)
         self._notices = Notices(context.engine, context.clock)
         self._declarations = Declarations(context.engine)
+        self.acquaintances = Acquaintances(context.engine)
 
     async def of(self, session: Session) -> tuple[Consent, ...]:
         """All of the citizen's consents, newest first."""
@@ -72,6 +75,12 @@ class Consents:
         """One of the citizen's consents. Raises UnknownThing."""
         await self._store.expire(now_ms=self._context.clock.now_ms())
         return await self._store.get(reference, person=self._person(session))
+
+    async def introduce(self, session: Session, service: OfferedService) -> None:
+        """The provider is about to know the citizen by their pseudonym there: it may then ask for consents by it."""
+        member = service.purpose.service.provider.member
+        subject = self._context.pseudonym_at(member, session.issuer, session.subject)
+        await self.acquaintances.introduce(self._person(session), member, subject)
 
     async def usable(self, session: Session, key: str) -> Consent | None:
         """The consent on which data may be asked for now for the purpose `key`, if there is one."""
@@ -118,6 +127,7 @@ class Consents:
             acknowledged=0,
             events=events,
             jws="",
+            representative="" if session.representing is None else session.representing.reference,
         )
         consent = replace(consent, jws=self._sign(consent))
         person = self._person(session)
@@ -210,6 +220,19 @@ class Consents:
         )
         await self._push_current(reference)
         return await self._store.get(reference, person=self._person(session))
+
+    async def receipt(self, session: Session, reference: str) -> dict[str, Any]:
+        """The signed receipt of one of the citizen's decisions. Raises UnknownThing."""
+        consent = await self.get(session, reference)
+        controller = self._context.settings.city_name
+        return build_signed_receipt(consent, controller=controller, key=self._context.consent_key)
+
+    async def find_decided(self, reference: str) -> Consent:
+        """What has become of a consent that a request of the same session just decided. Raises UnknownThing."""
+        consent = await self._store.find(reference)
+        if consent is None:
+            raise UnknownThing(reference)
+        return consent
 
     async def ask(self, consent: Consent, *, person: str) -> None:
         """An institution asks for a consent. Durable when it returns."""

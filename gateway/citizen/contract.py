@@ -52,12 +52,12 @@ class Contract:
                 self._schemas.require_known(operation.body)
 
     def _operations(self) -> list[Operation]:
-        found = []
-        for path, item in self.document["paths"].items():
-            for method in _METHODS:
-                if method in item:
-                    found.append(self._operation(path, method, item[method]))
-        return found
+        return [
+            self._operation(path, method, item[method])
+            for path, item in self.document["paths"].items()
+            for method in _METHODS
+            if method in item
+        ]
 
     def _operation(self, path: str, method: str, described: Mapping[str, Any]) -> Operation:
         places: dict[str, dict[str, Any]] = {"path": {}, "query": {}, "header": {}}

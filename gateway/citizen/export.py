@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from gateway.citizen.accesses import load_accesses, months_before
 from gateway.citizen.callers import verified_citizen
-from gateway.citizen.consent_receipt import build_receipt
+from gateway.citizen.consent_receipt import build_signed_receipt
 from gateway.citizen.documents import (
     complaint_json,
     consent_json,
@@ -53,7 +53,7 @@ async def build_export(citizen: Citizen, session: Session, *, months: int) -> di
         "devices": [device_json(one, current=session.device) for one in await citizen.devices.of(person)],
         "links": [link_json(one) for one in await citizen.links.of(person)],
         "consents": [consent_json(one) for one in consents],
-        "receipts": [build_receipt(one, controller=context.settings.city_name) for one in consents],
+        "receipts": [build_signed_receipt(one, controller=context.settings.city_name, key=context.consent_key) for one in consents],
         "notices": [notice_json(one) for one in await citizen.notices.of(person)],
         "complaints": [complaint_json(one) for one in await citizen.complaints.of(person)],
         "represented": [

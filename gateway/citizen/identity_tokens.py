@@ -1,6 +1,7 @@
 """ID tokens and logout tokens, as the issuer signed them. A core: bytes and values in, verified values out.
 
-OpenID Connect Core 1.0 section 3.1.3.7, Back-Channel Logout 1.0 section 2.6, RFC 8725. Access tokens are another matter (`gateway.exchange.citizen_tokens`).
+OpenID Connect Core 1.0 section 3.1.3.7, Back-Channel Logout 1.0 section 2.6, RFC 8725. Access tokens are another matter
+(`gateway.exchange.citizen_tokens`).
 """
 
 from __future__ import annotations

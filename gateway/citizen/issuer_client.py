@@ -1,7 +1,7 @@
 """The issuer as the relying party sees it: discovery, keys, and the exchange of a code for tokens.
 
-OpenID Connect Discovery 1.0 section 4, RFC 8414; RFC 6749 section 4.1.3. Keys are fetched again when a token names an unknown
-one, at most twice a minute. Every answer is bounded, no redirect is followed.
+OpenID Connect Discovery 1.0 section 4, RFC 8414; RFC 6749 section 4.1.3. Keys are fetched again when a token names an
+unknown one, at most twice a minute. Every answer is bounded, no redirect is followed.
 """
 
 from __future__ import annotations

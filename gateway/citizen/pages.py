@@ -19,7 +19,6 @@ from gateway.citizen.accesses import REQUIRED_LEVEL, load_accesses, months_befor
 from gateway.citizen.calls import call_service, missing_level
 from gateway.citizen.catalogue import Catalogue, OfferedService
 from gateway.citizen.consent import ConsentState
-from gateway.citizen.consent_receipt import build_receipt
 from gateway.citizen.errors import InvalidRequest, NotLoggedIn
 from gateway.citizen.explain import Entry, explain
 from gateway.citizen.journeys import Action, NextForm, actions_of, find_action, next_forms
@@ -118,7 +117,7 @@ async def act(request: web.Request) -> web.Response:
         return await _service_page(request, session, failed_field=error.field, status=400)
     answer = await call_service(citizen, session, offered, call.method, call.path, query=call.query, body=call.body)
     following = next_forms(offered.purpose.journey, action, form, answer.data) if answer.good else ()
-    result = _result(action, answer, following, language_of(request))
+    result = result_of(action, answer, following, language_of(request))
     return await _service_page(request, session, result=result)
 
 
@@ -147,7 +146,8 @@ async def _service_page(
     )
 
 
-def _result(action: Action, answer: RoadAnswer, following: tuple[NextForm, ...], language: str) -> ActionResult:
+def result_of(action: Action, answer: RoadAnswer, following: tuple[NextForm, ...], language: str) -> ActionResult:
+    """What came of an action, in the citizen's words."""
     problem = hint = ""
     if answer.failure is not None:
         problem = text("failed_at_road", language, code=answer.failure.code)
@@ -228,6 +228,5 @@ async def consent_receipt(request: web.Request) -> web.Response:
     """The receipt of a decision, as a file to keep."""
     citizen = request.app[CITIZEN]
     session = await session_of(request)
-    consent = await citizen.consents.get(session, request.match_info["reference"])
-    receipt = build_receipt(consent, controller=citizen.context.settings.city_name)
-    return download(receipt, f"consent-{consent.reference}.json", "application/ld+json")
+    receipt = await citizen.consents.receipt(session, request.match_info["reference"])
+    return download(receipt, f"consent-{receipt['dct:identifier']}.json", "application/ld+json")

@@ -130,6 +130,6 @@ class Relations:
         return pseudonym(self._key, self._member, issuer, subject)
 
     def _reference(self, issuer: str, representative: str, represented: str) -> str:
-        message = "\0".join((issuer, representative, represented)).encode()
+        message = f"{issuer}\0{representative}\0{represented}".encode()
         digest = hmac.digest(self._key, b"datenweg/relation/v1\0" + message, "sha256")
         return base64.urlsafe_b64encode(digest[:18]).decode()

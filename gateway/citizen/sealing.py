@@ -1,6 +1,6 @@
 """Seals what must not lie open in the database: what citizens write, and whom they may act for.
 
-AES-256-GCM under a key derived from the city's; what a row belongs to is bound in, so that none can be moved to another.
+AES-256-GCM under a key derived from the city's; the row is bound in, so that none can be moved to another.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 OpenID Connect Core 1.0 (code flow), OAuth 2.0 security best current practice (RFC 9700): exact redirect URIs, PKCE
 with S256 always (RFC 7636), `iss` in the answer (RFC 9207), codes for one use within a minute. Access tokens are JWTs
 (RFC 9068), bound to the app's key where it proves one (RFC 9449). When a citizen logs out here, the clients are told
-(OpenID Connect Back-Channel Logout 1.0, `issuer_logout`). Stands in for the city's real identity provider; the relying party never learns the difference. Leaves
-the login form to `issuer_form`, keys to `issuer_keys` and the citizens to `citizens`.
+(OpenID Connect Back-Channel Logout 1.0, `issuer_logout`). Stands in for the city's real identity provider; the relying
+party never learns the difference. Leaves the login form to `issuer_form`, keys to `issuer_keys` and the citizens to
+`citizens`.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class Presentation:
 class Bindings(Protocol):
     """What of a proof only a database can tell."""
 
-    async def use(self, citizen: VerifiedCitizen, proof: VerifiedProof) -> None:
+    async def use(self, citizen: VerifiedCitizen, proof: VerifiedProof, /) -> None:
         """Takes a proof, once. Raises ProofRefused (`replayed`, `device revoked`), NonceWanted."""
         ...
 
@@ -114,7 +114,7 @@ class Bindings(Protocol):
 class NoBindings:
     """A verifier that keeps nothing takes no bound tokens."""
 
-    async def use(self, citizen: VerifiedCitizen, proof: VerifiedProof) -> None:
+    async def use(self, _citizen: VerifiedCitizen, _proof: VerifiedProof) -> None:
         """Always refuses."""
         raise ProofRefused("bound to a key")
 

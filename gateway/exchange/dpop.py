@@ -21,17 +21,25 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 
 # RFC 9449 section 4.3 (5): asymmetric, of a fixed list; neither `none` nor a MAC under the public key gets in.
-ALGORITHMS: Final = ("ES256", "ES384", "PS256", "RS256", "EdDSA")
+ALGORITHMS: Final = ("ES256", "ES384", "PS256", "RS256", "Ed25519")
 MAX_AGE_SECONDS: Final = 60
 _AHEAD_SECONDS: Final = 10
 _MAX_PROOF: Final = 4_096
 _MAX_ID: Final = 256
-_MIN_RSA_BITS: Final = 2_048
-_END_OF_TIME: Final = 253_402_300_799
+# 2,048 bits and more in base64url.
+_MIN_MODULUS: Final = 342
 _PRIVATE: Final = frozenset(["d", "p", "q", "dp", "dq", "qi", "oth", "k"])
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 # RFC 3986 section 2.3 and what a path segment may hold: everything else is percent-encoded in capitals.
 _PATH_SAFE: Final = "/-._~!$&'()*+,;=:@"
+
+
+class _Registry(jws.JWSRegistry):
+    # An RSA key stands in the header, which is longer then than the library expects of one.
+    max_header_length = 2_048
+
+
+_REGISTRY: Final = _Registry(algorithms=list(ALGORITHMS))
 
 
 class ProofRefused(Exception):
@@ -69,27 +77,10 @@ def verify_proof(
 
     `token`: the access token that it is presented with; None at a token endpoint. Raises ProofRefused.
     """
-    if len(proof) > _MAX_PROOF:
-        raise ProofRefused("oversize")
-    header = _header(proof)
-    # RFC 9449 section 4.3 (4): not any other JWT that the same key may have signed.
-    if header.get("typ") != "dpop+jwt":
-        raise ProofRefused("type")
-    # (5), (6), (7): signed by the key that it carries, and that key is public.
-    if header.get("alg") not in ALGORITHMS:
-        raise ProofRefused("algorithm")
-    key = _public_key(header.get("jwk"))
-    try:
-        signed = jws.deserialize_compact(proof, key, algorithms=list(ALGORITHMS))
-        claims = json.loads(signed.payload)
-    except (JoseError, ValueError, TypeError, KeyError, RecursionError):
-        raise ProofRefused("signature") from None
-    if not isinstance(claims, dict):
-        raise ProofRefused("claims")
-    # (3): an identifier of its own.
+    key, claims = _signed(proof)
+    # RFC 9449 section 4.3 (3): an identifier of its own.
     identifier = claims.get("jti")
-    # Half a character (a lone surrogate) isn't printable: JSON can escape it, nobody can write it.
-    if not isinstance(identifier, str) or not 0 < len(identifier) <= _MAX_ID or not identifier.isprintable():
+    if not _is_text(identifier) or not identifier:
         raise ProofRefused("jti")
     # (8), (9): for this request.
     if claims.get("htm") != method:
@@ -98,22 +89,48 @@ def verify_proof(
     if not isinstance(stated, str) or _normal(stated) not in {_normal(url) for url in urls}:
         raise ProofRefused("htu")
     # (11): made just now.
-    issued = claims.get("iat")
-    if type(issued) is not int or not 0 < issued < _END_OF_TIME:
-        raise ProofRefused("iat")
-    now = at.timestamp()
-    if not now - MAX_AGE_SECONDS <= issued <= now + _AHEAD_SECONDS:
+    issued, now = claims.get("iat"), at.timestamp()
+    if type(issued) is not int or not now - MAX_AGE_SECONDS <= issued <= now + _AHEAD_SECONDS:
         raise ProofRefused("iat")
     # (12): with this token.
     if token is not None:
-        expected = _base64(hashlib.sha256(token.encode("utf-8", "replace")).digest())
-        found = claims.get("ath")
-        if not isinstance(found, str) or not hmac.compare_digest(found.encode("utf-8", "replace"), expected.encode()):
-            raise ProofRefused("ath")
+        _check_token(claims.get("ath"), token)
     nonce = claims.get("nonce")
-    if nonce is not None and (not isinstance(nonce, str) or len(nonce) > _MAX_ID or not nonce.isprintable()):
+    if nonce is not None and not _is_text(nonce):
         raise ProofRefused("nonce")
     return VerifiedProof(key.thumbprint(), identifier, issued, nonce)
+
+
+def _signed(proof: str) -> tuple[ECKey | RSAKey | OKPKey, Mapping[str, Any]]:
+    if len(proof) > _MAX_PROOF:
+        raise ProofRefused("oversize")
+    header = _header(proof)
+    # Section 4.3 (4): not any other JWT that the same key may have signed.
+    if header.get("typ") != "dpop+jwt":
+        raise ProofRefused("type")
+    # (5), (6), (7): signed by the key that it carries, and that key is public.
+    if header.get("alg") not in ALGORITHMS:
+        raise ProofRefused("algorithm")
+    key = _public_key(header.get("jwk"))
+    try:
+        signed = jws.deserialize_compact(proof, key, registry=_REGISTRY)
+        claims = json.loads(signed.payload)
+    except (JoseError, ValueError, TypeError, KeyError, RecursionError):
+        raise ProofRefused("signature") from None
+    if not isinstance(claims, dict):
+        raise ProofRefused("claims")
+    return key, claims
+
+
+def _is_text(value: Any) -> bool:
+    # Half a character (a lone surrogate) isn't printable: JSON can escape it, nobody can write it.
+    return isinstance(value, str) and len(value) <= _MAX_ID and value.isprintable()
+
+
+def _check_token(stated: Any, token: str) -> None:
+    expected = _base64(hashlib.sha256(token.encode("utf-8", "replace")).digest())
+    if not isinstance(stated, str) or not hmac.compare_digest(stated.encode("utf-8", "replace"), expected.encode()):
+        raise ProofRefused("ath")
 
 
 def _header(proof: str) -> Mapping[str, Any]:
@@ -130,10 +147,10 @@ def _header(proof: str) -> Mapping[str, Any]:
 def _public_key(jwk: Any) -> ECKey | RSAKey | OKPKey:
     if not isinstance(jwk, dict) or not _PRIVATE.isdisjoint(jwk):
         raise ProofRefused("jwk")
+    if jwk.get("kty") == "RSA" and len(str(jwk.get("n"))) < _MIN_MODULUS:
+        raise ProofRefused("jwk")
     try:
         key = JWKRegistry.import_key(jwk)
-        if isinstance(key, RSAKey) and key.public_key.key_size < _MIN_RSA_BITS:
-            raise ProofRefused("jwk")
     except (JoseError, ValueError, TypeError, KeyError, AttributeError):
         raise ProofRefused("jwk") from None
     if not isinstance(key, ECKey | RSAKey | OKPKey):
@@ -146,11 +163,10 @@ def _normal(url: str) -> str:
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme.lower(), (parts.hostname or "").lower(), parts.port
-        path = (
-            quote(unquote(parts.path, errors="strict"), safe=_PATH_SAFE)
-            if "%2f" not in parts.path.lower()
-            else (parts.path)
-        )
+        path = parts.path
+        # An encoded slash is no separator and must not become one.
+        if "%2f" not in path.lower():
+            path = quote(unquote(path, errors="strict"), safe=_PATH_SAFE)
     except ValueError:
         raise ProofRefused("htu") from None
     port = port or _DEFAULT_PORTS.get(scheme, 0)

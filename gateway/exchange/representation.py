@@ -1,4 +1,4 @@
-"""Who may act for whom, as the consumer gateway asks it: the question; `gateway.citizen.representation` has the answer."""
+"""Who may act for whom: the question, as the consumer gateway asks it. `gateway.citizen.representation` answers."""
 
 from __future__ import annotations
 

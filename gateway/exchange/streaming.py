@@ -277,4 +277,3 @@ async def stream_answer(request: web.BaseRequest, answer: web.StreamResponse, pi
     except (OSError, TimeoutError):
         if request.transport is not None:
             request.transport.abort()
-

@@ -33,7 +33,6 @@ from tests.audit.factory import (
     subject,
 )
 
-
 ROOT = Path(__file__).parents[2]
 
 

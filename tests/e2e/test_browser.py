@@ -28,7 +28,7 @@ pytestmark = [
 ERIKA: Final = CITIZENS[0]
 ISSUER: Final = {"de": ("Anmelden", "Benutzername", "Passwort"), "en": ("Log in", "User name", "Password")}
 BANK: Final = {"de": "Konten bei der Sparkasse", "en": "Savings bank accounts"}
-OFFICES: Final = {"de": "Termine bei den Ämtern", "en": "Appointments at the offices"}
+OFFICES: Final = {"de": "Termine bei den Ämtern", "en": "Appointments with the offices"}
 # The outline that shows where the keyboard is.
 FOCUS: Final = """() => {
   const at = document.activeElement;
@@ -184,3 +184,233 @@ async def see_the_rest(citizen: Citizen) -> None:
     await expect(citizen.sees(citizen.say("device_this"))).to_be_visible()
     await citizen.page.goto(f"{citizen.page.url}/nothing")
     await citizen.examine("error")
+
+
+# -- without scripts, with the keyboard alone -------------------------------------------------------------------------
+
+
+async def test_everything_but_the_verifier_works_without_scripts(city: City, tmp_path: Path) -> None:
+    async with visiting(city.browser, city.watch(), "en", screen=PHONE, scripts=False) as citizen:
+        await citizen.page.goto(city.plan.citizen_url)
+        await log_in(citizen)
+        await open_service(citizen, OFFICES["en"])
+        await citizen.press(citizen.say("action_offices"))
+        await expect(citizen.sees("Rathausplatz")).to_be_visible()
+        await citizen.go("nav_accesses")
+        await citizen.fill(citizen.say("search"), "appointments")
+        await citizen.press(citizen.say("show"))
+        await expect(citizen.page.get_by_role("article").first).to_contain_text(OFFICES["en"])
+        await citizen.page.get_by_role("article").first.get_by_role("link").click()
+        await expect(citizen.page.get_by_role("heading", name=citizen.say("meaning_title"))).to_be_visible()
+        await citizen.go("nav_verify")
+        await expect(citizen.sees(citizen.say("verify_no_script"))).to_be_visible()
+        await expect(citizen.sees("all proofs hold")).to_be_visible()
+        await expect(citizen.page.locator("#browser-outcome")).to_be_hidden()
+        await citizen.go("nav_export")
+        async with citizen.page.expect_download() as download:
+            await citizen.press(citizen.say("export_csv"))
+        assert (await download.value).suggested_filename.endswith(".csv")
+        await citizen.go("nav_complaints")
+        await citizen.fill(citizen.say("field_text"), "Who was that?")
+        await citizen.press(citizen.say("complain"))
+        await expect(citizen.sees(citizen.say("complaint_received"))).to_be_visible()
+
+
+async def test_the_keyboard_alone_is_enough(city: City) -> None:
+    """WCAG 2.2, 2.1.1, 2.4.3, 2.4.7: each stop is seen, in the order of the page, and there is no trap."""
+    async with visiting(city.browser, city.watch(), "de", screen=DESKTOP) as citizen:
+        keyboard = citizen.page.keyboard
+        await citizen.page.goto(city.plan.citizen_url)
+        # 2.4.1: the first stop jumps over the header.
+        await keyboard.press("Tab")
+        await expect(citizen.page.locator("a.skip")).to_be_in_viewport(ratio=1)
+        await keyboard.press("Enter")
+        await expect(citizen.page.locator("main")).to_be_focused()
+        await tab_to(citizen, citizen.say("login"))
+        await follow(citizen)
+        button, user, password = ISSUER["de"]
+        await tab_to(citizen, field=user)
+        await keyboard.type(ERIKA.username)
+        await tab_to(citizen, field=password)
+        await keyboard.type(DEMO_PASSWORD)
+        await tab_to(citizen, button)
+        await follow(citizen)
+        await expect(citizen.page.locator("h1")).to_have_text(citizen.say("overview_title", name=ERIKA.name))
+        await tab_to(citizen, citizen.say("nav_services"))
+        await follow(citizen)
+        await tab_to(citizen, citizen.say("open_service", title=OFFICES["de"]))
+        await follow(citizen)
+        await tab_to(citizen, citizen.say("action_offices"))
+        await follow(citizen)
+        await expect(citizen.sees("Rathausplatz")).to_be_attached()
+        await tab_to(citizen, citizen.say("nav_accesses"))
+        await follow(citizen)
+        await expect(citizen.page.locator("h1")).to_have_text(citizen.say("accesses_title"))
+        await tab_to(citizen, citizen.say("more_filters"))
+        await keyboard.press("Enter")
+        await tab_to(citizen, field=citizen.say("order"))
+        await keyboard.press("ArrowDown")
+        await tab_to(citizen, citizen.say("show"))
+        await follow(citizen)
+        await citizen.page.wait_for_url("**order=time**")
+        await tab_to(citizen, citizen.say("timeline_table"))
+        await keyboard.press("Enter")
+        await expect(citizen.page.get_by_role("table")).to_be_visible()
+        await citizen.page.reload()
+        stops = await stops_of(citizen.page)
+        assert stops == sorted(stops), "the keyboard's order is not the page's"
+        await tab_to(citizen, citizen.say("nav_more"))
+        await keyboard.press("Enter")
+        await tab_to(citizen, citizen.say("nav_help"))
+        await follow(citizen)
+        await expect(citizen.page.locator("h1")).to_have_text(citizen.say("help_title"))
+
+
+async def follow(citizen: Citizen) -> None:
+    """Presses Enter on what leads to another page."""
+    async with citizen.page.expect_navigation():
+        await citizen.page.keyboard.press("Enter")
+
+
+async def tab_to(citizen: Citizen, name: str = "", *, field: str = "") -> None:
+    """Presses Tab until the wanted stop is reached; whatever is passed must show that it is."""
+    for _ in range(120):
+        await citizen.page.keyboard.press("Tab")
+        at = await citizen.page.evaluate(FOCUS)
+        if at["tag"] == "BODY":
+            continue
+        assert at["visible"], f"no outline on {at}"
+        assert at["inside"], f"out of sight: {at}"
+        if field:
+            labels = await citizen.page.evaluate("[...(document.activeElement.labels ?? [])].map((l) => l.innerText)")
+            if field in labels:
+                return
+        elif at["name"] == name:
+            return
+    raise AssertionError(f"the keyboard does not reach {name or field}")
+
+
+async def stops_of(page: Page) -> list[int]:
+    """The keyboard's stops as places in the document, in the order in which they come."""
+    stops = []
+    for _ in range(400):
+        await page.keyboard.press("Tab")
+        place = await page.evaluate("[...document.querySelectorAll('body *')].indexOf(document.activeElement)")
+        if stops and place in (-1, stops[0]):
+            break
+        if place >= 0:
+            stops.append(place)
+    assert len(stops) > 10
+    return stops
+
+
+# -- the verifiers ----------------------------------------------------------------------------------------------------
+
+
+async def test_the_page_verifies_in_the_browser_and_remembers(city: City) -> None:
+    async with visiting(city.browser, city.watch(), "de", screen=PHONE) as citizen:
+        await citizen.page.goto(city.plan.citizen_url)
+        await log_in(citizen)
+        asked: list[str] = []
+        citizen.page.on("request", lambda request: asked.append(request.url))
+        outcome = citizen.page.locator("#browser-outcome")
+        await citizen.go("nav_verify")
+        await expect(outcome).to_have_class("good")
+        await expect(citizen.sees(citizen.say("script_visit_first"))).to_be_visible()
+        assert not [url for url in asked if "seen=" in url]
+        await citizen.examine("verify")
+        await citizen.page.reload()
+        await expect(outcome).to_have_class("good")
+        # The looks themselves made the logs longer: the proof of that was asked for, and holds.
+        await expect(citizen.sees(citizen.say("script_visit_extended"))).to_be_visible()
+        assert [url for url in asked if "seen=" in url]
+        states: dict[str, Any] = json.loads(await citizen.page.evaluate("localStorage.getItem('datenweg-seen')"))
+        assert len(states) >= 3
+        await refuses(citizen, "record_changed", _change_record)
+        await refuses(citizen, "signature_invalid", _change_checkpoint)
+        # A log that is shorter than what was seen was rolled back.
+        longer = {origin: state | {"size": state["size"] + 1_000} for origin, state in states.items()}
+        await citizen.page.evaluate("(state) => localStorage.setItem('datenweg-seen', state)", json.dumps(longer))
+        await citizen.page.reload()
+        await expect(outcome).to_have_class("bad")
+        await expect(citizen.sees("[log_shrunk]")).to_be_visible()
+        await citizen.examine("verify-bad")
+
+
+async def refuses(citizen: Citizen, reason: str, change: Callable[[Bundle], None]) -> None:
+    """Something between the log and the browser changes what the log said."""
+
+    async def changed(route: Route) -> None:
+        answer = await route.fetch()
+        bundle = await answer.json()
+        if bundle["accesses"]:
+            change(bundle)
+        await route.fulfill(response=answer, body=json.dumps(bundle))
+
+    await citizen.page.route("**/accesses/bundle?**", changed)
+    await citizen.page.reload()
+    await expect(citizen.page.locator("#browser-outcome")).to_have_class("bad")
+    await expect(citizen.sees(f"[{reason}]")).to_be_visible()
+    await citizen.page.unroute("**/accesses/bundle?**")
+
+
+async def test_the_downloaded_verifier_needs_nobody(city: City, tmp_path: Path) -> None:
+    """Opened from the disk, as the page advises: green, and red for each single changed byte."""
+    watch = city.watch()
+    async with visiting(city.browser, watch, "de", screen=PHONE) as citizen:
+        await citizen.page.goto(city.plan.citizen_url)
+        await log_in(citizen)
+        await citizen.go("nav_verify")
+        # Only when all is read: a page that is left in the middle of it complains of what it couldn't finish.
+        await expect(citizen.page.locator("#browser-outcome")).to_have_class("good")
+        verifier = await citizen.download(citizen.say("download_verifier"), tmp_path)
+        name = citizen.say("own_gateway")
+        bundle = await citizen.download(citizen.say("download_bundle", name=name), tmp_path)
+        before = watch.requests
+        await citizen.page.goto(verifier.as_uri())
+        file, result = citizen.page.get_by_label("(.json)"), citizen.page.locator("#result")
+        await file.set_input_files(bundle)
+        await expect(result).to_have_class("good")
+        await expect(result).to_contain_text("lückenlos")
+        await citizen.examine("verifier-good")
+        await citizen.press("English")
+        citizen.language = "en"
+        await expect(result).to_contain_text("none missing")
+        await citizen.examine("verifier-good")
+        good: Bundle = json.loads(bundle.read_text("utf-8"))
+        assert good["accesses"][0]["proof"] is not None
+        changes: dict[str, Callable[[Bundle], None]] = {
+            "record_changed": _change_record,
+            "not_in_log": _change_leaf,
+            "signature_invalid": _change_checkpoint,
+        }
+        for reason, change in changes.items():
+            changed = json.loads(json.dumps(good))
+            change(changed)
+            bad = bundle.with_name(f"{reason}.json")
+            bad.write_text(json.dumps(changed), "utf-8")
+            await file.set_input_files(bad)
+            await expect(result).to_have_class("bad")
+            await expect(result).to_contain_text(f"[{reason}]")
+            await expect(result.locator("table")).to_have_count(0)
+        await citizen.examine("verifier-bad")
+        await citizen.press("Deutsch")
+        assert watch.requests == before + 1
+
+
+def _change_record(bundle: Bundle) -> None:
+    record = bytearray(b64decode(bundle["accesses"][0]["record"]))
+    record[len(record) // 2] ^= 1
+    bundle["accesses"][0]["record"] = b64encode(record).decode()
+
+
+def _change_leaf(bundle: Bundle) -> None:
+    # The first character of the commitment: still base64.
+    before, mark, commitment = bundle["accesses"][0]["leaf"].partition('{"c":"')
+    first = "B" if commitment[0] == "A" else "A"
+    bundle["accesses"][0]["leaf"] = before + mark + first + commitment[1:]
+
+
+def _change_checkpoint(bundle: Bundle) -> None:
+    origin, size, rest = bundle["checkpoint"].split("\n", 2)
+    bundle["checkpoint"] = "\n".join((origin, str(int(size) ^ 1), rest))

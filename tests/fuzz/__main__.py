@@ -82,7 +82,7 @@ def fuzz(target: Target, seconds: int) -> Outcome:
         f"-timeout={_INPUT_SECONDS}",
         f"-rss_limit_mb={_MEMORY_MIB}",
         f"-max_len={target.max_bytes}",
-        f"-dict={words}",
+        *([f"-dict={words}"] if target.tokens else []),
         f"-artifact_prefix={folder}/",
         "-print_final_stats=1",
         str(corpus),

@@ -6,19 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gateway.admin.errors import InvalidDescription
-from gateway.admin.openapi import parse_openapi
-from gateway.admin.wsdl import parse_wsdl
 from gateway.messages.faults import Fault, Hop, error_header, parse_soap_fault, rest_error_body, soap_fault
 from gateway.messages.headers import parse_client_fields, parse_signed_fields, require_receipt
 from gateway.messages.http_fields import Refused, field_name, field_value
-from gateway.messages.metaservices import (
-    MAX_DESCRIPTION,
-    UnusableDescription,
-    hide_addresses,
-    hide_servers,
-    read_wsdl_request,
-)
 from gateway.messages.mime import boundary_of, charset_of, join_related, split_related
 from gateway.messages.multipart import (
     MalformedMultipart,
@@ -29,7 +19,6 @@ from gateway.messages.multipart import (
     join_multipart,
     split_multipart,
 )
-from gateway.messages.paths import PathRefused, matches_glob, normalise_path
 from gateway.messages.related_reader import ContentData, PartBegin, RelatedReader
 from gateway.messages.rest import (
     complete_request,
@@ -45,17 +34,13 @@ from gateway.messages.soap import (
     SOAPMessage,
     add_request_hash,
     check_soap_action,
-    parse_message,
     remove_receipt,
 )
 from gateway.messages.soap_request import split_soap
 from gateway.messages.transport import Decoder, TransportMessage, decode_small
 from gateway.messages.transport_assembly import Assembler, ContentBegin
-from gateway.monitoring.form import parse_health_query, parse_operational_query
-from tests.fuzz.registry import Target, each, join, split, text_of
-from tests.fuzz.trust_targets import XML_TOKENS
+from tests.fuzz.registry import XML_TOKENS, Target, each, join, split, text_of
 from tests.trust.containers import soap
-from trust.errors import TrustError
 
 OWN: Final = (Fault,)
 _MIME_TOKENS: Final = (
@@ -165,7 +150,7 @@ _LIMITS: Final = MultipartLimits(max_parts=8, max_total=1 << 15)
 
 def _pieces(data: bytes) -> list[bytes]:
     """The bytes as a connection might bring them."""
-    step = 1 + len(data) % 13
+    step = max(1 + len(data) % 13, len(data) // 64)
     return [data[at : at + step] for at in range(0, len(data), step)]
 
 
@@ -278,7 +263,7 @@ def _transport_seeds() -> Sequence[bytes]:
     signature = (b"content-type:signature/bdoc-1.0/ts", b"<s/>")
     request = (b"content-type:application/x-road-rest-request", _REQUEST_MESSAGE)
     body = (b"content-type:application/x-road-rest-body", b"{}")
-    soap = (b"content-type:text/xml; charset=UTF-8\r\nx-original:1", _message())
+    soap = (b"content-type:text/xml; charset=UTF-8\r\nx-original:1", soap_message())
     attachments = (b"content-type:multipart/mixed; boundary=a", b"--a\r\ncontent-type:x/y\r\n\r\nraw\r\n--a--\r\n")
     chains = [
         (b"content-type:application/hash-chain-result", b"<r/>"),
@@ -293,7 +278,7 @@ def _transport_seeds() -> Sequence[bytes]:
 # -- SOAP --
 
 
-def _message(more: str = "", *, codec: str = "utf-8", declared: bool = True, body: str | None = None) -> bytes:
+def soap_message(more: str = "", *, codec: str = "utf-8", declared: bool = True, body: str | None = None) -> bytes:
     """A SOAP request with more header entries, or another body."""
     text = soap().decode()
     if body is not None:
@@ -313,10 +298,10 @@ def _soap(data: bytes) -> None:
             lambda reading=reading: check_soap_action(content_type, reading),  # type: ignore[misc]
             refusals=OWN,
         )
-    message = parse_message(body, content_type, Reading.SERVICE_ANSWER)
+    message = parsesoap_message(body, content_type, Reading.SERVICE_ANSWER)
     if not isinstance(message, SOAPMessage):
         return
-    added = parse_message(add_request_hash(message, "QUJD", "r 1 x"), content_type, Reading.SIGNED_RESPONSE)
+    added = parsesoap_message(add_request_hash(message, "QUJD", "r 1 x"), content_type, Reading.SIGNED_RESPONSE)
     assert isinstance(added, SOAPMessage)
     assert added.request_hash is not None
     assert (added.request_hash.value, added.receipt) == ("QUJD", "r 1 x"), "the gateway's own entries got lost"
@@ -326,7 +311,7 @@ def _soap(data: bytes) -> None:
         message.message_id,
         message.body,
     ), "adding to the message changed it"
-    delivered = parse_message(remove_receipt(added), content_type, Reading.SIGNED_RESPONSE)
+    delivered = parsesoap_message(remove_receipt(added), content_type, Reading.SIGNED_RESPONSE)
     assert isinstance(delivered, SOAPMessage)
     assert delivered.receipt is None
 
@@ -340,14 +325,14 @@ _PARTY: Final = (
 def _soap_seeds() -> Sequence[bytes]:
     kind = b"text/xml; charset=UTF-8"
     own = f'<d:subject xmlns:d="{_DATENWEG}">abc</d:subject><d:purpose xmlns:d="{_DATENWEG}">bill</d:purpose>'
-    plain = _message()
-    hashed = _message('<xrd:requestHash algorithmId="x">eA==</xrd:requestHash><xrd:y/>')
+    plain = soap_message()
+    hashed = soap_message('<xrd:requestHash algorithmId="x">eA==</xrd:requestHash><xrd:y/>')
     related = b"--b\r\nContent-Type: text/xml\r\n\r\n" + plain + b"\r\n--b\r\nContent-Type: x/y\r\n\r\nraw\r\n--b--\r\n"
     return (
         join(kind, plain),
-        join(kind, _message(own + _PARTY + "<xrd:issue>ä</xrd:issue>")),
-        join(b"text/xml", _message(own, codec="utf-16", declared=False)),
-        join(b"text/xml; charset=iso-8859-1", _message(codec="iso-8859-1", declared=False)),
+        join(kind, soap_message(own + _PARTY + "<xrd:issue>ä</xrd:issue>")),
+        join(b"text/xml", soap_message(own, codec="utf-16", declared=False)),
+        join(b"text/xml; charset=iso-8859-1", soap_message(codec="iso-8859-1", declared=False)),
         join(b"application/xop+xml", hashed),
         join(b'multipart/related; type="text/xml"; boundary=b', related),
         join(kind, soap_fault(Fault("client.bad_request", "nicht so"))),
@@ -378,92 +363,6 @@ def _fault(data: bytes) -> None:
     assert field_name(name)
 
 
-# -- paths, descriptions, queries --
-
-
-def _paths(data: bytes) -> None:
-    glob, path = (text_of(part) for part in split(data, 2))
-    found = normalise_path(path)
-    assert ".." not in found
-    matches_glob(glob, found)
-    assert matches_glob("/**", "/" + found)
-
-
-def _descriptions(data: bytes) -> None:
-    if len(data) > MAX_DESCRIPTION:
-        return
-    each(
-        lambda: hide_addresses.__wrapped__(data),
-        lambda: read_wsdl_request(data),
-        lambda: hide_servers.__wrapped__(hide_servers.__wrapped__(data)),
-        refusals=(UnusableDescription, TrustError),
-    )
-
-
-_YAML: Final = b"""openapi: 3.0.3
-info: {title: &t Rechnungen, version: '1'}
-servers:
-  - url: "https://back.test/base"
-  - &s {url: http://other.test/x}
-paths:
-  /bills/{id}/{part}:
-    parameters: [{name: id, in: path, required: true}, {$ref: '#/components/parameters/p'}]
-    get: {operationId: one, responses: {'200': {description: *t}}}
-    post: {<<: {operationId: two}, responses: {default: {description: x}}}
-components: {parameters: {p: {name: part, in: path, required: true}}}
-"""
-_JSON: Final = (
-    b'{"openapi":"3.1.0","info":{"title":"x","version":"1"},"servers":[{"url":"https://back.test/base"}],'
-    b'"paths":{"/a":{"get":{"responses":{"200":{"$ref":"#/components/responses/r"}}}}},'
-    b'"components":{"responses":{"r":{"description":"d"}}}}'
-)
-_YAML_TOKENS: Final = (
-    b"!!int ",
-    b"!!float ",
-    b"!!bool ",
-    b"!!timestamp ",
-    b"!!binary ",
-    b"!!null ",
-    b"!!set ",
-    b"!!omap ",
-    b"!!python/none ",
-    b'""',
-    b"1:1:1",
-    b"2001-12-14t21:59:43.10-05:00",
-    b"<<: *t",
-    b"&a",
-    b"*a",
-    b"? ",
-    b"|\n",
-    b"- ",
-    b".inf",
-    b"0x",
-    b"[[",
-    b"{{",
-    b"$ref",
-    b"#/paths",
-)
-_WSDL: Final = b"""<w:definitions xmlns:w="http://schemas.xmlsoap.org/wsdl/" xmlns:s="http://schemas.xmlsoap.org/wsdl/soap/"
- xmlns:x="http://x-road.eu/xsd/xroad.xsd"><w:binding name="b"><s:binding transport="http://schemas.xmlsoap.org/soap/http"/>
-<w:operation name="bills"><x:version>v1</x:version></w:operation></w:binding><w:service name="s">
-<w:port binding="t:b" name="p"><s:address location="http://back.test/soap"/></w:port></w:service></w:definitions>"""
-
-
-def _queries(data: bytes) -> None:
-    each(lambda: parse_health_query(data), refusals=(TrustError, Fault))
-    parse_operational_query(data)
-
-
-def _query_seeds() -> Sequence[bytes]:
-    search = (
-        '<om:getSecurityServerOperationalData xmlns:om="http://x-road.eu/xsd/op-monitoring.xsd"><om:searchCriteria>'
-        "<om:recordsFrom>1</om:recordsFrom><om:recordsTo>9</om:recordsTo></om:searchCriteria>"
-        "<om:outputSpec><om:outputField>monitoringDataTs</om:outputField></om:outputSpec>"
-        "</om:getSecurityServerOperationalData>"
-    )
-    return _message(body=search), _message()
-
-
 TARGETS: Final = (
     Target("gateway.rest.request", _rest_request, _request_seeds, OWN, _HEADER_TOKENS),
     Target("gateway.rest.request_message", _request_message, lambda: [_REQUEST_MESSAGE], OWN, _HEADER_TOKENS),
@@ -487,15 +386,4 @@ TARGETS: Final = (
         OWN,
         XML_TOKENS,
     ),
-    Target(
-        "gateway.paths",
-        _paths,
-        lambda: [join(b"/bills/*/**", b"/bills/7/%C3%BC/./x/../y"), join(b"/\\*/*.json", b"/a//b")],
-        (PathRefused,),
-        (b"%2e%2e", b"%252e", b"/../", b"**", b"\\", b"*", b"//", b"%2f", b"%"),
-    ),
-    Target("gateway.descriptions", _descriptions, lambda: [_YAML, _JSON, _WSDL], (), _YAML_TOKENS),
-    Target("gateway.openapi", parse_openapi, lambda: [_YAML, _JSON], (InvalidDescription,), _YAML_TOKENS),
-    Target("gateway.wsdl", parse_wsdl, lambda: [_WSDL], (InvalidDescription,), XML_TOKENS),
-    Target("gateway.monitoring", _queries, _query_seeds, (TrustError, Fault), XML_TOKENS),
 )

@@ -14,6 +14,19 @@ from typing import Final
 # Parts one argument from the next in the input of a target that takes several.
 SEPARATOR: Final = b"\n=~=\n"
 
+XML_TOKENS: Final = (
+    b"<!--x-->",
+    b"<?x y?>",
+    b"<![CDATA[x]]>",
+    b'<!DOCTYPE x [<!ENTITY e "e">]>',
+    b"&e;",
+    b"&#38;",
+    b' xmlns:q="urn:q"',
+    b' Id="signed-properties"',
+    b"</ds:Object>",
+    b'<?xml version="1.0" encoding="utf-16"?>',
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
-from tests.fuzz.material import configuration_key, town
-from tests.fuzz.registry import Target, each, join, split, text_of
-from tests.trust import configurations
+from tests.fuzz.configuration_targets import anchor_seeds, verified_configuration
+from tests.fuzz.material import town
+from tests.fuzz.registry import XML_TOKENS, Target, each, join, split, text_of
 from tests.trust.containers import LATER, REQUEST, RESPONSE, STAMPED_AT, soap
 from tests.trust.factory import (
     BODY,
@@ -52,23 +52,6 @@ from trust.ber import has_indefinite_length, with_definite_lengths
 from trust.canonical import DigestAlgorithm, decode_base64, encode_base64
 from trust.certificates import CertificateUsage, CertificateVerifier
 from trust.errors import TrustError
-from trust.globalconf import (
-    VERSIONS,
-    Anchor,
-    OptionalParts,
-    PrivateParameters,
-    VerifiedConfiguration,
-    build_anchor,
-    build_optional_parts,
-    build_private_parameters,
-    build_shared_parameters,
-    parse_anchor,
-    parse_optional_parts,
-    parse_private_parameters,
-    parse_shared_parameters,
-    verify_configuration,
-)
-from trust.globalconf_directory import verify_directory
 from trust.hashchain import PartDigest, verify_hash_chain
 from trust.identifiers import InvalidIdentifier
 from trust.ocsp import concerns, verify_response
@@ -94,18 +77,6 @@ from trust.xades.parse import parse_general
 from trust.xades.recognise import recognise
 
 OWN: Final = (TrustError,)
-XML_TOKENS: Final = (
-    b"<!--x-->",
-    b"<?x y?>",
-    b"<![CDATA[x]]>",
-    b'<!DOCTYPE x [<!ENTITY e "e">]>',
-    b"&e;",
-    b"&#38;",
-    b' xmlns:q="urn:q"',
-    b' Id="signed-properties"',
-    b"</ds:Object>",
-    b'<?xml version="1.0" encoding="utf-16"?>',
-)
 DER_TOKENS: Final = (
     b"\x30\x80",
     b"\x00\x00",
@@ -224,12 +195,8 @@ def _verify_container(data: bytes) -> None:
     assert verified.container.message in messages, "something verifies that nobody has signed"
 
 
-def _parameters_seeds() -> Sequence[bytes]:
-    return [build_shared_parameters(configurations.parameters(), version) for version in VERSIONS]
-
-
 def _verification_seeds() -> Sequence[bytes]:
-    one = instance_parameters(_configuration())
+    one = instance_parameters(verified_configuration())
     other = replace(one, instance="X/Ö")
     return build_verification_configuration([one]), build_verification_configuration([one, other])
 
@@ -362,65 +329,6 @@ def certificate_seeds() -> Sequence[bytes]:
     )
 
 
-# -- the global configuration --
-
-
-def _shared(data: bytes) -> None:
-    each(
-        *(lambda version=version: parse_shared_parameters(data, version) for version in VERSIONS),  # type: ignore[misc]
-        refusals=OWN,
-    )
-    found = parse_shared_parameters(data)
-    assert parse_shared_parameters(build_shared_parameters(found)).members == found.members
-
-
-def _private_seeds() -> Sequence[bytes]:
-    private = PrivateParameters(
-        configurations.INSTANCE,
-        "http://registry.test/",
-        configurations.CITY,
-        anchors=(configurations.anchor(configuration_key()),),
-        registration_certificate=configuration_key().certificate_der,
-    )
-    return (build_private_parameters(private),)
-
-
-def _optional(data: bytes) -> None:
-    number, content = data[:1], data[1:]
-    name = ("MONITORING", "FETCHINTERVAL", "NEXTUPDATE")[ord(number or b"0") % 3]
-    parse_optional_parts({name: content})
-
-
-def _optional_seeds() -> Sequence[bytes]:
-    parts = OptionalParts(configurations.APP, 1200, verify_next_update=True)
-    return [b"%d" % number + data for number, data in enumerate(build_optional_parts(parts).values())]
-
-
-@cache
-def _anchor() -> Anchor:
-    return configurations.anchor(configuration_key())
-
-
-@cache
-def _signed() -> configurations.Signed:
-    return configurations.signed(signer=configuration_key())
-
-
-def _directory(data: bytes) -> None:
-    found = verify_directory(data, instance=configurations.INSTANCE, certificates=_anchor().certificates)
-    assert found.expires == NOW + configurations.VALIDITY, "a directory verifies that nobody has signed"
-    found.require_current(NOW)
-
-
-def _configuration() -> VerifiedConfiguration:
-    signed = _signed()
-    return verify_configuration(signed.directory, signed.files, anchor=_anchor(), at=NOW, previous=None)
-
-
-def _anchor_seeds() -> Sequence[bytes]:
-    return build_anchor(_anchor()), build_anchor(replace(_anchor(), generated_at=NOW))
-
-
 # -- small things --
 
 
@@ -453,7 +361,7 @@ def _origin_seeds() -> Sequence[bytes]:
 
 
 TARGETS: Final = (
-    Target("trust.xml", xml.parse, lambda: [soap(), *_anchor_seeds()], OWN, XML_TOKENS),
+    Target("trust.xml", xml.parse, lambda: [soap(), *anchor_seeds()], OWN, XML_TOKENS),
     Target("trust.xades.parse", _parse_signature, _signature_seeds, OWN, XML_TOKENS),
     Target("trust.xades.verify", _verify_signature, _signed_seeds, OWN, XML_TOKENS),
     Target("trust.hashchain", _verify_chain, _chain_seeds, OWN, (*XML_TOKENS, b"STEP0", b"#STEP1", b"/a", b"/b")),
@@ -465,11 +373,6 @@ TARGETS: Final = (
     Target("trust.timestamp", _time_stamp, _time_stamp_seeds, OWN, DER_TOKENS),
     Target("trust.ber", _ber, lambda: _time_stamp_seeds()[2:], (ValueError,), DER_TOKENS),
     Target("trust.certificates", _certificate, certificate_seeds, OWN, DER_TOKENS, 16 << 10),
-    Target("trust.globalconf.shared", _shared, _parameters_seeds, OWN, XML_TOKENS),
-    Target("trust.globalconf.private", parse_private_parameters, _private_seeds, OWN, XML_TOKENS),
-    Target("trust.globalconf.optional", _optional, _optional_seeds, OWN, XML_TOKENS),
-    Target("trust.globalconf.directory", _directory, lambda: [_signed().directory], OWN, (b"--envelope", b"--inner--")),
-    Target("trust.globalconf.anchor", parse_anchor, _anchor_seeds, OWN, XML_TOKENS),
     Target(
         "trust.identifiers",
         _identifiers,

@@ -10,7 +10,8 @@ import warnings
 
 import atheris
 
-with atheris.instrument_imports(include=["trust", "audit", "gateway"]):
+# Beside our own packages the two libraries in Python that parse for them.
+with atheris.instrument_imports(include=["trust", "audit", "gateway", "joserfc", "yaml"]):
     from tests.fuzz.material import keep
     from tests.fuzz.targets import TARGETS
 

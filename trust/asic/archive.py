@@ -188,7 +188,7 @@ def _central_header(data: bytes, position: int, end: int, limits: Limits) -> tup
 def _check_version(needed: int) -> None:
     # APPNOTE 4.4.3: in tenths, in the lower byte. Readers turn away what is newer than they are.
     if needed & 0xFF > _NEWEST_VERSION:
-        raise _invalid("an entry for readers of a later version", ZIP64)
+        raise _invalid("an entry for readers of a later version", COMPRESSION)
 
 
 def _check_method(flags: int, method: int) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import html
 import json
 import os
+import re
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -180,23 +182,33 @@ async def test_both_logs_become_one_list_with_the_refused_ones_marked(city: City
     async with city.browser() as browser:
         await browser.log_in()
         page = await browser.get(f"/accesses?month={MONTH}")
-        assert "2 accesses at 3 institutions asked, 1 not reachable." in page.text
+        assert "2 accesses. 3 logs were asked." in re_spaces(page.text)
+        assert "This institution does not answer at the moment: Stadtwerke Musterstadt" in page.text
         assert page.text.count("<article") == 2
         assert "Refused: no data was handed over" in page.text
-        assert "server.serverproxy.consent_required" in page.text
+        assert "The institution handed out no data because your consent is missing." in page.text
         assert "Balance &lt;b&gt;" in page.text
-        assert re_spaces("The city's gateway, Sparkasse Musterstadt") in re_spaces(page.text.replace("&#39;", "'"))
-        (asked,) = (r for r in city.road.of("datenwegAccesses") if "SPARKASSE" in r.path)
+        asked = [r for r in city.road.of("datenwegAccesses") if "SPARKASSE" in r.path][-1]
         assert asked.query == {"month": MONTH}
         assert asked.headers["X-Datenweg-Citizen"].count(".") == 2
+
+        # The second step: everything about one, from the two logs that hold it and no other.
+        before = len(city.road.requests)
+        one = await browser.get(links_of(page.text)[0])
+        assert one.status == 200
+        assert "server.serverproxy.consent_required" in one.text
+        assert re_spaces("The city's gateway, Sparkasse Musterstadt") in re_spaces(one.text.replace("&#39;", "'"))
+        assert [r.path.split("/")[4] for r in city.road.requests[before:]] == ["SPARKASSE"]
+        assert (await browser.get(f"/accesses/one/{MONTH}/{'0' * 64}")).status == 404
 
         checked = await browser.get(f"/verify?month={MONTH}")
         assert checked.text.count("2 entries checked, all proofs hold.") == 2
         assert "Not reachable" in checked.text
-        downloaded = await browser.get(f"/accesses/bundle?month={MONTH}&source=1")
+        downloaded = await browser.get(f"/accesses/bundle?month={MONTH}&source={BANK.encoded}&seen=1")
+        assert city.road.requests[-1].query == {"month": MONTH, "seen": "1"}
         assert "attachment" in downloaded.headers["Content-Disposition"]
         assert json.loads(downloaded.text) == city.road.bundles["SPARKASSE"]
-        for source in ("2", "9", "-1", "x", "", "²"):
+        for source in (UTILITY.encoded, "own:x", "9", "-1", "x", "", "²"):
             assert (await browser.get(f"/accesses/bundle?month={MONTH}&source={source}")).status in (400, 404)
         verifier = await browser.get(f"/verify/verifier.html?month={MONTH}")
         assert "attachment" in verifier.headers["Content-Disposition"]
@@ -289,10 +301,10 @@ async def test_calls_without_the_citizens_token_are_found_in_our_own_log_too(cit
         assert [access["recordedBy"] for access in view["accesses"]] == [[None, "Sparkasse Musterstadt"]] * 2
         own_sources = [source for source in view["sources"] if source["name"] is None]
         assert [source["entriesVerified"] for source in own_sources] == [1, 1]
-        assert "2 accesses at 3 institutions asked" in (await browser.get(f"/accesses?month={MONTH}")).text
+        assert "2 accesses. 3 logs were asked." in re_spaces((await browser.get(f"/accesses?month={MONTH}")).text)
         page = await browser.get(f"/verify?month={MONTH}")
         assert "<h2>The city&#39;s gateway, calls to Sparkasse Musterstadt</h2>" in page.text
-        download = await browser.get(f"/accesses/bundle?month={MONTH}&source=1")
+        download = await browser.get(f"/accesses/bundle?month={MONTH}&source=own:{BANK.member.encoded}")
         assert json.loads(download.text) == own_bundles(city)[there]
 
 
@@ -302,6 +314,11 @@ async def test_the_list_needs_a_login_that_proves_enough(city: City) -> None:
         page = await browser.get("/accesses")
         assert page.status == 403
         assert "/login?level=substantial&amp;return_to=/accesses" in page.text
+
+
+def links_of(page: str) -> list[str]:
+    """The addresses of the accesses' own pages, in the page's order."""
+    return [html.unescape(link) for link in re.findall(r'href="(/accesses/one/[^"]+)"', page)]
 
 
 def re_spaces(text: str) -> str:

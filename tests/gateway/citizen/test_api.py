@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.citizen.city import AUDIENCE, BANK, BANK_DECLARATION, Browser, City
+from tests.gateway.citizen.described import require_described
 
 ERIKA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e01"
 MAX = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e03"
@@ -25,7 +26,9 @@ async def send(
 ) -> tuple[int, Any]:
     url = f"{browser.city.url}/api/v1{path}"
     async with browser.session.request(method, url, headers=headers, json=document) as answer:
-        return answer.status, json.loads(await answer.text())
+        body = json.loads(await answer.text())
+        require_described(method, path, answer.status, answer.headers, body)
+        return answer.status, body
 
 
 async def test_an_app_goes_the_whole_way(city: City) -> None:

@@ -10,13 +10,13 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.citizen import api, login_pages, pages
+from gateway.citizen import access_pages, api, login_pages, pages, personal_pages
 from tests.gateway.citizen.city import APP, BANK, BANK_DECLARATION, Browser, City, pseudonym_of
-from tests.gateway.citizen.test_accesses import MONTH, own_bundles, run_log
+from tests.gateway.citizen.test_accesses import MONTH, links_of, own_bundles, run_log
 from tests.gateway.citizen.test_api import ERIKA, bearer, send
 
 ANNA: Final = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e02"
-ROUTES: Final = [(route.method, route.path) for part in (pages, login_pages, api) for route in part.routes]
+ROUTES: Final = [(route.method, route.path) for part in (pages, access_pages, personal_pages, login_pages, api) for route in part.routes]
 # As text it shows; as markup it makes an element, or closes an attribute and makes one.
 HOSTILE: Final = "\"'><evil onclick=alert(1)>&lt;{{ 7919 * 7919 }}</title></script>"
 
@@ -39,6 +39,7 @@ async def test_no_route_gives_one_citizen_anything_of_another(city: City, tmp_pa
         own_bundles(city)[here] = await own.bundle(here)
     hers = ("Erika Beispiel", ERIKA, here, pseudonym_of(city, ERIKA, BANK.member), "erikas-exchange")
     values = {"reference": consent["reference"], "key": "kontostand", "action": "balance", "language": "en"}
+    values |= {"month": MONTH, "format": "json", "device": "unknown"}
     async with city.browser() as browser:
         await browser.log_in("anna.probe")
         token = json.loads((await browser.get("/api/v1/me")).text)["csrf"]
@@ -111,8 +112,11 @@ class Elements(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.found: set[str] = set()
+        self.scripts: list[str | None] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "script":
+            self.scripts.append(dict(attrs).get("src"))
         self.found |= {tag} | {name for name, _ in attrs}
 
 
@@ -121,7 +125,9 @@ async def shows(browser: Browser, path: str, form: dict[str, str] | None = None,
     page = await (browser.get(path) if form is None else browser.post(path, form))
     elements = Elements()
     elements.feed(page.text)
-    assert not {"evil", "onclick", "script"} & elements.found, path
+    # The verifier's page has its script, and that alone.
+    assert elements.scripts == (["/static/verify.js"] if path.startswith("/verify?") and page.status == 200 else []), path
+    assert not {"evil", "onclick"} & elements.found, path
     assert "62710561" not in page.text, path
     assert ("&lt;evil onclick=alert(1)&gt;" in page.text) is text, path
 
@@ -147,6 +153,11 @@ async def test_markup_of_an_institution_is_text_on_every_page(city: City, tmp_pa
                 reason=HOSTILE,
                 requestId=HOSTILE,
                 requestDigest=HOSTILE,
+                occasion=HOSTILE,
+                system=HOSTILE,
+                identityLevel=HOSTILE,
+                representative=HOSTILE,
+                withheld={HOSTILE: HOSTILE},
             )
         city.road.bundles["SPARKASSE"] = await bank.bundle(there)
     async with city.browser(language=language) as browser:
@@ -157,8 +168,14 @@ async def test_markup_of_an_institution_is_text_on_every_page(city: City, tmp_pa
         await shows(browser, "/consents", form | {"service": "kontostand", "decision": "give"})
         await shows(browser, "/consents")
         await shows(browser, f"/accesses?month={MONTH}")
+        await shows(browser, f"/accesses?month={MONTH}&order=time&institution={quote(HOSTILE, safe='')}")
+        for link in links_of((await browser.get(f"/accesses?month={MONTH}")).text):
+            await shows(browser, link)
         await shows(browser, f"/verify?month={MONTH}", text=False)
-        await shows(browser, "/", text=False)
+        await shows(browser, "/")
+        await shows(browser, "/export")
+        await shows(browser, "/complaints", form | {"text": HOSTILE, "about": HOSTILE})
+        await shows(browser, "/devices", text=False)
         for status, answer in (
             (200, {HOSTILE: {"name": HOSTILE, "state": HOSTILE, "list": [HOSTILE]}}),
             (409, {"code": HOSTILE, "title": HOSTILE, "detail": HOSTILE, "texts": {language: {"title": HOSTILE}}}),
@@ -180,6 +197,13 @@ async def test_markup_in_an_address_is_text_on_every_page(city: City) -> None:
             f"/accesses?month={hostile}",
             f"/verify?month={hostile}",
             f"/accesses/bundle?source={hostile}",
+            f"/accesses?result={hostile}",
+            f"/accesses?span={hostile}",
+            f"/accesses?order={hostile}&page={hostile}",
+            f"/accesses/one/{MONTH}/{hostile}",
+            f"/accesses/one/{hostile}/x?log={hostile}",
+            f"/accesses/export.{hostile}",
+            f"/accesses/export.pdf?month={hostile}",
             f"/{hostile}",
             f"/consents/{hostile}/receipt",
             f"/login?level={hostile}",
@@ -188,3 +212,6 @@ async def test_markup_in_an_address_is_text_on_every_page(city: City) -> None:
             f"/services?{hostile}",
         ):
             await shows(browser, path, text=False)
+        # What is searched for stands in the form again, and what a complaint is about.
+        for path in (f"/accesses?month={MONTH}&q={hostile}&institution={hostile}", f"/complaints?about={hostile}"):
+            await shows(browser, path)

@@ -12,8 +12,10 @@ from sqlalchemy import select
 
 from gateway.citizen import tables
 from gateway.citizen.errors import NotLoggedIn
+from gateway.citizen.devices import browser_thumbprint
+from gateway.citizen.sessions import BrowserHint
 from gateway.citizen.web import local_path
-from tests.gateway.citizen.city import City, run_city
+from tests.gateway.citizen.city import Browser, City, run_city
 
 ERIKA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e01"
 
@@ -145,15 +147,21 @@ async def test_sessions_end_when_idle_and_absolutely(city: City) -> None:
         await browser.log_in()
         for _ in range(3):
             city.clock.advance(minutes=25)
-            assert "Hello, Erika" in (await browser.get("/")).text
+            assert (await browser.get("/api/v1/me")).status == 200
         city.clock.advance(minutes=31)
-        assert "Your data, your decision" in (await browser.get("/")).text
+        assert (await browser.get("/api/v1/me")).status == 401
         await browser.log_in()
         for _ in range(19):
             city.clock.advance(minutes=25)
-            await browser.get("/")
+            assert (await browser.get("/api/v1/me")).status == 200
         city.clock.advance(minutes=10)
-        assert "Your data, your decision" in (await browser.get("/")).text
+        assert (await browser.get("/api/v1/me")).status == 401
+
+
+async def user_agents(browser: Browser) -> set[str]:
+    """What the browser calls itself."""
+    async with browser.session.get(f"{browser.city.url}/static/style.css") as answer:
+        return {answer.request_info.headers["User-Agent"]}
 
 
 async def test_the_session_cookie_is_signed_and_a_new_one_at_each_login(city: City) -> None:
@@ -169,14 +177,17 @@ async def test_the_session_cookie_is_signed_and_a_new_one_at_each_login(city: Ci
         assert "HttpOnly" in cookie or "Max-Age=0" in cookie
         second = browser.session.cookie_jar.filter_cookies(browser_url)["datenweg_session"].value
         assert first != second
+        device = browser.session.cookie_jar.filter_cookies(browser_url)["datenweg_device"].value
+        agent = next(iter(await user_agents(browser)))
+        here = BrowserHint(browser_thumbprint(device), agent)
         with pytest.raises(NotLoggedIn):
-            await city.citizen.sessions.find(first)
-        session = await city.citizen.sessions.find(second)
+            await city.citizen.sessions.find(first, browser=here)
+        session = await city.citizen.sessions.find(second, browser=here)
         assert session.name == "Erika Beispiel"
         secret, tag = second.split(".")
         for forged in ("", ".", secret, f"{secret}.{tag[:-2]}AA", f"{secret[:-2]}AA.{tag}", "é.é", f"{second}.x"):
             with pytest.raises(NotLoggedIn):
-                await city.citizen.sessions.find(forged)
+                await city.citizen.sessions.find(forged, browser=here)
 
 
 async def test_the_database_alone_opens_no_session(city: City) -> None:

@@ -57,8 +57,9 @@ class Backend:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one request."""
-        if self.answer is not None:
-            return await self.answer(request)
+        return await (self._handle(request) if self.answer is None else self.answer(request))
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await read_bounded(request.content, MAX_BODY)
         headers = CIMultiDict((name.decode(), value.decode()) for name, value in request.raw_headers)
         call = Call(request.method, request.raw_path, headers, body)

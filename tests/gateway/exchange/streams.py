@@ -72,6 +72,11 @@ def resident_bytes(pid: int, line: str = "VmHWM") -> int:
     return int(found.group(1)) * 1024
 
 
+def open_files(pid: int) -> int:
+    """How many files and sockets a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 def spooled_files(pid: int, folder: Path) -> list[str]:
     """The files of a spool directory that a process holds open."""
     links = []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from audit.entry import Receipt, parse_receipt
 from gateway.exchange.addresses import Endpoint, UnusableAddress, parse_address
-from gateway.exchange.directory import MONITORING, RESERVED_CODES, BuiltIn, build_directory
+from gateway.exchange.directory import MONITORING, OF_CITIZENS, RESERVED_CODES, BuiltIn, build_directory
 from gateway.exchange.origins import is_log_of, origin_of
 from gateway.exchange.pseudonyms import ShortPseudonymKey, pseudonym
 from gateway.exchange.quotas import Quotas
@@ -206,7 +206,7 @@ def test_the_directory_knows_rights_and_built_in_services() -> None:
     echo = directory.offer(service("echo"))
     assert echo is not None
     assert echo.granted == {APP, GROUP}
-    for built_in in set(BuiltIn) - set(MONITORING):
+    for built_in in set(BuiltIn) - {*MONITORING, *OF_CITIZENS}:
         offer = directory.offer(ServiceId(UTILITY.subsystem, built_in.value))
         assert offer is not None
         assert (offer.built_in, offer.registered) == (built_in, None)
@@ -219,7 +219,10 @@ def test_a_reserved_code_is_nobodys() -> None:
     reserved = directory.offer(service("listMethods"))
     assert reserved is not None
     assert (reserved.registered, reserved.built_in) == (None, BuiltIn.LIST_METHODS)
-    assert {code.value for code in BuiltIn} <= RESERVED_CODES
+    # What institutions may have themselves instead of the gateway's isn't reserved.
+    theirs = {BuiltIn.FIND_USAGE, *OF_CITIZENS}
+    assert {code.value for code in set(BuiltIn) - theirs} <= RESERVED_CODES
+    assert RESERVED_CODES.isdisjoint(code.value for code in theirs)
     assert all(offer.registered is not None for offer in directory.services_of(UTILITY.subsystem))
 
 

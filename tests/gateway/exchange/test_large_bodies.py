@@ -24,9 +24,9 @@ from tests.gateway.exchange.town import APP, path_of, service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SIZE = int(os.environ.get("DATENWEG_SOAK_BYTES", 256 << 20))
+SIZE = int(os.environ.get("DATENWEG_SOAK_BYTES", "0")) or 256 << 20
 # What a gateway may need more than it did before: chunks on their way, buffers, what the allocator keeps.
-GROWTH = 48 << 20
+GROWTH = 32 << 20
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -1,0 +1,79 @@
+"""Notices in words: what stands in the page, in a mail, in a push message. A core.
+
+A mail's subject and a push message say that there is news and no more, unless the citizen chose to be told in detail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+
+from gateway.citizen.notices import Notice, NoticeKind
+from gateway.citizen.texts import text
+
+
+def notice_text(notice: Notice, language: str) -> str:
+    """One notice as a sentence. Names in it are other parties' texts."""
+    facts = notice.facts
+    expires = facts.get("expires_ms", "")
+    parts = {
+        "institution": facts.get("institution") or text("an_institution", language),
+        "title": facts.get("title") or facts.get("service") or "–",
+        "name": facts.get("name") or "–",
+        "date": datetime.fromtimestamp(int(expires) / 1000, UTC).strftime("%Y-%m-%d") if expires.isdigit() else "–",
+    }
+    return text(f"notice_{notice.kind.value}", language, **parts)
+
+
+def kind_text(kind: NoticeKind, language: str) -> str:
+    """A kind of notice, to choose."""
+    return text(f"notice_kind_{kind.value}", language)
+
+
+def build_mail(
+    notices: Sequence[Notice], *, sender: str, to: str, language: str, detailed: bool, city: str, url: str, at_ms: int
+) -> EmailMessage:
+    """One mail about all that happened since the last."""
+    lines = [text("mail_greeting", language), "", text("mail_news", language, count=len(notices))]
+    if detailed:
+        lines += ["", *(f"- {_one_line(notice_text(notice, language))}" for notice in notices)]
+    lines += ["", text("mail_where", language), f"{url}/notices", "", text("mail_why", language)]
+    return _mail(text("mail_subject", language, city=city), lines, sender=sender, to=to, language=language, at_ms=at_ms)
+
+
+def build_code_mail(code: str, *, sender: str, to: str, language: str, city: str, at_ms: int) -> EmailMessage:
+    """The mail that shows whose address it is."""
+    lines = [text("mail_greeting", language), "", text("mail_code", language, code=code), "",
+             text("mail_code_not_you", language)]  # fmt: skip
+    subject = text("mail_code_subject", language, city=city)
+    return _mail(subject, lines, sender=sender, to=to, language=language, at_ms=at_ms)
+
+
+def push_content(notices: Sequence[Notice], *, language: str, detailed: bool, city: str) -> dict[str, str]:
+    """What the browser shows: a title and a sentence."""
+    title = text("mail_subject", language, city=city)
+    if detailed and len(notices) == 1:
+        return {"title": title, "body": _one_line(notice_text(notices[0], language))[:300], "path": "/notices"}
+    return {"title": title, "body": text("mail_news", language, count=len(notices)), "path": "/notices"}
+
+
+def _mail(
+    subject: str, lines: Sequence[str], *, sender: str, to: str, language: str, at_ms: int
+) -> EmailMessage:
+    message = EmailMessage()
+    message["From"] = sender
+    message["To"] = to
+    message["Subject"] = subject
+    message["Date"] = formatdate(at_ms / 1000)
+    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].strip("<> ") or None)
+    message["Content-Language"] = language
+    # RFC 3834 section 5: nobody's absence note answers this.
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content("\n".join(lines) + "\n", cte="quoted-printable")
+    return message
+
+
+def _one_line(sentence: str) -> str:
+    return " ".join(sentence.split())

@@ -1,0 +1,197 @@
+"""What the cases of the conformance table play on: a running pair of gateways, and two others that do wrong.
+
+A case does one thing through real sockets and hands back what it was told, in one shape for the three forms: a REST
+client's error, a SOAP client's fault, and the fault that a gateway gets from a gateway.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any
+
+from gateway.messages.faults import Fault, Hop
+from tests.gateway.exchange.pair import Answer, GatewayPair
+from tests.gateway.exchange.peer import Peer
+from tests.gateway.exchange.soap_messages import TEXT_XML, Message
+from tests.gateway.exchange.test_soap_peers import Sending
+
+
+class Form(StrEnum):
+    """Who is told."""
+
+    REST = "REST"
+    SOAP = "SOAP"
+    GATEWAY = "gateway"
+
+
+class Row(Enum):
+    """The lines of X-Road's error list, in its order."""
+
+    METHOD = "Not POST where only POST is taken"
+    CONTENT = "Content type, SOAP and XML of the client"
+    HEADER = "The SOAP header's entries"
+    BODY = "The SOAP body"
+    VERSION_AND_ACTION = "Protocol version and SOAPAction"
+    REST = "REST syntax, and the client's identifier"
+    ECHO = "A fault that was sent as a request"
+    UNKNOWN_MEMBER = "Client or provider that isn't there"
+    SECURITY_SERVER = "A security server that doesn't serve the provider"
+    TLS = "Who may connect: clients to their gateway, gateways to each other"
+    NETWORK = "No gateway of the provider, or one that breaks off"
+    HTTP_STATUS = "A gateway that answers with another HTTP status"
+    MAINTENANCE = "Maintenance"
+    OUTDATED = "An outdated global configuration"
+    SIGNER = "Signing"
+    LOGGING = "Logging and time-stamping"
+    MISSING_PART = "Parts that an answer lacks"
+    SIGNATURE_OF_ANSWERS = "The signature of an answer"
+    CONSISTENCY = "An answer to something else"
+    PEER_VERSION = "A gateway that is too old"
+    ROUTED_WRONGLY = "Requests that were routed to the wrong gateway"
+    RIGHTS = "Service, type, right, switched off: in this order"
+    SERVICE_URL = "The service's address"
+    SERVICE = "Calling the service and reading its answer"
+    SIGNATURE_OF_REQUESTS = "The signature of a request"
+    OTHERS = "Others that X-Road has"
+    OURS = "This road's own"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came back."""
+
+    form: Form
+    status: int
+    code: str
+    message: str
+    detail: str
+    answer: Answer | None = None
+
+
+@dataclass
+class Stage:
+    """The pair, and the tampering peer."""
+
+    pair: GatewayPair
+    peer: Peer
+
+    @asynccontextmanager
+    async def replaced(self, owner: object, **values: Any) -> AsyncIterator[None]:
+        """Within the block the object has these attributes."""
+        before = {name: getattr(owner, name) for name in values}
+        for name, value in values.items():
+            setattr(owner, name, value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(owner, name, value)
+
+    def with_settings(self, role: str, **changes: Any) -> Any:
+        """Within the block one of the two gateways has these settings."""
+        node = (self.pair.consumer if role == "consumer" else self.pair.provider).gateway.node
+        return self.replaced(node, settings=node.settings.model_copy(update=changes))
+
+
+Do = Callable[[Stage], Awaitable[Told]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table. `status` is the HTTP status; `hop` whose failure the message names."""
+
+    row: Row
+    form: Form
+    situation: str
+    code: str
+    hop: Hop
+    do: Do
+    status: int = 0
+    # Whoever made the fault worded it: a service, a client, a rogue.
+    reworded: bool = False
+
+    @property
+    def http_status(self) -> int:
+        """The documented rule: SOAP and gateways always 200; REST 500 for `server.`, else 400."""
+        if self.form is not Form.REST:
+            return 200
+        return self.status or (500 if self.code.startswith("server.") else 400)
+
+
+_FAULT = re.compile(
+    rb"<faultcode>([^<]*)</faultcode>\s*<faultstring>([^<]*)</faultstring>"
+    rb'(?:<faultactor>[^<]*</faultactor>)?(?:<detail><faultDetail xmlns="">([^<]*)</faultDetail></detail>)?'
+)
+
+
+def told_rest(answer: Answer) -> Told:
+    """What a REST client got."""
+    found = answer.json if answer.headers.get("Content-Type") == "application/json" else {}
+    code = answer.headers.get("X-Road-Error", "")
+    assert found.get("type") == code, answer
+    return Told(Form.REST, answer.status, code, found["message"], found["detail"], answer)
+
+
+def told_fault(form: Form, status: int, body: bytes, answer: Answer | None = None) -> Told:
+    """What a SOAP client or a gateway got."""
+    found = _FAULT.search(body)
+    assert found is not None, body[:400]
+    code, message, detail = ((part or b"").decode() for part in found.groups())
+    return Told(form, status, code, message, detail, answer)
+
+
+def rest(code: str, path: str = "/", method: str = "GET", **options: Any) -> Do:
+    """A REST call to a service of the utility."""
+
+    async def do(stage: Stage) -> Told:
+        return told_rest(await stage.pair.call(code, path, method, **options))
+
+    return do
+
+
+def rest_target(target: str, method: str = "GET", **options: Any) -> Do:
+    """A REST request to a target as it is."""
+
+    async def do(stage: Stage) -> Told:
+        return told_rest(await stage.pair.request(method, target, **options))
+
+    return do
+
+
+async def post(stage: Stage, data: bytes, content_type: str | None = TEXT_XML, **headers: str) -> Told:
+    """A SOAP request, now."""
+    sent = dict(headers)
+    if content_type is not None:
+        sent["Content-Type"] = content_type
+    answer = await stage.pair.request("POST", "/", client=None, headers=sent, body=data)
+    return told_fault(Form.SOAP, answer.status, answer.body, answer)
+
+
+def soap(data: bytes | Message, content_type: str | None = TEXT_XML, **headers: str) -> Do:
+    """A SOAP request."""
+
+    async def do(stage: Stage) -> Told:
+        return await post(stage, data.encoded() if isinstance(data, Message) else data, content_type, **headers)
+
+    return do
+
+
+def sent(make: Callable[[Peer], Sending]) -> Do:
+    """A SOAP message from the tampering gateway."""
+
+    async def do(stage: Stage) -> Told:
+        _, body = await make(stage.peer).send()
+        return told_fault(Form.GATEWAY, 200, body)
+
+    return do
+
+
+async def peer_told(stage: Stage, request_id: str, encoded: tuple[str, bytes], **options: Any) -> Told:
+    """A REST message from the tampering gateway, now."""
+    answer = await stage.peer.city.send(stage.peer.url, request_id, encoded, **options)
+    assert isinstance(answer, Fault), answer
+    return Told(Form.GATEWAY, 200, answer.code, answer.message, answer.detail)
