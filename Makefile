@@ -36,8 +36,9 @@ lint: $(VENV)/.dev ## Check format, style, types and who imports whom
 e2e: $(VENV)/.runtime ## Walk the journey once, each node a process, and write report.json
 	@$(VENV)/bin/datenweg demo --once --processes --report report.json $(ARGS)
 
-bench: $(VENV)/.dev ## Measure signed exchanges against an unsigned two-hop proxy
+bench: $(VENV)/.dev ## Measure signed exchanges against an unsigned two-hop proxy, then the citizen's pages
 	@$(RUN) -m bench $(ARGS)
+	@$(RUN) -m bench.pages --if-possible
 
 fuzz: $(VENV)/.fuzz ## Feed the parsers with mutated input for half an hour (ARGS="--seconds 600 trust.ocsp", "--list")
 	@$(RUN) -m tests.fuzz $(ARGS)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from audit.errors import AuditError
+from bench.cases import CASES
 from bench.measure import Measurement, Settings, measure
 from bench.processes import NotMeasurable
 from bench.profile import as_values, print_profiles, read_profiles
@@ -33,6 +34,12 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each path.")] = 5,
     warm_up: Annotated[float, typer.Option(min=0.1, help="Seconds of warm-up of each path.")] = 2,
     concurrency: Annotated[int, typer.Option(min=1, max=500, help="Connections, each with a citizen.")] = 32,
+    case: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Also measure: {', '.join(CASES)}, or none. All, if not given.", show_default=False),
+    ] = None,
+    case_seconds: Annotated[float, typer.Option(min=0.1, help="Length of a case's round.")] = 3,
+    stream_mib: Annotated[int, typer.Option(min=1, max=1000, help="Size of the bodies that stream, in MiB.")] = 100,
     report: Annotated[Path, typer.Option(metavar="FILE", help="Where the JSON goes.")] = _REPORT,
     profile: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Sample both gateways; stacks go here, a summary is printed.")
@@ -53,7 +60,10 @@ def main(
     if profile is not None:
         profile = profile.resolve()
         profile.mkdir(parents=True, exist_ok=True)
-    settings = Settings(rounds, seconds, warm_up, concurrency, profile)
+    cases = tuple(CASES if case is None else [name for name in case if name != "none"])
+    if unknown := set(cases) - set(CASES):
+        raise typer.BadParameter(", ".join(sorted(unknown)), param_hint="--case")
+    settings = Settings(rounds, seconds, warm_up, concurrency, profile, cases, case_seconds, stream_mib << 20)
     try:
         with tempfile.TemporaryDirectory(prefix="datenweg-bench-", dir=directory) as folder:
             document = as_document(_measure(settings, Path(folder), console))

@@ -84,7 +84,8 @@ class _Connection(asyncio.Protocol):
     def __init__(self, shared: _Round, request: bytes) -> None:
         self._round = shared
         self._request = request
-        self._received = b""
+        self._pieces: list[bytes] = []
+        self._missing = 0
         self._sent_at = 0.0
         self._transport: asyncio.WriteTransport | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -103,15 +104,22 @@ class _Connection(asyncio.Protocol):
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        received = self._received + data if self._received else data
+        if self._missing > len(data):
+            # A large answer: looked at when it is whole.
+            self._missing -= len(data)
+            self._pieces.append(data)
+            return
+        received = b"".join((*self._pieces, data)) if self._pieces else data
+        self._missing = 0
         head, separator, body = received.partition(b"\r\n\r\n")
         length = _CONTENT_LENGTH.search(head) if separator else None
         if separator and length is None:
             self._end("an answer without Content-Length")
         elif length is None or len(body) < int(length[1]):
-            self._received = received
+            self._pieces = [received]
+            self._missing = 0 if length is None else int(length[1]) - len(body)
         else:
-            self._received = b""
+            self._pieces = []
             self._take(head, body)
 
     def _take(self, head: bytes, body: bytes) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -18,6 +18,7 @@ from typing import Final
 import aiohttp
 
 from bench.backend import ANSWER_BODY, REQUEST_BODY
+from bench.cases import STREAM, StreamFigures, build_case, stream, try_case
 from bench.gateway_metrics import GatewayMetrics, between
 from bench.load import Job, Result
 from bench.machine import describe_machine
@@ -45,11 +46,14 @@ class Settings:
     warm_up_seconds: float
     concurrency: int
     profile: Path | None = None
+    cases: tuple[str, ...] = ()
+    case_seconds: float = 3.0
+    stream_bytes: int = 100 << 20
 
     @property
     def load_seconds(self) -> float:
         """How long there is load in all."""
-        return 2 * (self.warm_up_seconds + self.rounds * self.seconds)
+        return 2 * (self.warm_up_seconds + self.rounds * self.seconds + len(self.cases) * self.case_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ class Measurement:
     entries_expected: int = 0
     gateways: Mapping[str, GatewayMetrics] = field(default_factory=dict)
     logs: Mapping[str, LogFacts] = field(default_factory=dict)
+    cases: dict[str, dict[str, Round]] = field(default_factory=dict)
+    streams: Mapping[str, StreamFigures] = field(default_factory=dict)
 
     @property
     def ratios(self) -> list[float]:
@@ -150,6 +156,7 @@ async def measure(settings: Settings, folder: Path, progress: Progress) -> Measu
         before = await road.metrics(http)
         await _rounds(settings, measurement, paths, load, progress)
         after = await road.metrics(http)
+        await _measure_cases(settings, measurement, paths, load=load, http=http, progress=progress)
         measurement.gateways = {name: between(before[name], after[name]) for name in before}
     progress("recomputing both logs", settings.load_seconds, settings.load_seconds)
     # One leaf for each exchange, and one for each consent that was pushed.
@@ -193,11 +200,49 @@ async def _rounds(
     progress("stopping", done, settings.load_seconds)
 
 
-async def _round(load: Worker, path: _Path, seconds: float, concurrency: int) -> Round:
+async def _measure_cases(
+    settings: Settings,
+    measurement: Measurement,
+    paths: Mapping[str, _Path],
+    *,
+    load: Worker,
+    http: aiohttp.ClientSession,
+    progress: Progress,
+) -> None:
+    """The cases beside the small exchange: one round of each path, the road first, after one exchange to try it."""
+    for number, name in enumerate(settings.cases):
+        done = settings.load_seconds - 2 * (len(settings.cases) - number) * settings.case_seconds
+        progress(f"case {name}", done, settings.load_seconds)
+        if name == STREAM:
+            measurement.streams = {
+                which: await stream(http, path.port, path.heads[0], path.gateways, settings.stream_bytes)
+                for which, path in paths.items()
+            }
+            measurement.road_exchanges += 1
+            continue
+        measurement.cases[name] = {}
+        for which, path in paths.items():
+            case = build_case(name, path.heads, road=which == ROAD)
+            expected = await try_case(http, f"http://{HOST}:{path.port}", case)
+            job_path = replace(path, heads=case.heads)
+            connections = case.connections or settings.concurrency
+            measured = await _round(load, job_path, settings.case_seconds, connections, (case.body, expected))
+            measurement.cases[name][which] = measured
+            if which == ROAD:
+                measurement.road_exchanges += 1 + measured.result.answered
+
+
+async def _round(
+    load: Worker,
+    path: _Path,
+    seconds: float,
+    concurrency: int,
+    bodies: tuple[bytes, bytes] = (REQUEST_BODY, ANSWER_BODY),
+) -> Round:
     for worker in path.workers:
         worker.require_running()
     ramp = min(_RAMP_MOST, seconds * _RAMP_SHARE)
-    job = Job(HOST, path.port, concurrency, ramp, seconds, path.heads, REQUEST_BODY.decode(), ANSWER_BODY.decode())
+    job = Job(HOST, path.port, concurrency, ramp, seconds, path.heads, bodies[0].decode(), bodies[1].decode())
     before, machine_before = cpu_times(path.workers), machine_time()
     load.tell(json.dumps(asdict(job)))
     try:

@@ -77,6 +77,18 @@ class Worker:
         fields = stat.rpartition(")")[2].split()
         return CPUTime(int(fields[11]) / _TICKS, int(fields[12]) / _TICKS)
 
+    def forget_peak_memory(self) -> None:
+        """From now on `peak_memory` counts anew: proc(5), `clear_refs`."""
+        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5", "ascii")
+
+    def peak_memory(self) -> int:
+        """The most memory that it had in use, in bytes: proc(5), `VmHWM`."""
+        try:
+            status = Path(f"/proc/{self._process.pid}/status").read_text("utf-8")
+        except OSError:
+            raise self.ended() from None
+        return int(status.partition("VmHWM:")[2].split(None, 1)[0]) * 1024
+
     async def wait_for_answer(self, http: aiohttp.ClientSession, url: str) -> None:
         """Returns when `url` answers 200. Raises NotMeasurable."""
         deadline = asyncio.get_running_loop().time() + _READY_SECONDS

@@ -39,6 +39,15 @@ def as_document(measurement: Measurement) -> dict[str, Any]:
         "machine": dict(measurement.machine),
         "paths": {name: _path(rounds) for name, rounds in measurement.rounds.items()},
         "gateways": {name: asdict(metrics) for name, metrics in measurement.gateways.items()},
+        "cases": {
+            name: {which: _path([measured]) for which, measured in case.items()}
+            | {
+                "ratio": round(case[ROAD].result.per_second / case[PROXY].result.per_second, 4),
+                "cpu_ratio": round(case[PROXY].cpu_ms_in_all / case[ROAD].cpu_ms_in_all, 4),
+            }
+            for name, case in measurement.cases.items()
+        },
+        "streams": {name: asdict(figures) for name, figures in measurement.streams.items()},
         "entries_expected": measurement.entries_expected,
         "logs": {name: asdict(facts) for name, facts in measurement.logs.items()},
     }
@@ -97,6 +106,7 @@ def print_tables(document: dict[str, Any], console: Console) -> None:
     console.print(table)
     _print_cpu(document, console)
     _print_steps(document, console)
+    _print_cases(document, console)
     settings, machine = document["settings"], document["machine"]
     console.print(
         f"{settings['concurrency']} connections, {settings['rounds']} rounds of {settings['seconds']:g} s; "
@@ -133,6 +143,38 @@ def _print_cpu(document: dict[str, Any], console: Console) -> None:
         for process, used in path["cpu_ms"].items():
             table.add_row(name, process, f"{used:.3f}")
     console.print(table)
+
+
+def _print_cases(document: dict[str, Any], console: Console) -> None:
+    if document["cases"]:
+        table = Table(title="Further cases, one round of each path", title_justify="left")
+        for column in ("case", "path"):
+            table.add_column(column)
+        for column in ("per second", "p50 ms", "p99 ms", "CPU ms each", "ratio", "by CPU"):
+            table.add_column(column, justify="right")
+        for name, case in document["cases"].items():
+            for which in (ROAD, PROXY):
+                path, of_road = case[which], which == ROAD
+                table.add_row(
+                    name,
+                    _NAMES[which],
+                    f"{path['per_second']:.0f}",
+                    f"{path['p50_ms']:.1f}",
+                    f"{path['p99_ms']:.1f}",
+                    f"{path['cpu_ms_in_all']:.2f}",
+                    f"{case['ratio']:.3f}" if of_road else "",
+                    f"{case['cpu_ratio']:.3f}" if of_road else "",
+                )
+        console.print(table)
+    for which, figures in document["streams"].items():
+        memory = ", ".join(
+            f"{name} {peak / (1 << 20):.0f} MiB at most (+{(peak - figures['before'][name]) / (1 << 20):.0f})"
+            for name, peak in figures["peaks"].items()
+        )
+        console.print(
+            f"{figures['size'] >> 20} MiB there and {figures['size'] >> 20} MiB back through {_NAMES[which]}: "
+            f"{figures['seconds']:.2f} s, {figures['cpu_seconds']:.2f} s of CPU; {memory}"
+        )
 
 
 def _print_steps(document: dict[str, Any], console: Console) -> None:

@@ -38,13 +38,15 @@ from gateway.instance.settings_files import to_toml
 from gateway.messages.headers import AUDIT_RECEIPT, CITIZEN, CONSENT
 from gateway.node_keys import load_keys
 from gateway.settings import GatewaySettings
-from gateway.store.model import LegalBasisKind, RequiredIdentityLevel
+from gateway.store.model import AccessRight, LegalBasisKind, RequiredIdentityLevel, Service, ServiceType
 from gateway.store.repository import Repository
 from trust.identifiers import ServiceId
 
 SERVICE: Final = ServiceId(BANK.subsystem, "measure")
+SOAP_SERVICE: Final = ServiceId(BANK.subsystem, "measure", "v1")
 _PURPOSE: Final = "measure"
 _DAY_MS: Final = 86_400_000
+_MAX_BODY: Final = 1 << 30
 _CONSUMER_RECEIPT: Final = "X-Datenweg-Consumer-Receipt"
 
 
@@ -166,7 +168,9 @@ async def open_road(plan: Plan, backend_port: int, profile: Path | None) -> Asyn
     for organisation in (CITY, BANK):
         node = gateway_settings(plan, organisation)
         # The citizens' pages aren't measured: no background work of theirs in the consumer's process.
-        settings[organisation.folder] = node.model_copy(update={"citizen_port": None})
+        # Large bodies pass, and are logged by their digest.
+        large = {"max_body_bytes": _MAX_BODY, "body_digest_allowed": True}
+        settings[organisation.folder] = node.model_copy(update={"citizen_port": None} | large)
         plan.settings_file(organisation.folder).write_text(to_toml(settings[organisation.folder]), "utf-8")
     await _register(settings[BANK.folder], backend_port)
     async with AsyncExitStack() as stack:
@@ -205,6 +209,22 @@ async def _register(settings: GatewaySettings, backend_port: int) -> None:
     )
     engine = open_engine(settings.database_url)
     try:
-        await register(Repository(engine), check_declaration(declaration, instance=settings.instance))
+        repository = Repository(engine)
+        await register(repository, check_declaration(declaration, instance=settings.instance))
+        soap = Service(
+            provider=BANK.subsystem,
+            code=SOAP_SERVICE.service_code,
+            version=SOAP_SERVICE.service_version,
+            service_type=ServiceType.WSDL,
+            url=f"http://{HOST}:{backend_port}/soap",
+            title_de="Messung",
+            title_en="Measure",
+            purpose_de="Misst die Geschwindigkeit des Weges.",
+            purpose_en="Measures the speed of the road.",
+            legal_basis_kind=LegalBasisKind.LAW,
+            legal_basis="§ 1 MusterG",
+            data_categories=("Kontostand",),
+        )
+        await repository.upsert_service(soap, grant_to=[AccessRight(SOAP_SERVICE, CITY.subsystem)])
     finally:
         await engine.dispose()

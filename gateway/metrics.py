@@ -51,6 +51,12 @@ class Metrics:
             buckets=_STEP_BUCKETS,
             registry=self.registry,
         )
+        self._client_requests = Counter(
+            "datenweg_client_requests_total",
+            "Requests of clients that this gateway answered by itself, by path and HTTP status",
+            ("path", "status"),
+            registry=self.registry,
+        )
         self._in_progress = Gauge(
             "datenweg_exchanges_in_progress", "Exchanges accepted and not yet answered", registry=self.registry
         )
@@ -142,6 +148,10 @@ class Metrics:
         if histogram is None:
             histogram = self._step_histograms[step] = self._step_seconds.labels(step)
         histogram.observe(seconds)
+
+    def count_client_request(self, path: str, status: int) -> None:
+        """A request to one of the gateway's own few paths is answered."""
+        self._client_requests.labels(path, str(status)).inc()
 
     def count_cut_connection(self, reason: str) -> None:
         """A connection was cut: `room`, `head` or `stuck`."""

@@ -24,7 +24,7 @@ class Access:
     """One exchange that touched the citizen's data.
 
     `key` is the leaf hash (hexadecimal) of the record that is shown; `logs` are the logs (`Source.key`) that hold one,
-    `recorded_by` their keepers' names, empty for our own gateway. `released`: the law kept it from the citizen at first.
+    `recorded_by` their keepers' names, empty for our own gateway. `released`: the law kept it from the citizen first.
     """
 
     key: str

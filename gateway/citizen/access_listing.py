@@ -1,4 +1,4 @@
-"""How the access log is looked through: filtered, searched, grouped by month and institution, a page at a time. A core."""
+"""How the access log is looked through: filtered, searched, grouped by month and institution, in pages. A core."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a look shows. `own_looks` were left out; `found` were before filters; `selected` are on all pages together."""
+    """What a look shows. `own_looks` were left out; `found` were before filters; `selected` are those of all pages."""
 
     found: int
     own_looks: int
@@ -86,7 +86,7 @@ class Listing:
 
 
 def read_look(query: Mapping[str, str], months: Sequence[str]) -> Look:
-    """The look that an address asks for. `months`: those of which records exist, newest first. Raises InvalidRequest."""
+    """The look that an address asks for. `months`: those with records, newest first. Raises InvalidRequest."""
     month = query.get("month", months[0])
     if not is_month(month):
         raise InvalidRequest("month")
@@ -175,9 +175,7 @@ def _number(query: Mapping[str, str], name: str, allowed: Sequence[int]) -> int:
 def _is_meant(access: Access, look: Look, language: str) -> bool:
     if look.institution and look.institution not in (access.provider, access.client):
         return False
-    if look.result == "released" and not access.released:
-        return False
-    if look.result and look.result != "released" and access.result != look.result:
+    if look.result and not (access.released if look.result == "released" else access.result == look.result):
         return False
     words = look.search.casefold().split()
     if not words:

@@ -1,7 +1,7 @@
 """The access log's pages: the list, one access, the proofs, the files. Server-rendered; only the verifier is a script.
 
-In two steps, as the Datenschutzcockpit: the list first, everything about one exchange only when it is asked for, from the
-logs that hold it.
+In two steps, as the Datenschutzcockpit: the list first, everything about one exchange only when it is asked for, from
+the logs that hold it.
 """
 
 from __future__ import annotations
@@ -205,9 +205,7 @@ def download(document: Mapping[str, Any], name: str, content_type: str = "applic
 
 async def _views(request: web.Request, session: Session, look: Look) -> list[AccessView]:
     citizen = request.app[CITIZEN]
-    return list(
-        await gather(*(load_accesses(citizen, session, month) for month in months_of(look, _months(request))))
-    )
+    return list(await gather(*(load_accesses(citizen, session, month) for month in months_of(look, _months(request)))))
 
 
 async def _view(request: web.Request, session: Session, *, seen: int = 0, only: tuple[str, ...] = ()) -> AccessView:

@@ -70,7 +70,9 @@ class _Pages:
     def finished(self) -> bytes:
         """The file."""
         for number, stream in enumerate(self._streams, start=1):
-            _show(stream, f"{number} / {len(self._streams)}", _WIDTH - _MARGIN - 40, _MARGIN / 2, "Regular", 8)
+            _show(
+                stream, f"{number} / {len(self._streams)}", _WIDTH - _MARGIN - 40, _MARGIN / 2, font="Regular", size=8
+            )
             self._document.add_object(stream)
             page = {
                 "Type": "/Page",
@@ -98,7 +100,7 @@ class _Pages:
     def _draw(self, line: str, x: float, size: float, *, bold: bool = False) -> None:
         self._need(size * _LEADING)
         self._y -= size * _LEADING
-        _show(self._streams[-1], line, x, self._y, "Bold" if bold else "Regular", size)
+        _show(self._streams[-1], line, x, self._y, font="Bold" if bold else "Regular", size=size)
 
 
 def build_pdf(accesses: Sequence[Access], language: str, *, title: str, period: str, at: datetime) -> bytes:
@@ -149,7 +151,7 @@ def _letter(letter: str) -> int:
     return _WIDTHS[plain - 32] if 32 <= plain <= 126 else 1000
 
 
-def _show(stream: pydyf.Stream, line: str, x: float, y: float, font: str, size: float) -> None:
+def _show(stream: pydyf.Stream, line: str, x: float, y: float, *, font: str, size: float) -> None:
     stream.begin_text()
     stream.set_font_size(font, size)
     stream.move_text_to(x, y)

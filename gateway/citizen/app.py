@@ -41,7 +41,12 @@ from gateway.rate import RateLimit
 
 _MAX_BODY: Final = 256 * 1024
 _STATIC: Final = Path(__file__).with_name("static")
-_TYPES: Final = {"style.css": "text/css", "icon.svg": "image/svg+xml", "verify.js": "text/javascript", "push.js": "text/javascript"}
+_TYPES: Final = {
+    "style.css": "text/css",
+    "icon.svg": "image/svg+xml",
+    "verify.js": "text/javascript",
+    "push.js": "text/javascript",
+}
 
 
 def citizen_http_session() -> aiohttp.ClientSession:
@@ -94,9 +99,7 @@ def build_citizen_app(
         notices=notices,
         links=Links(context.engine, context.clock, notices),
         complaints=Complaints(context.engine, context.clock, notices, key=context.pseudonym_key),
-        relations=Relations(
-            context.engine, context.clock, key=context.pseudonym_key, member=settings.client.member
-        ),
+        relations=Relations(context.engine, context.clock, key=context.pseudonym_key, member=settings.client.member),
         nonces=Nonces(context.cookie_key, context.clock, required=settings.require_dpop_nonce),
         templates=jinja2.Environment(
             loader=jinja2.PackageLoader("gateway.citizen"),

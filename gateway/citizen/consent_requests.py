@@ -127,9 +127,7 @@ class ConsentRequests:
             )
         ended = sorted(name for name, one in declared.items() if not one.holds(now_ms))
         if ended:
-            raise ConsentServiceError(
-                ServiceError.REQUESTED_CONSENTS_RELATED_TO_INVALID_DECLARATIONS, ", ".join(ended)
-            )
+            raise ConsentServiceError(ServiceError.REQUESTED_CONSENTS_RELATED_TO_INVALID_DECLARATIONS, ", ".join(ended))
         return declared
 
     async def _keep(self, group: _Group, purposes: Sequence[str], now_ms: int) -> None:
@@ -146,16 +144,12 @@ class ConsentRequests:
         async with self._engine.begin() as connection:
             await connection.execute(insert(tables.consent_group).values(values))
 
-    async def _ask_for(
-        self, group: _Group, declared: Sequence[Declared], client_subject: str, now_ms: int
-    ) -> None:
+    async def _ask_for(self, group: _Group, declared: Sequence[Declared], client_subject: str, now_ms: int) -> None:
         purposes = [one.purpose.id for one in declared]
         states = (ConsentState.REQUESTED,)
         open_ones = await self._store.requested_by(group.client, group.person, purposes, states)
         expires_ms = now_ms + _LINK_DAYS * _DAY_MS
-        await self._store.regroup(
-            [consent.reference for consent in open_ones], group.reference, expires_ms=expires_ms
-        )
+        await self._store.regroup([consent.reference for consent in open_ones], group.reference, expires_ms=expires_ms)
         known = {consent.purpose: consent.reference for consent in open_ones}
         for one in declared:
             reference = known.get(one.purpose.id) or str(uuid.uuid4())
@@ -184,9 +178,7 @@ class ConsentRequests:
                 "title": one.service.texts.name,
                 "reference": reference,
             }
-            await self._notices.notify(
-                group.opener, NoticeKind.CONSENT_REQUESTED, occasion=reference, facts=facts
-            )
+            await self._notices.notify(group.opener, NoticeKind.CONSENT_REQUESTED, occasion=reference, facts=facts)
 
     # -- the person decides ----------------------------------------------------------------------------------------
 

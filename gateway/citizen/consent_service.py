@@ -194,7 +194,11 @@ class ConsentService:
         """postConsentFilterByStatus."""
         _only(values, "consentStatus", "consentReferences")
         statuses, references = values.get("consentStatus"), values.get("consentReferences")
-        if not isinstance(statuses, list) or not statuses or not all(status in _FILTERS for status in map(str, statuses)):
+        if (
+            not isinstance(statuses, list)
+            or not statuses
+            or not all(status in _FILTERS for status in map(str, statuses))
+        ):
             raise _invalid("consentStatus")
         if not isinstance(references, list) or not 0 < len(references) <= _MAX_REFERENCES:
             raise _invalid("consentReferences")

@@ -90,7 +90,7 @@ class ConsentStore:
 
     async def among(self, references: Sequence[str], *, client: str) -> tuple[Consent, ...]:
         """Those of the references that are consents asked for by the client."""
-        row, found = tables.consent.c, []
+        row, found = tables.consent.c, list[Consent]()
         for start in range(0, len(references), _CHUNK):
             part = row.reference.in_(references[start : start + _CHUNK])
             found += await self._load(select(tables.consent).where(part, row.client == client))

@@ -212,9 +212,7 @@ class Consents:
         if expires_ms <= consent.expires_ms:
             raise ConsentConflict(reference)
         event = ConsentEvent(EventState.RENEWED, now_ms)
-        after = replace(
-            consent, sequence=consent.sequence + 1, expires_ms=expires_ms, events=(*consent.events, event)
-        )
+        after = replace(consent, sequence=consent.sequence + 1, expires_ms=expires_ms, events=(*consent.events, event))
         await self._store.extend(
             consent, jws=self._sign(after), event=event, expires_ms=expires_ms, due_ms=now_ms + _FIRST_WAIT_MS
         )

@@ -172,9 +172,7 @@ def parse_purpose_declaration(document: Mapping[str, Any], *, id_: str, client: 
         purpose_en=reader.text("purposeEn", maximum=_MAX_TEXT),
         privacy_url=privacy_url,
     )
-    return DeclaredPurpose(
-        _identifier(id_), client, reader.text("serviceDeclaration"), texts, reader.moment("expiry")
-    )
+    return DeclaredPurpose(_identifier(id_), client, reader.text("serviceDeclaration"), texts, reader.moment("expiry"))
 
 
 def is_web_address(text: str, *schemes: str) -> bool:
@@ -286,9 +284,7 @@ class Declarations:
         async with self._engine.begin() as connection:
             if (await connection.execute(update(service).where(*mine).values(status=INVALID))).rowcount != 1:
                 return False
-            await connection.execute(
-                update(purpose).where(purpose.c.service_declaration == id_).values(status=INVALID)
-            )
+            await connection.execute(update(purpose).where(purpose.c.service_declaration == id_).values(status=INVALID))
         return True
 
     async def withdraw_purpose(self, id_: str, *, client: SubsystemId) -> bool:

@@ -9,7 +9,15 @@ from aiohttp import web
 from gateway.citizen.calls import call_service
 from gateway.citizen.errors import InvalidRequest
 from gateway.citizen.journeys import NextForm, next_forms
-from gateway.citizen.linking import IDENTITY_ATTRIBUTES, Linkable, link_identity, linkable, linkables, required_level, step_of
+from gateway.citizen.linking import (
+    IDENTITY_ATTRIBUTES,
+    Linkable,
+    link_identity,
+    linkable,
+    linkables,
+    required_level,
+    step_of,
+)
 from gateway.citizen.pages import ActionResult, result_of
 from gateway.citizen.sessions import Session
 from gateway.citizen.unlinking import end_link
@@ -55,7 +63,9 @@ async def step(request: web.Request) -> web.Response:
         call = action.build(form)
     except InvalidRequest as error:
         return await _way(request, session, found, failed_field=error.field, status=400)
-    answer = await call_service(citizen, session, found.service, call.method, call.path, query=call.query, body=call.body)
+    answer = await call_service(
+        citizen, session, found.service, call.method, call.path, query=call.query, body=call.body
+    )
     now = await linkable(citizen, session, found.service.key)
     if answer.good and now.link is not None and now.link.state == "linked":
         return redirect("/links")

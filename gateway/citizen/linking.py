@@ -10,12 +10,12 @@ Whichever way a call goes (pages, API), the answer decides: an account is linked
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.citizen.catalogue import OfferedService
 from gateway.citizen.errors import InvalidRequest, LevelTooLow, UnknownThing
-from gateway.citizen.journeys import Action, find_action
+from gateway.citizen.journeys import Action, NextForm, find_action
 from gateway.citizen.links import Link
 from gateway.citizen.purposes import Journey
 from gateway.citizen.road import RoadAnswer
@@ -28,6 +28,7 @@ from gateway.store.model import RequiredIdentityLevel
 _LINK: Final = "link"
 _GONE: Final = (404, 410)
 _MAX_LABEL: Final = 100
+_NAME_FIELD: Final = "familyName"
 # What the authority gets to know of the person by the link, beside the pseudonym.
 IDENTITY_ATTRIBUTES: Final = ("name", "level")
 
@@ -101,6 +102,18 @@ def required_level(service: OfferedService) -> str:
     ):
         return IdentityLevel.SUBSTANTIAL.word
     return required.value
+
+
+async def with_identity(
+    citizen: Citizen, session: Session, service: OfferedService, forms: tuple[NextForm, ...]
+) -> tuple[NextForm, ...]:
+    """The forms, with the name that the login vouches for where the citizen linked the authority to it."""
+    if service.purpose.journey is not Journey.APPOINTMENTS or not session.name:
+        return forms
+    current = await citizen.links.current(citizen.person(session), service.key)
+    if current is None or current.state != "linked":
+        return forms
+    return tuple(replace(form, values={**form.values, _NAME_FIELD: session.name[:_MAX_LABEL]}) for form in forms)
 
 
 async def follow_answer(

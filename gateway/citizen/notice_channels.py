@@ -54,6 +54,11 @@ class Choice:
     kinds: frozenset[NoticeKind]
 
 
+def is_address(text: str) -> bool:
+    """Whether mail can be sent there."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
 class NoticeChannels:
     """Keeps the choices. Safe for concurrent use; several processes may share the database."""
 
@@ -74,7 +79,7 @@ class NoticeChannels:
 
     async def set_mail(self, person: str, address: str, *, language: str) -> str:
         """A new address; the code that its owner has to show. Raises InvalidRequest."""
-        if not _ADDRESS.fullmatch(address):
+        if not is_address(address):
             raise InvalidRequest("email")
         code = f"{secrets.randbelow(10**8):08d}"
         values = {

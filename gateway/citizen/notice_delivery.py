@@ -79,9 +79,7 @@ class NoticeDelivery:
     `tls` is for tests with a certificate authority of their own.
     """
 
-    def __init__(
-        self, context: CitizenContext, channels: NoticeChannels, *, tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, context: CitizenContext, channels: NoticeChannels, *, tls: ssl.SSLContext | None = None) -> None:
         self._context = context
         self._settings = context.settings.notices
         self._channels = channels

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.citizen.accounts import ACCOUNTS
 from gateway.citizen.errors import InvalidRequest
-from gateway.citizen.notice_channels import Channel
+from gateway.citizen.notice_channels import Channel, is_address
 from gateway.citizen.notice_delivery import NotDelivered
 from gateway.citizen.notice_texts import kind_text, notice_text
 from gateway.citizen.notices import NoticeKind
@@ -51,6 +51,7 @@ async def notices(request: web.Request) -> web.Response:
         by_mail=settings.by_mail,
         push_key=accounts.delivery.push_key,
         browsers=await accounts.channels.count_subscriptions(person),
+        minutes=round(settings.digest_ms / 60_000),
         scripts=settings.by_push,
     )
     await citizen.notices.mark_all_read(person)
@@ -62,9 +63,9 @@ async def set_mail(request: web.Request) -> web.Response:
     """A new address: a code is sent there."""
     citizen, session = request.app[CITIZEN], await session_of(request)
     form, accounts, language = await form_of(request, session), request.app[ACCOUNTS], language_of(request)
-    if not citizen.context.settings.notices.by_mail:
-        raise InvalidRequest("email")
     person, address = citizen.person(session), form.get("email", "").strip()
+    if not citizen.context.settings.notices.by_mail or not is_address(address):
+        raise InvalidRequest("email")
     accounts.mails.admit(person, now_ms=citizen.context.clock.now_ms())
     code = await accounts.channels.set_mail(person, address, language=language)
     try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gateway.settings import GatewaySettings
 
+
 @dataclass(frozen=True, slots=True)
 class NoticeSettings:
     """Without `smtp_host` there is no e-mail, without `push_contact` no web push."""

@@ -59,9 +59,7 @@ def push_content(notices: Sequence[Notice], *, language: str, detailed: bool, ci
     return {"title": title, "body": text("mail_news", language, count=len(notices)), "path": "/notices"}
 
 
-def _mail(
-    subject: str, lines: Sequence[str], *, sender: str, to: str, language: str, at_ms: int
-) -> EmailMessage:
+def _mail(subject: str, lines: Sequence[str], *, sender: str, to: str, language: str, at_ms: int) -> EmailMessage:
     message = EmailMessage()
     message["From"] = sender
     message["To"] = to

@@ -22,6 +22,7 @@ from gateway.citizen.consent import ConsentState
 from gateway.citizen.errors import InvalidRequest, NotLoggedIn
 from gateway.citizen.explain import Entry, explain
 from gateway.citizen.journeys import Action, NextForm, actions_of, find_action, next_forms
+from gateway.citizen.linking import with_identity
 from gateway.citizen.road import RoadAnswer
 from gateway.citizen.sessions import Session
 from gateway.citizen.texts import fault_text, text
@@ -117,6 +118,7 @@ async def act(request: web.Request) -> web.Response:
         return await _service_page(request, session, failed_field=error.field, status=400)
     answer = await call_service(citizen, session, offered, call.method, call.path, query=call.query, body=call.body)
     following = next_forms(offered.purpose.journey, action, form, answer.data) if answer.good else ()
+    following = await with_identity(citizen, session, offered, following)
     result = result_of(action, answer, following, language_of(request))
     return await _service_page(request, session, result=result)
 

@@ -1,4 +1,4 @@
-"""Every sentence of the citizen's pages, in German and English: gettext catalogues in `locale/de.po` and `locale/en.po`.
+"""Every sentence of the citizen's pages, in German and English: gettext catalogues, `locale/de.po` and `locale/en.po`.
 
 Plain language: short sentences, no office German. A new text goes into both files under the same key; placeholders are
 `{name}`, and one called `{count}` chooses between the forms for one and many. A test holds both languages to the same

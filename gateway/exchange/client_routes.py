@@ -2,6 +2,7 @@
 
 GETs with these exact paths (PR-META, UG-SIGDOC); whatever else a client sends is a REST or a SOAP message. Only `/asic`
 hands out something that isn't public on the road, so it alone asks who the caller is, as the client's subsystem says.
+Errors are in plain text, those of listClients a SOAP fault with HTTP 200, as X-Road's proxy has it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from gateway.exchange.node import Node
 from gateway.exchange.wsdl_fetch import WSDLFetcher
 from gateway.logging import describe_error
 from gateway.message_log.export import ExportProblem, ExportRefused, NamedContainer, file_name_part
-from gateway.messages.faults import Fault, Hop
+from gateway.messages.faults import Fault, Hop, soap_fault
+from gateway.messages.soap import fault_content_type
 from trust.asic import build_verification_configuration
 from trust.asic.configuration import instance_parameters
 from trust.errors import TrustError
@@ -39,6 +41,7 @@ from trust.identifiers import (
 
 Parameters = Mapping[str, str]
 
+_LIST_CLIENTS: Final = "/listClients"
 _MAX_PARAMETERS: Final = 32
 _ZIP: Final = "application/zip"
 _ASIC: Final = "application/vnd.etsi.asic-e+zip"
@@ -65,37 +68,52 @@ class ClientRoutes:
 
     def __init__(self, node: Node, request_id: Callable[[int], str]) -> None:
         self._node = node
+        self._request_id = request_id
         self._wsdls = WSDLFetcher(node, request_id)
         self._routes: dict[str, Callable[[web.BaseRequest, Parameters], Awaitable[web.Response]]] = {
-            "/listClients": self._list_clients,
+            _LIST_CLIENTS: self._list_clients,
             "/verificationconf": self._verification_configuration,
             "/asic": self._asic,
             "/wsdl": self._wsdl,
         }
 
-    async def answer(self, request: web.BaseRequest) -> web.Response | None:
-        """The answer, or None if the path is none of ours."""
+    def path_of(self, request: web.BaseRequest) -> str | None:
+        """The path, if it is one of ours."""
         if request.method != "GET":
             return None
-        path, query = _path_and_query(request.raw_path)
-        route = self._routes.get(path)
-        if route is None:
-            return None
+        path, _ = _path_and_query(request.raw_path)
+        return path if path in self._routes else None
+
+    async def answer(self, request: web.BaseRequest, path: str) -> web.Response:
+        """The answer to a request with one of our paths."""
         try:
-            return await route(request, _parameters(query))
+            return await self._routes[path](request, _parameters(_path_and_query(request.raw_path)[1]))
         except _Refused as refused:
             return _text(refused.status, str(refused))
         except Fault as fault:
-            return _text(fault.status, fault.message)
+            return self.refuse(path, fault)
         except (AuditError, TrustError, SQLAlchemyError) as error:
             self._node.log.error("not answered", action=path, **describe_error(error))
             return _text(500, "The request could not be processed")
+
+    def refuse(self, path: str, fault: Fault) -> web.Response:
+        """The refusal, in the form of this path."""
+        node = self._node
+        fault = fault.identify(self._request_id(node.clock.now_ms()))
+        node.log.warning("not answered", action=path, detail=fault.detail, code=fault.code)
+        if path != _LIST_CLIENTS:
+            busy = fault.code.endswith(".overloaded")
+            return _text(503 if busy else fault.status, fault.message)
+        headers = {"Content-Type": fault_content_type("utf-8"), "Server": "datenweg"}
+        return web.Response(body=soap_fault(fault, node.vocabulary), headers=headers)
 
     # -- the global configuration
 
     async def _list_clients(self, request: web.BaseRequest, parameters: Parameters) -> web.Response:
         configuration = self._node.trust.current(Hop.CONSUMER_GATEWAY).configuration
         instance = parameters.get("xRoadInstance", "").strip() or configuration.instance
+        if instance not in {known.instance for known in (configuration, *configuration.others)}:
+            raise Fault("server.clientproxy.internal_error", "the instance is not known here")
         header, body = metaservices.list_clients(configuration, instance, request.headers.getall("Accept", []))
         return _answer(header[1], body)
 

@@ -22,6 +22,7 @@ from gateway.exchange.deadlines import Deadline
 from gateway.exchange.kinds import parts_of, sign
 from gateway.exchange.logging_step import WHOLE, Logged, append, keep_contents, require_stamping, subject_keys
 from gateway.exchange.node import Node
+from gateway.exchange.off_loop import off_loop
 from gateway.exchange.origins import is_log_of
 from gateway.exchange.places import Full
 from gateway.exchange.presented import Speaker, speaker_of
@@ -50,7 +51,8 @@ _NONCE_BYTES: Final = 32
 
 async def parse_and_resolve(node: Node, exchange: ConsumerExchange) -> None:
     """The request is well formed; client and provider exist, and gateways that serve the provider are known."""
-    request = exchange.request = exchange.kind.parse_request(exchange)
+    kind = exchange.kind
+    request = exchange.request = await off_loop(kind.size_to_read(exchange), kind.parse_request, exchange)
     exchange.directory = node.directory
     trusted = exchange.trusted = node.trust.current(_HOP)
     configuration = trusted.configuration
@@ -231,7 +233,8 @@ async def verify_response(node: Node, exchange: ConsumerExchange) -> None:
         )
     except TrustError as error:
         raise from_trust_error(_HOP, error) from None
-    verified = exchange.kind.read_response(exchange, content, parts[0].digest, signature)
+    size = len(message) if exchange.kind.is_xml else 0
+    verified = await off_loop(size, exchange.kind.read_response, exchange, content, parts[0].digest, signature)
     receipt = verified.response.receipt
     if receipt is not None or not node.receiptless_servers.issuperset(s.id for s in exchange.servers):
         verified = replace(verified, receipts=_receipts(receipt, exchange, node.clock.now().year))

@@ -51,8 +51,8 @@ class ClientPort:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one HTTP request."""
-        if (own := await self._routes.answer(request)) is not None:
-            return own
+        if (path := self._routes.path_of(request)) is not None:
+            return await self._own(request, path)
         node, started = self._node, perf_counter()
         exchange = ConsumerExchange(
             Incoming(request.method, request.raw_path, _headers(request), request.secure, peer_certificate(request)),
@@ -84,6 +84,20 @@ class ClientPort:
             seconds=perf_counter() - started,
         )
         observe_consumer(node, exchange, refused)
+        return answer
+
+    async def _own(self, request: web.BaseRequest, path: str) -> web.Response:
+        """What this gateway answers by itself takes a place like an exchange."""
+        metrics = self._node.metrics
+        self._in_progress += 1
+        try:
+            if self._in_progress > self._node.settings.concurrency_limit:
+                answer = self._routes.refuse(path, Fault("server.clientproxy.overloaded"))
+            else:
+                answer = await self._routes.answer(request, path)
+        finally:
+            self._in_progress -= 1
+        metrics.count_client_request(path, answer.status)
         return answer
 
     def _label(self, exchange: ConsumerExchange, outcome: str) -> str:

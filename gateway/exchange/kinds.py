@@ -45,6 +45,12 @@ class Kind(Protocol):
 
     request_part: PartKind
     response_part: PartKind
+    # Whether the message is XML as a whole, so that reading a large one takes its time.
+    is_xml: bool = False
+
+    def size_to_read(self, exchange: ConsumerExchange) -> int:  # noqa: ARG002 - other kinds look
+        """How many bytes `parse_request` goes through."""
+        return 0
 
     # -- at the consumer gateway
 

@@ -17,6 +17,7 @@ from audit.sequencer import Seal
 from gateway.exchange.kinds import parts_of, sign
 from gateway.exchange.logging_step import WHOLE, Logged, append, keep_contents, require_stamping, subject_keys
 from gateway.exchange.node import Node
+from gateway.exchange.off_loop import off_loop
 from gateway.exchange.peer_profile import PROXY_VERSION_HEADER, require_version
 from gateway.exchange.places import Full
 from gateway.exchange.recording import Access, Result, build_entries, with_chain
@@ -46,7 +47,8 @@ async def verify_request(node: Node, exchange: ProviderExchange) -> None:
     assert received is not None
     message, document = transport.require_signed(received, exchange.kind.request_part, reader=_HOP)
     content = exchange.kind.unpack(received, message, exchange.headers.get(ORIGINAL_CONTENT_TYPE), _HOP)
-    request = exchange.kind.read_request(exchange, content)
+    size = len(message) if exchange.kind.is_xml else 0
+    request = await off_loop(size, exchange.kind.read_request, exchange, content)
     at = node.clock.now()
     # 1. The TLS peer is a gateway that the client is registered with, and its certificate is good now.
     server = require_server(trusted, exchange.peer_certificate, request.client)

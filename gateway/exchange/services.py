@@ -22,12 +22,14 @@ from gateway.exchange.streaming import outgoing, read_content, read_soap
 from gateway.messages.content import Content, Sendable
 from gateway.messages.faults import Fault
 from gateway.messages.soap import Reading
-from gateway.messages.soap_request import SOAPParts
+from gateway.messages.soap_request import SOAPParts, require_soap_type
 from gateway.messages.transport import TransportLimits
 from trust.keys import SoftwareKey
 
 Header = tuple[str, str]
 
+# SOAP 1.1 section 6.2; X-Road takes no other status either.
+SOAP_STATUSES: Final = (200, 500)
 _CONNECT_SECONDS: Final = 30.0  # X-Road's own default towards the information system
 
 
@@ -144,9 +146,13 @@ class ServiceCaller:
             return await read_bounded(answer.content, limits.max_body), None
         if not soap:
             return await read_content(answer.content, limits.max_body, bodies, deadline), None
+        content_type = answer.headers.get("Content-Type", "")
+        if answer.status in SOAP_STATUSES:
+            # What can't be SOAP isn't read: an answer that breaks off is refused for its type first, as in X-Road.
+            require_soap_type(text_of(content_type.encode("utf-8", "surrogateescape")), Reading.SERVICE_ANSWER)
         found = await read_soap(
             answer.content,
-            answer.headers.get("Content-Type", ""),
+            content_type,
             limits=limits,
             bodies=bodies,
             deadline=deadline,

@@ -15,6 +15,8 @@ from audit.entry import Receipt
 from gateway.exchange import built_in
 from gateway.exchange.kinds import Kind, Request, Response
 from gateway.exchange.node import Node
+from gateway.exchange.off_loop import off_loop
+from gateway.exchange.services import SOAP_STATUSES
 from gateway.exchange.state import (
     ConsumerExchange,
     Outgoing,
@@ -52,6 +54,12 @@ class SOAPKind(Kind):
 
     request_part = PartKind.SOAP
     response_part = PartKind.SOAP
+    is_xml = True
+
+    def size_to_read(self, exchange: ConsumerExchange) -> int:
+        if exchange.parts is not None:
+            return len(exchange.parts.message)
+        return len(exchange.body) if isinstance(exchange.body, bytes) else 0
 
     def parse_request(self, exchange: ConsumerExchange) -> Request:
         incoming = exchange.incoming
@@ -164,14 +172,14 @@ class SOAPKind(Kind):
             bodies=exchange.bodies,
             soap=True,
         )
-        # SOAP 1.1 section 6.2; X-Road takes no other status either.
-        if answer.status not in (200, 500):
+        if answer.status not in SOAP_STATUSES:
             raise Fault("server.serverproxy.service_failed.http_error", f"status {answer.status}")
         content_type = _one(answer.headers, "Content-Type") or ""
-        if answer.parts is not None:
-            return _answer(answer.parts)
-        assert isinstance(answer.body, bytes)
-        return _answer(split_soap(answer.body, content_type, Reading.SERVICE_ANSWER))
+        parts = answer.parts
+        if parts is None:
+            assert isinstance(answer.body, bytes)
+            parts = split_soap(answer.body, content_type, Reading.SERVICE_ANSWER)
+        return await off_loop(len(parts.message), _answer, parts)
 
     def build_response(self, exchange: ProviderExchange, receipts: tuple[Receipt, ...]) -> Outgoing:
         verified, answer = exchange.verified, exchange.answer

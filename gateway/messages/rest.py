@@ -159,7 +159,8 @@ def parse_request(
     """A client's HTTP request to `/r1/…`; an absolute-form target is taken, too.
 
     Raises Fault. A malformed path or X-Road-Client is `server.clientproxy.internal_error`, a missing one
-    `invalid_client_identifier`, as X-Road's proxy answers; what X-Road would let pass and we don't (injected headers, doubled fields, sizes) is the client's fault by its name.
+    `invalid_client_identifier`, as X-Road's proxy answers; what X-Road would let pass and we don't (injected headers,
+    doubled fields, sizes) is the client's fault by its name.
     """
     if method not in METHODS:
         raise _malformed("the HTTP method is not one of the protocol's")

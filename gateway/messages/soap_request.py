@@ -109,21 +109,9 @@ def split_soap(data: bytes, content_type: str, reading: Reading) -> SOAPParts:
     Raises Fault: `invalid_content_type`, `mime_parsing_failed`, and `missing_soap` (a service's answer:
     `invalid_message`) for a multipart body without parts.
     """
-    try:
-        content_type = field_value(content_type)
-    except Refused:
-        content_type = ""
-    media_type = media_type_of(content_type)
-    if media_type in SOAP_TYPES and len(content_type) <= _MAX_CONTENT_TYPE:
-        return SOAPParts(content_type, Part(content_type, (), data))
-    if media_type != RELATED:
-        raise reading.refuse("invalid_content_type", "SOAP is text/xml, application/xop+xml or multipart/related")
-    try:
-        boundary = boundary_of(content_type)
-    except MalformedMultipart as error:
-        raise reading.refuse("invalid_content_type", error.reason) from None
+    content_type, boundary = require_soap_type(content_type, reading)
     if boundary is None:
-        raise reading.refuse("invalid_content_type", "the content type has no boundary")
+        return SOAPParts(content_type, Part(content_type, (), data))
     try:
         parts = split_related(data, boundary)
     except MalformedMultipart as error:
@@ -135,6 +123,26 @@ def split_soap(data: bytes, content_type: str, reading: Reading) -> SOAPParts:
     if not all(part.content_type for part in parts):
         raise reading.refuse("invalid_content_type", "a part has no content type")
     return SOAPParts(content_type, parts[0], tuple(parts[1:]))
+
+
+def require_soap_type(content_type: str, reading: Reading) -> tuple[str, str | None]:
+    """The content type, and the boundary of a multipart one. Raises Fault `invalid_content_type`."""
+    try:
+        content_type = field_value(content_type)
+    except Refused:
+        content_type = ""
+    media_type = media_type_of(content_type)
+    if media_type in SOAP_TYPES and len(content_type) <= _MAX_CONTENT_TYPE:
+        return content_type, None
+    if media_type != RELATED:
+        raise reading.refuse("invalid_content_type", "SOAP is text/xml, application/xop+xml or multipart/related")
+    try:
+        boundary = boundary_of(content_type)
+    except MalformedMultipart as error:
+        raise reading.refuse("invalid_content_type", error.reason) from None
+    if boundary is None:
+        raise reading.refuse("invalid_content_type", "the content type has no boundary")
+    return content_type, boundary
 
 
 def parts_of_transport(

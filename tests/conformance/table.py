@@ -7,15 +7,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.conformance import client_cases, provider_cases, road_cases
+from tests.conformance import answer_cases, client_cases, gateway_cases, provider_cases, road_cases, service_cases
 from tests.conformance.stage import Case
 
-CASES: Final[tuple[Case, ...]] = (*client_cases.CASES, *road_cases.CASES, *provider_cases.CASES)
+CASES: Final[tuple[Case, ...]] = (
+    *client_cases.CASES,
+    *road_cases.CASES,
+    *answer_cases.CASES,
+    *provider_cases.CASES,
+    *service_cases.CASES,
+    *gateway_cases.CASES,
+)
 
 _SIGNER = (
     "X-Road's signer is a process of its own and answers its proxy with these; here the signer is within the gateway, "
-    "which tells clients `cannot_create_signature`. The codes are those of the key commands, and are understood in what "
-    "a security server passes on"
+    "which tells clients `cannot_create_signature`. The codes are those of the key commands, and are understood in "
+    "what a security server passes on"
 )
 _ASIC = "of whoever opens a container: the verifier's commands and page, not the road"
 _RELAYED = "raised by no gateway of this road; understood in what a security server passes on, and spelled in both ways"
@@ -30,7 +37,7 @@ _INTERNAL = (
 
 # Codes of the vocabulary that no case raises, and why.
 EXCUSED: Final[dict[str, str]] = {
-    "client.invalid_client_identifier": "a missing client is `server.clientproxy.invalid_client_identifier`, as in X-Road's proxy",
+    "client.invalid_client_identifier": "X-Road's proxy, and we, say `server.clientproxy.invalid_client_identifier`",
     "client.invalid_request": "`/asic` and `/wsdl` answer in plain text with 400 (UG-SIGDOC), which has no code",
     "client.not_found": "`/asic` and `/wsdl` answer in plain text with 404 (UG-SIGDOC), which has no code",
     "client.representation_refused": "needs the city's register of representations (tests/gateway/citizen)",
@@ -80,27 +87,13 @@ EXCUSED: Final[dict[str, str]] = {
         )
     },
     **dict.fromkeys(
-        (
-            f"server.clientproxy.signature_verification.{leaf}"
-            for leaf in (
-                "cert_validity_time",
-                "malformed_signature.invalid_hash_chain",
-                "malformed_signature.malformed_hash_chain",
-                "malformed_signature.hashchain_unused_inputs",
-                "malformed_signature.invalid_reference",
-            )
-        ),
-        "raised as at the provider's gateway, by the same verifier (a case there)",
-    ),
-    **dict.fromkeys(
         (f"server.clientproxy.service_failed.{leaf}" for leaf in ("http_error", "missing_soap", "network_error")),
         "X-Road has these without `service_failed`, and so have we; relayed",
     ),
     "server.clientproxy.service_failed.internal_error": _INTERNAL,
     "server.serverproxy.service_failed.internal_error": _INTERNAL,
-    "server.serverproxy.service_failed.missing_soap": "multipart without parts is `invalid_message`, as in X-Road's proxy",
+    "server.serverproxy.service_failed.missing_soap": "multipart without parts is `invalid_message`, as in X-Road",
     "server.serverproxy.service_failed.inconsistent_response": "the client's gateway compares, as in X-Road",
-    "server.serverproxy.service_failed.ssl_authentication_failed": "needs a service over TLS (tests/gateway/exchange/test_service_tls.py)",
     **dict.fromkeys(
         (f"server.serverproxy.opmonitor.{leaf}" for leaf in ("internal_error", "network_error", "io_error")),
         "X-Road's monitoring daemon is a process of its own; here there is none that could be away. Relayed",

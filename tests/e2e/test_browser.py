@@ -16,7 +16,6 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from gateway.city.citizens import CITIZENS, DEMO_PASSWORD
-from gateway.city.plan import Plan
 from tests.e2e.browser import CHROMIUM, DESKTOP, PHONE, Citizen, Screen, visiting
 from tests.e2e.conftest import City
 
@@ -58,6 +57,7 @@ async def test_a_citizens_way_through_all_pages(city: City, tmp_path: Path, lang
         await withdraw_and_be_refused(citizen)
         await find_both_in_the_log(citizen)
         await look_closer(citizen, tmp_path)
+        await unlink_the_bank(citizen)
         await see_the_rest(citizen)
         await citizen.press(citizen.say("logout"))
         await expect(citizen.page.locator("h1")).to_have_text(citizen.say("welcome_title"))
@@ -176,8 +176,21 @@ async def look_closer(citizen: Citizen, folder: Path) -> None:
     await citizen.page.emulate_media(media="screen")
 
 
+async def unlink_the_bank(citizen: Citizen) -> None:
+    """The link goes, and the consent with it."""
+    await open_service(citizen, BANK[citizen.language])
+    await citizen.open(citizen.say("decide"))
+    await citizen.press(citizen.say("consent_yes"))
+    await expect(citizen.sees(citizen.say("state_valid"))).to_be_visible()
+    await citizen.go("nav_links")
+    await citizen.examine("links")
+    await citizen.press(citizen.say("unlink_this", name="Sparkasse Musterstadt"))
+    await citizen.go("nav_consents")
+    await expect(citizen.sees(citizen.say("state_valid"))).to_have_count(0)
+
+
 async def see_the_rest(citizen: Citizen) -> None:
-    for key in ("nav_devices", "nav_export", "nav_complaints", "nav_help"):
+    for key in ("nav_notices", "nav_devices", "nav_export", "nav_complaints", "nav_help"):
         await citizen.go(key)
         await citizen.examine(key.removeprefix("nav_"))
     await citizen.go("nav_devices")

@@ -34,6 +34,7 @@ from gateway.messages.soap import (
     SOAPMessage,
     add_request_hash,
     check_soap_action,
+    parse_message,
     remove_receipt,
 )
 from gateway.messages.soap_request import split_soap
@@ -298,10 +299,10 @@ def _soap(data: bytes) -> None:
             lambda reading=reading: check_soap_action(content_type, reading),  # type: ignore[misc]
             refusals=OWN,
         )
-    message = parsesoap_message(body, content_type, Reading.SERVICE_ANSWER)
+    message = parse_message(body, content_type, Reading.SERVICE_ANSWER)
     if not isinstance(message, SOAPMessage):
         return
-    added = parsesoap_message(add_request_hash(message, "QUJD", "r 1 x"), content_type, Reading.SIGNED_RESPONSE)
+    added = parse_message(add_request_hash(message, "QUJD", "r 1 x"), content_type, Reading.SIGNED_RESPONSE)
     assert isinstance(added, SOAPMessage)
     assert added.request_hash is not None
     assert (added.request_hash.value, added.receipt) == ("QUJD", "r 1 x"), "the gateway's own entries got lost"
@@ -311,7 +312,7 @@ def _soap(data: bytes) -> None:
         message.message_id,
         message.body,
     ), "adding to the message changed it"
-    delivered = parsesoap_message(remove_receipt(added), content_type, Reading.SIGNED_RESPONSE)
+    delivered = parse_message(remove_receipt(added), content_type, Reading.SIGNED_RESPONSE)
     assert isinstance(delivered, SOAPMessage)
     assert delivered.receipt is None
 

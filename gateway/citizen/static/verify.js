@@ -100,6 +100,7 @@ async function checkAll() {
   const places = [...document.querySelectorAll("[data-bundle]")];
   const outcome = document.getElementById("browser-outcome");
   outcome.hidden = false;
+  document.getElementById("no-script").hidden = true;
   const policy = await load("/verify/policy.json");
   const held = [];
   // One after another: each log's own state is remembered before the next is looked at.

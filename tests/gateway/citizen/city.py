@@ -25,8 +25,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from yarl import URL
 
 from audit.store import open_engine
+from gateway.citizen.accounts import ACCOUNTS, Accounts
 from gateway.citizen.app import build_citizen_app, citizen_http_session
 from gateway.citizen.context import CitizenContext, CitizenSettings, ConsentKey
+from gateway.citizen.notice_settings import NoticeSettings
 from gateway.citizen.purposes import Journey, PurposeDeclaration
 from gateway.citizen.web import CITIZEN, Citizen
 from gateway.city.citizens import DEMO_PASSWORD
@@ -176,6 +178,9 @@ class City:
     engine: AsyncEngine
     context: CitizenContext
     citizen: Citizen
+    accounts: Accounts
+    # Every method and path that the application answers.
+    routes: tuple[tuple[str, str], ...]
 
     @asynccontextmanager
     async def browser(self, *, language: str = "en") -> AsyncIterator[Browser]:
@@ -286,7 +291,7 @@ async def serve(stack: AsyncExitStack, app: web.Application, place: socket.socke
 
 
 @asynccontextmanager
-async def run_city(database_url: str, directory: Path, *, secret: str | None = None) -> AsyncIterator[City]:
+async def run_city(database_url: str, directory: Path, *, secret: str | None = None, notices: NoticeSettings | None = None) -> AsyncIterator[City]:
     """Issuer, road and pages, each on its own port. Background pushes are left to the tests (`push_due`)."""
     clock, road = ManualClock(), Road()
     async with AsyncExitStack() as stack:
@@ -322,6 +327,8 @@ async def run_city(database_url: str, directory: Path, *, secret: str | None = N
             purposes=(BANK_PURPOSE, UTILITY_PURPOSE),
             push_interval_ms=3_600_000,
             road_timeout_seconds=5,
+            consent_declarants=frozenset({BANK, UTILITY}),
+            notices=notices or NoticeSettings(),
         )
         context = CitizenContext(
             settings, engine, clock, consent_key(), b"p" * 32, b"c" * 32, pseudonym, keeps_log, own_log=OwnLog()
@@ -329,7 +336,13 @@ async def run_city(database_url: str, directory: Path, *, secret: str | None = N
         http = await stack.enter_async_context(citizen_http_session())
         app = build_citizen_app(context, http)
         await serve(stack, app, pages_place)
-        yield City(clock, road, issuer_app[ISSUER], issuer_url, url, engine, context, app[CITIZEN])
+        routes = tuple(
+            (route.method, route.resource.canonical)
+            for route in app.router.routes()
+            if route.resource is not None and route.method != "HEAD"
+        )
+        issuer, citizen = issuer_app[ISSUER], app[CITIZEN]
+        yield City(clock, road, issuer, issuer_url, url, engine, context, citizen, app[ACCOUNTS], routes)
 
 
 def pseudonym_of(city: City, subject: str, member: MemberId) -> str:

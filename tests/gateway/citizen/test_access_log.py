@@ -192,7 +192,7 @@ def test_the_timeline_counts_months_and_leaves_out_what_happened_elsewhere() -> 
 def test_nothing_is_drawn_outside_of_the_picture(drawn: list[tuple[int, str]]) -> None:
     shown = [access(number, result=result) for number, result in drawn]
     for column in build_timeline([view(*shown)], shown).columns:
-        assert 0 <= column.x
+        assert column.x >= 0
         assert column.x + column.width <= WIDTH + 0.2
         assert sum(part.height for part in column.segments) <= HEIGHT + 0.2
         assert all(part.y >= -0.2 for part in column.segments)
@@ -226,7 +226,8 @@ def pdf_text(data: bytes) -> str:
     found = []
     for stream in re.findall(rb"stream\n(.*?)\nendstream", data, re.DOTALL):
         content = zlib.decompress(stream)
-        found += [bytes.fromhex(part.decode()).decode("cp1252") for part in re.findall(rb"\[<([0-9a-f]*)>\] TJ", content)]
+        shown = re.findall(rb"\[<([0-9a-f]*)>\] TJ", content)
+        found += [bytes.fromhex(part.decode()).decode("cp1252") for part in shown]
     return " ".join(found)
 
 
@@ -256,7 +257,8 @@ async def test_pages_and_files_agree(city: City, tmp_path: Path) -> None:
         for number in range(3):
             await bank.record(there, result="denied" if number == 1 else "delivered", requestId=f"request-{number}")
         bundle = await bank.bundle(there)
-        city.road.bundles["SPARKASSE"] = bundle | {"withheld": [{"day": "2026-11-03", "accesses": 2}, {"day": "<b>"}, 7]}
+        withheld = [{"day": "2026-11-03", "accesses": 2}, {"day": "<b>"}, 7]
+        city.road.bundles["SPARKASSE"] = bundle | {"withheld": withheld}
     async with city.browser() as browser:
         await browser.log_in()
         page = await browser.get(f"/accesses?month={MONTH}&result=denied")

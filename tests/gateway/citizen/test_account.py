@@ -1,4 +1,4 @@
-"""The account over the API: links, notices, complaints, export, pages of lists, unchanged answers. On both databases."""
+"""The account over the API: links, notices, complaints, export, pages of lists, ETags. On both databases."""
 
 from __future__ import annotations
 
@@ -218,8 +218,8 @@ async def test_a_revoked_browser_is_logged_out_everywhere(city: City) -> None:
         assert status == 200
         assert (await send(phone, "GET", "/me", {}))[0] == 401
         assert (await send(laptop, "GET", "/me", {}))[0] == 200
-        # Whoever has the phone and knows the password is a new device, and the citizen is told.
-        await phone.log_in()
+        # Whoever has the phone and the login at the issuer is a new device, and the citizen is told.
+        await phone.get("/login")
         _, again = await send(phone, "GET", "/me", {})
         assert again["device"] not in (stolen["device"], None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,8 @@ from tests.gateway.citizen.test_api import ERIKA, bearer
 from tests.gateway.citizen.wallet import App
 
 
-@pytest.fixture
-async def city(database_url: str, tmp_path: Path) -> AsyncIterator[City]:
-    """On both databases."""
-    async with run_city(database_url, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def app(city: City) -> AsyncIterator[App]:
+@asynccontextmanager
+async def installed(city: City) -> AsyncIterator[App]:
     """An app whose user is logged in."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
         app = App(city, http)
@@ -35,7 +29,22 @@ async def app(city: City) -> AsyncIterator[App]:
         yield app
 
 
-async def test_an_app_becomes_a_device_and_its_user_is_told(app: App) -> None:
+@pytest.fixture
+async def app(city: City) -> AsyncIterator[App]:
+    """On SQLite."""
+    async with installed(city) as app:
+        yield app
+
+
+@pytest.fixture
+async def stored(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
+    """On both databases, for what the database decides."""
+    async with run_city(database_url, tmp_path) as city, installed(city) as app:
+        yield app
+
+
+async def test_an_app_becomes_a_device_and_its_user_is_told(stored: App) -> None:
+    app = stored
     status, me, _ = await app.send("GET", "/me")
     assert (status, me["identityLevel"], me["csrf"]) == (200, "high", None)
     _, listed, _ = await app.send("GET", "/devices")
@@ -62,7 +71,8 @@ async def test_a_bound_token_calls_services_over_the_road(app: App) -> None:
     assert sent.headers["DPoP"].startswith("vouched.")
 
 
-async def test_a_revoked_device_is_out_for_good(app: App) -> None:
+async def test_a_revoked_device_is_out_for_good(stored: App) -> None:
+    app = stored
     _, me, _ = await app.send("GET", "/me")
     status, revoked, _ = await app.send("DELETE", f"/devices/{me['device']}")
     assert status == 200
@@ -116,13 +126,15 @@ async def test_two_proofs_in_one_request_are_none(app: App) -> None:
         assert answer.status == 401
 
 
-async def test_of_many_with_one_proof_one_gets_through(app: App) -> None:
+async def test_of_many_with_one_proof_one_gets_through(stored: App) -> None:
+    app = stored
     headers = app.headers("GET", "/me")
     answers = await asyncio.gather(*(app.send("GET", "/me", headers=headers) for _ in range(8)))
     assert sorted(status for status, _, _ in answers) == [200, *[401] * 7]
 
 
-async def test_a_used_proof_stays_used_after_a_restart(app: App, database_url: str, tmp_path: Path) -> None:
+async def test_a_used_proof_stays_used_after_a_restart(stored: App) -> None:
+    app = stored
     headers = app.headers("GET", "/me")
     assert (await app.send("GET", "/me", headers=headers))[0] == 200
     from gateway.citizen.bindings import StatementUsed, UsedStatements

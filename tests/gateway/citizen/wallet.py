@@ -79,13 +79,16 @@ class App:
             "code_challenge": digest(verifier),
             "code_challenge_method": "S256",
         }
-        async with self.http.get(f"{self.city.issuer_url}/authorize?{urlencode(query)}") as answer:
-            page = await answer.text()
-        fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page))
-        form = {name: html.unescape(value) for name, value in fields.items()}
-        form |= {"username": username, "password": "musterstadt"}
-        async with self.http.post(f"{self.city.issuer_url}/authorize", data=form, allow_redirects=False) as answer:
-            back = urlsplit(answer.headers["Location"])
+        authorize = f"{self.city.issuer_url}/authorize"
+        async with self.http.get(f"{authorize}?{urlencode(query)}", allow_redirects=False) as answer:
+            page, location = await answer.text(), answer.headers.get("Location", "")
+        if not location:
+            fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page))
+            form = {name: html.unescape(value) for name, value in fields.items()}
+            form |= {"username": username, "password": "musterstadt"}
+            async with self.http.post(authorize, data=form, allow_redirects=False) as answer:
+                location = answer.headers["Location"]
+        back = urlsplit(location)
         assert f"{back.scheme}://{back.netloc}{back.path}" == REDIRECT
         exchange = {
             "grant_type": "authorization_code",

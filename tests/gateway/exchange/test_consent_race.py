@@ -94,7 +94,9 @@ async def test_withdrawals_race_against_requests(pair: GatewayPair) -> None:
         for known, answer in consent.answers:
             if answer.status == 200:
                 given += 1
-                assert not known, "data moved on a consent whose withdrawal was acknowledged before the request was sent"
+                assert not known, (
+                    "data moved on a consent whose withdrawal was acknowledged before the request was sent"
+                )
                 assert index_in_log(answer) < consent.withdrawn_at, "data moved after the acknowledged withdrawal"
             else:
                 refused += 1

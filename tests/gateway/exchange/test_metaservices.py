@@ -218,20 +218,38 @@ async def test_list_clients(pair: GatewayPair) -> None:
     for target in (f"?xRoadInstance={INSTANCE}", "?xRoadInstance="):
         same = await pair.request("GET", f"/listClients{target}", client=None, headers={"Accept": "application/json"})
         assert same.json == answer.json
+    # As X-Road's proxy: a SOAP fault, whatever the client accepts.
     other = await pair.request(
         "GET", "/listClients?xRoadInstance=XX", client=None, headers={"Accept": "application/json"}
     )
-    assert other.json == {"member": []}
+    assert (other.status, other.headers["Content-Type"]) == (200, "text/xml;charset=utf-8")
+    assert fault_of(other.body) == "server.clientproxy.internal_error"
+    assert 'path="/listClients",status="200"' in pair.consumer.gateway.node.metrics.render().decode()
 
 
 async def test_list_clients_needs_a_current_configuration(pair: GatewayPair) -> None:
     pair.consumer.clock.ahead = timedelta(hours=1)
     try:
         answer = await pair.request("GET", "/listClients", client=None)
-        assert answer.status == 500
+        assert (answer.status, fault_of(answer.body)) == (200, "server.clientproxy.global_conf_outdated")
         assert (await pair.request("GET", "/verificationconf", client=None)).status == 200
     finally:
         pair.consumer.clock.ahead = timedelta(0)
+
+
+async def test_the_gateways_own_paths_take_a_place_like_an_exchange(pair: GatewayPair) -> None:
+    node = pair.consumer.gateway.node
+    before = node.settings
+    node.settings = before.model_copy(update={"concurrency_limit": 0})
+    try:
+        full = await pair.request("GET", "/verificationconf", client=None)
+        listed = await pair.request("GET", "/listClients", client=None)
+    finally:
+        node.settings = before
+    assert full.status == 503
+    assert full.body.startswith(b"Consumer gateway: the gateway is at its limit")
+    assert (listed.status, fault_of(listed.body)) == (200, "server.clientproxy.overloaded")
+    assert pair.consumer.in_progress == 0
 
 
 async def test_the_verification_configuration(pair: GatewayPair) -> None:

@@ -13,8 +13,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from gateway.bounded import read_bounded
 from gateway.exchange import tls
 from gateway.exchange.addresses import Endpoint
+from gateway.exchange.deadlines import Deadline
 from gateway.exchange.peers import PeerConnector, Peers, PeerUntrusted
 from gateway.messages.faults import Fault
 from gateway.serve import Listener, listening
@@ -67,7 +69,11 @@ class Neighbourhood:
         return server
 
     async def send(self, *servers: SecurityServer) -> str:
-        return (await self.peers.send(servers, [], b"nachricht")).body.decode()
+        return await self.peers.send(servers, [], b"nachricht", _name)
+
+
+async def _name(answer: aiohttp.ClientResponse, _: Deadline) -> str:
+    return (await read_bounded(answer.content, 1000)).decode()
 
 
 @pytest.fixture
@@ -84,7 +90,7 @@ async def road(tmp_path: Path) -> AsyncIterator[Neighbourhood]:
     connector = PeerConnector(tls.client_context(ours), verify, limit=10)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        peers = Peers(session, limit=1000, timeout_seconds=1, connect_seconds=1)
+        peers = Peers(session, timeout_seconds=1, connect_seconds=1, rate=1 << 20)
         yield Neighbourhood(peers, stack, authority, theirs, distrusted=distrusted)
 
 

@@ -1,0 +1,138 @@
+"""A parent for a child: by the issuer's claim or a registered relation, for what the document lets, for nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.citizen.tables import relation as relation_table
+from tests.gateway.citizen.city import APP, City, pseudonym_of, run_city
+from tests.gateway.citizen.test_accesses import MONTH, own_bundles, run_log
+from tests.gateway.citizen.test_api import AUDIENCE, ERIKA, send
+
+ANNA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e02"
+MIA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e11"
+TOMORROW_MS = 86_400_000
+
+
+@pytest.fixture
+async def city(database_url: str, tmp_path: Path) -> AsyncIterator[City]:
+    """On both databases."""
+    async with run_city(database_url, tmp_path) as running:
+        yield running
+
+
+def bearer(city: City, subject: str = ERIKA, **claims: Any) -> dict[str, str]:
+    now = int(city.clock.now().timestamp())
+    content = {"iss": city.issuer_url, "aud": AUDIENCE, "sub": subject, "iat": now, "exp": now + 600, "acr": "high"}
+    return {"Authorization": "Bearer " + city.issuer.keys.sign(content | claims, token_type="at+jwt")}
+
+
+def parent(city: City) -> dict[str, str]:
+    return bearer(city, represents=[{"sub": MIA, "role": "parent", "name": "Mia Beispiel"}])
+
+
+async def test_the_demos_parent_has_a_child(city: City) -> None:
+    async with city.browser() as browser:
+        await browser.log_in()
+        _, listed = await send(browser, "GET", "/represented", {})
+        (child,) = listed["represented"]
+        assert (child["role"], child["name"], child["untilMs"]) == ("parent", "Mia Beispiel", None)
+        # What names the child to its parent says nothing to anybody else.
+        assert MIA not in child["reference"]
+
+
+async def test_a_parent_calls_and_looks_for_a_child(city: City, tmp_path: Path) -> None:
+    city.road.answers["GET", "bills"] = (200, {"bills": []})
+    here = pseudonym_of(city, MIA, APP.member)
+    async with run_log(tmp_path, "own", keeper=APP) as own:
+        await own.record(here, requestId="mias-exchange")
+        own_bundles(city)[here] = await own.bundle(here)
+    async with city.browser() as browser:
+        headers = parent(city)
+        _, listed = await send(browser, "GET", "/represented", headers)
+        headers["X-Datenweg-Representing"] = listed["represented"][0]["reference"]
+        status, _ = await send(browser, "POST", "/calls", headers, {"service": "strom", "path": ["bills"]})
+        assert status == 200
+        (sent,) = city.road.of("/bills")
+        assert sent.headers["X-Datenweg-Representing"] == headers["X-Datenweg-Representing"]
+        status, view = await send(browser, "GET", f"/accesses?month={MONTH}", headers)
+        assert status == 200
+        assert [access["requestId"] for access in view["accesses"]] == ["mias-exchange"]
+        asked = [
+            request for request in city.road.of("datenwegAccesses") if "X-Datenweg-Representing" in request.headers
+        ]
+        assert len(asked) == 2
+        status, consents = await send(browser, "GET", "/consents", headers)
+        assert (status, consents["consents"]) == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "document"),
+    [
+        ("POST", "/consents", {"service": "kontostand"}),
+        ("GET", "/me", None),
+        ("GET", "/devices", None),
+        ("GET", "/export", None),
+        ("POST", "/complaints", {"text": "x"}),
+        ("DELETE", "/links/x", None),
+    ],
+)
+async def test_a_parent_may_not_do_everything(city: City, method: str, path: str, document: Any) -> None:
+    async with city.browser() as browser:
+        headers = parent(city)
+        _, listed = await send(browser, "GET", "/represented", headers)
+        headers["X-Datenweg-Representing"] = listed["represented"][0]["reference"]
+        status, problem = await send(browser, method, path, headers, document)
+        assert (status, problem["code"]) == (403, "representation_refused")
+
+
+async def test_nobody_else_acts_for_the_child(city: City) -> None:
+    async with city.browser() as browser:
+        _, listed = await send(browser, "GET", "/represented", parent(city))
+        reference = listed["represented"][0]["reference"]
+        for headers in (
+            bearer(city),
+            bearer(city, ANNA),
+            bearer(city, ANNA, represents=[{"sub": "another", "role": "parent", "name": "x"}]),
+            bearer(city, ANNA, represents=[{"sub": MIA, "role": "aunt", "name": "Mia"}]),
+        ):
+            headers["X-Datenweg-Representing"] = reference
+            status, problem = await send(browser, "GET", "/consents", headers)
+            assert (status, problem["code"]) == (403, "representation_refused")
+        for made_up in ("x", MIA, "é"):
+            headers = parent(city) | {"X-Datenweg-Representing": made_up}
+            assert (await send(browser, "GET", "/consents", headers))[0] == 403
+
+
+async def test_a_registered_relation_holds_until_its_day(city: City) -> None:
+    relations, until_ms = city.citizen.relations, city.clock.now_ms() + TOMORROW_MS
+    made = await relations.register(
+        issuer=city.issuer_url, representative=ANNA, represented=MIA, role="guardian", name="Mia", until_ms=until_ms
+    )
+    async with city.engine.connect() as connection:
+        row = (await connection.execute(relation_table.select())).one()
+    stored = b"".join(value if isinstance(value, bytes) else str(value).encode() for value in row)
+    assert MIA.encode() not in stored
+    assert ANNA.encode() not in stored
+    assert b"Mia" not in stored
+    async with city.browser() as browser:
+        _, listed = await send(browser, "GET", "/represented", bearer(city, ANNA))
+        assert listed["represented"] == [
+            {"reference": made.reference, "role": "guardian", "name": "Mia", "untilMs": until_ms}
+        ]
+        headers = {"X-Datenweg-Representing": made.reference}
+        assert (await send(browser, "GET", "/consents", bearer(city, ANNA) | headers))[0] == 200
+        # The same relation again: another role, another day, no second entry.
+        await relations.register(
+            issuer=city.issuer_url, representative=ANNA, represented=MIA, role="parent", name="Mia", until_ms=until_ms
+        )
+        assert [one.role for one in await relations.listed()] == ["parent"]
+        city.clock.advance(days=1)
+        assert (await send(browser, "GET", "/represented", bearer(city, ANNA)))[1]["represented"] == []
+        assert (await send(browser, "GET", "/consents", bearer(city, ANNA) | headers))[0] == 403
+    assert await relations.remove(made.reference)
+    assert not await relations.remove(made.reference)
