@@ -15,7 +15,7 @@ LOCK = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --extr
        --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench e2e fuzz docs lock dist clean
+.PHONY: help demo test soak lint bench e2e fuzz docs lock dist clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,11 @@ demo: $(VENV)/.runtime ## Start the embedded city, walk a citizen's journey, sta
 test: $(VENV)/.dev ## Run all tests on SQLite and PostgreSQL (as root on Debian installs what they need)
 	@sh tests/tools/debian.sh
 	@$(RUN) -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+soak: $(VENV)/.dev ## Run the long forms of some tests: 10,000 requests in a race, gigabytes, a thousand kills (hours)
+	@DATENWEG_SOAK_REQUESTS=10000 DATENWEG_SOAK_BYTES=1073741824 DATENWEG_SOAK_KILLS=1000 $(RUN) -m pytest \
+	  tests/gateway/exchange/test_consent_race.py tests/gateway/exchange/test_large_bodies.py \
+	  tests/gateway/message_log/test_kill.py $(ARGS)
 
 lint: $(VENV)/.dev ## Check format, style, types and who imports whom
 	@$(VENV)/bin/ruff format --check .

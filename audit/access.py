@@ -24,7 +24,7 @@ from audit.record import open_record
 from audit.store import log_entry, log_head, record, subject_head
 from audit.subject_keys import SubjectKeys
 from audit.tag import MonthKey, SubjectKey, months_between
-from audit.tree_reader import consistency_path, inclusion_path
+from audit.tree_reader import consistency_path, inclusion_paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +139,13 @@ async def _accesses(connection: AsyncConnection, log: int, month_key: MonthKey, 
         .where(log_entry.c.tag == month_key.tag)
         .order_by(log_entry.c.n)
     )
+    rows = (await connection.execute(query)).all()
+    covered = [row.idx for row in rows if row.idx < size]
+    paths = dict(zip(covered, await inclusion_paths(connection, log, covered, size), strict=True))
     found = []
-    for index, leaf, body in (await connection.execute(query)).all():
+    for index, leaf, body in rows:
         nonce, opened = _opened(month_key, leaf, body)
-        proof = await inclusion_path(connection, log, index, size) if index < size else None
-        lines = None if proof is None else [b64encode(hashed).decode() for hashed in proof]
+        lines = [b64encode(hashed).decode() for hashed in paths[index]] if index in paths else None
         found.append(Access(index, bytes(leaf).decode(), nonce, opened, lines))
     return found
 

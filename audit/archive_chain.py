@@ -11,7 +11,9 @@ from __future__ import annotations
 import hmac
 import io
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha512
@@ -26,6 +28,11 @@ _NONE: Final = "-"
 _DIGEST: Final = re.compile("[0-9a-f]{128}")
 _MAX_LINKING_INFO: Final = 64 << 20
 _MAX_CONTAINER: Final = 256 << 20
+# What the library raises for an archive that it can't read.
+_UNREADABLE: Final = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error),
+    *(NotImplementedError, RuntimeError, EOFError, ValueError),
+)
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = 0o600 << 16
 
@@ -121,6 +128,9 @@ def verify_archive(archive: bytes, *, previous: str | None = None) -> VerifiedAr
             # 2. It follows the archive that it should follow.
             if previous is not None and not hmac.compare_digest(begin.digest, previous):
                 raise ProofInvalid("the archive does not follow the given one")
+            # Whoever names one file thousands of times has it read as often.
+            if len({name for _, name in links}) != len(links):
+                raise ProofInvalid("the chain names a file twice")
             # 3. Each container's digest is the one that follows from the digest before and its bytes.
             digest = begin.digest
             for stated, name in links:
@@ -130,7 +140,7 @@ def verify_archive(archive: bytes, *, previous: str | None = None) -> VerifiedAr
             # 4. Nothing lies in it that the chain doesn't name.
             if {name for _, name in links} | {LINKING_INFO} != set(names):
                 raise ProofInvalid("a file that the chain does not name")
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError):
+    except _UNREADABLE:
         raise MalformedInput("not an archive of the message log") from None
     return VerifiedArchive(begin, digest, tuple(name for _, name in links))
 

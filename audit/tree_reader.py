@@ -7,6 +7,7 @@ else below it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +16,9 @@ from audit.errors import LogInconsistent, OutOfRange
 from audit.merkle import EMPTY_ROOT, HASH_BYTES, Range, consistency_ranges, inclusion_ranges, leaf_hash, root_of
 from audit.store import log_entry, log_head, log_tile
 from audit.tiles import TILE_BYTES, WIDTH, TileId, hash_of_range, hashes_in, tiles_for_range
+
+# Proofs that are made between two looks at the loop.
+_TOGETHER: Final = 100
 
 
 async def size_of(connection: AsyncConnection, log: int) -> int:
@@ -88,6 +92,38 @@ async def inclusion_path(connection: AsyncConnection, log: int, index: int, size
     """The inclusion proof of a leaf in the tree of this size."""
     await _require_size(connection, log, size)
     return await hashes_of_ranges(connection, log, inclusion_ranges(index, size), size)
+
+
+async def inclusion_paths(
+    connection: AsyncConnection, log: int, indices: Sequence[int], size: int
+) -> list[list[bytes]]:
+    """The inclusion proofs of many leaves in the tree of this size, each tile and each subtree's hash found once."""
+    await _require_size(connection, log, size)
+    ranges = [inclusion_ranges(index, size) for index in indices]
+    found: dict[Range, bytes] = {}
+    for at in range(0, len(ranges), _TOGETHER):
+        missing = {part for some in ranges[at : at + _TOGETHER] for part in some if part not in found}
+        tiles = await _tiles(connection, log, {tile for part in missing for tile in tiles_for_range(*part, size)})
+        found |= {part: hash_of_range(*part, size, tiles) for part in missing}
+    return [[found[part] for part in some] for some in ranges]
+
+
+async def _tiles(connection: AsyncConnection, log: int, wanted: Iterable[TileId]) -> dict[TileId, bytes]:
+    """These tiles; the full ones with one query for each level."""
+    levels: dict[int, dict[int, TileId]] = {}
+    tiles: dict[TileId, bytes] = {}
+    for tile in wanted:
+        if tile.width == WIDTH:
+            levels.setdefault(tile.level, {})[tile.index] = tile
+        else:
+            tiles[tile] = await tile_bytes(connection, log, tile)
+    for level, of_level in levels.items():
+        where = (log_tile.c.log == log, log_tile.c.level == level, log_tile.c.idx.in_(list(of_level)))
+        rows = await connection.execute(select(log_tile.c.idx, log_tile.c.body).where(*where))
+        tiles |= {of_level[index]: bytes(body) for index, body in rows}
+    if len(tiles) != sum(map(len, levels.values())) + sum(tile.width < WIDTH for tile in tiles):
+        raise OutOfRange("no such tile")
+    return tiles
 
 
 async def consistency_path(connection: AsyncConnection, log: int, old: int, new: int) -> list[bytes]:

@@ -184,7 +184,7 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
             clock=clock,
             metrics=metrics,
             sealer=message_keys[1],
-            witnessed=witnessing.required,
+            witnessing=witnessing,
         )
         messages = await open_message_log(
             settings,
@@ -325,7 +325,7 @@ async def _open_logs(
     clock: Clock,
     metrics: Metrics,
     sealer: ContentSealer,
-    witnessed: bool,
+    witnessing: Witnessing,
 ) -> OwnLogs:
     log = get_logger(node=settings.server_code)
     logs = OwnLogs(
@@ -335,11 +335,13 @@ async def _open_logs(
         clock,
         on_batch=metrics.observe_log_batch,
         on_failure=lambda error: log.error("checkpoint not published", **describe_error(error)),
-        witnessed=witnessed,
+        witnessed=witnessing.required,
         mldsa_seed=keys.log_mldsa,
         old_key=keys.log_old,
         sealer=sealer,
     )
+    # After the last checkpoint is signed.
+    stack.push_async_callback(witnessing.last_round, logs)
     stack.push_async_callback(logs.close)
     await logs.start()
     return logs

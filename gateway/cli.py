@@ -22,7 +22,7 @@ from gateway.admin.configuration import configuration_commands
 from gateway.admin.doctor import doctor
 from gateway.admin.errors import AdminError
 from gateway.admin.keys import key_commands
-from gateway.admin.log_commands import register_access_log_commands
+from gateway.admin.log_commands import monitor, register_access_log_commands
 from gateway.admin.registry import rotate_key
 from gateway.admin.service_commands import service_commands
 from gateway.errors import ListenFailed, StartRefused
@@ -76,6 +76,8 @@ app.add_typer(log_app, name="log")
 register_adapter_commands(adapter_app)
 register_message_log_commands(log_app)
 register_access_log_commands(log_app)
+# Whoever watches logs has none of their own.
+app.command("monitor")(monitor)
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", metavar="FILE", help="TOML file with the settings (docs/operations.md).")

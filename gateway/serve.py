@@ -24,6 +24,8 @@ from gateway.logging import get_logger
 # How long a connection may be idle, or take to send the head of a request. Longer than clients keep theirs, so that
 # they close first and no request meets a closing connection.
 KEEPALIVE_SECONDS: Final = 75.0
+# Connections that wait to be accepted: a burst of clients must not be turned away by the system.
+_BACKLOG: Final = 1024
 # What a request whose time is up gets to clean up after itself.
 _GRACE_SECONDS: Final = 0.1
 
@@ -95,7 +97,9 @@ async def listening(listeners: Sequence[Listener], *, shutdown_seconds: float) -
 
 
 async def _open(listener: Listener, runner: web.BaseRunner) -> None:
-    site = web.TCPSite(runner, listener.host, listener.port, ssl_context=listener.ssl, reuse_address=True)
+    site = web.TCPSite(
+        runner, listener.host, listener.port, ssl_context=listener.ssl, reuse_address=True, backlog=_BACKLOG
+    )
     try:
         await site.start()
     except OSError as error:

@@ -27,7 +27,7 @@ class TransportSettings(BaseModel):
     max_body_bytes: Count = 10 * _MIB
     max_soap_bytes: Count = 10 * _MIB
     max_bodies_bytes: Count = 512 * _MIB
-    spool_threshold_bytes: Annotated[int, Field(ge=32 * 1024)] = _MIB
+    spool_threshold_bytes: Annotated[int, Field(ge=32 * 1024)] = 256 * 1024
     max_spooled_bytes: Count = 8 * 1024 * _MIB
     min_body_bytes_per_second: Count = 64 * 1024
     max_connections: Count = 10_000

@@ -7,17 +7,20 @@ gateway's own signature is all that there is, and the citizens' pages say so.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.cosignature import CosignatureSigner
-from audit.errors import MalformedInput, QuorumMissing
+from audit.errors import AuditError, MalformedInput, QuorumMissing
 from audit.note import NoteKey, NoteSigner
 from audit.period_store import began_ms, build_period_index, newest_index
 from audit.policy import Policy, parse_policy
@@ -37,6 +40,7 @@ from trust.keystore import read_secret
 
 WITNESS_PATH: Final = "/witness"
 _TOKEN_CHARACTERS: Final = 20
+_LAST_ROUND_SECONDS: Final = 2.0
 
 
 def read_policy(path: Path | None) -> Policy:
@@ -153,6 +157,15 @@ class Witnessing:
             if name not in self._finished and await witnessed.round() and not is_current:
                 # A past year's log grows no more: once its last checkpoint is cosigned it stays so.
                 self._finished.add(name)
+
+    async def last_round(self, logs: OwnLogs) -> None:
+        """Has what was published while the gateway stopped cosigned as well; gives up after two seconds.
+
+        Never raises: the next start asks again, and what isn't cosigned isn't public.
+        """
+        with suppress(TimeoutError, AuditError, SQLAlchemyError, OSError):
+            async with asyncio.timeout(_LAST_ROUND_SECONDS):
+                await self.round(logs)
 
     @property
     def seconds_without_quorum(self) -> float:

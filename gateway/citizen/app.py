@@ -19,6 +19,7 @@ from gateway.citizen import (
     notice_pages,
     pages,
     personal_pages,
+    well_known,
 )
 from gateway.citizen.accounts import add_accounts
 from gateway.citizen.bindings import DeviceBindings, Nonces, UsedStatements
@@ -112,7 +113,8 @@ def build_citizen_app(
     app = web.Application(middlewares=[security_headers, errors_as_answers], client_max_size=_MAX_BODY)
     app[CITIZEN] = citizen
     app.cleanup_ctx.append(_background)
-    for part in (pages, access_pages, personal_pages, login_pages, api, consent_pages, link_pages, notice_pages):
+    parts = (pages, access_pages, personal_pages, login_pages, consent_pages, link_pages, notice_pages)
+    for part in (*parts, api, well_known):
         app.router.add_routes(part.routes)
     add_accounts(app)
     app.router.add_get("/static/{name}", _static)

@@ -53,5 +53,5 @@ async def call_service(
         purpose=service.key,
         representing=session.representing.reference if session.representing is not None else None,
     )
-    await follow_answer(citizen, session, service, method, path, answer)
+    await follow_answer(citizen, session, service, answer, method=method, path=path)
     return answer

@@ -1,4 +1,4 @@
-"""The receipt of a consent: ISO/IEC TS 27560:2023 in DPV's profile for the GDPR, as JSON-LD, signed by the city. A core.
+"""The receipt of a consent: ISO/IEC TS 27560:2023 in DPV's profile for the GDPR, as JSON-LD, signed. A core.
 
 The event list is the record's heart: what was asked, given, renewed, withdrawn, each with its time and who did it
 (facts: german-interfaces 3.4). The signature is a compact JWS (RFC 7515) over the very document, so that the file

@@ -18,14 +18,11 @@ caller knows them by, in place of the personal identification code.
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -33,6 +30,19 @@ from gateway.citizen import tables
 from gateway.citizen.acquaintances import Acquaintances
 from gateway.citizen.consent import Consent, ConsentState, ServiceStatus
 from gateway.citizen.consent_errors import ConsentServiceError, ServiceError
+from gateway.citizen.consent_parsing import (
+    MAX_NAME,
+    callback_of,
+    id_code_of,
+    invalid,
+    moment_text,
+    object_of,
+    purposes_of,
+    query_of,
+    reference_of,
+    require_fields,
+    text_of,
+)
 from gateway.citizen.consent_requests import ConsentRequests
 from gateway.citizen.consent_store import ConsentStore
 from gateway.citizen.consents import Consents
@@ -41,7 +51,6 @@ from gateway.citizen.declarations import (
     DeclarationInvalid,
     Declarations,
     DeclarationTaken,
-    is_web_address,
     parse_moment,
     parse_purpose_declaration,
     parse_service_declaration,
@@ -49,20 +58,12 @@ from gateway.citizen.declarations import (
 from gateway.citizen.notices import NoticeKind, Notices
 from gateway.exchange.services import ServiceAnswer
 from gateway.rate import RateLimit, TooManyAttempts
-from gateway.settings import is_loopback
 from trust.identifiers import SubsystemId, parse_service_id
 
 CONSENT: Final = "consent"
 REPORTING: Final = "reporting"
-MAX_BODY: Final = 512 * 1024
-_MAX_PURPOSES: Final = 20
 _MAX_REFERENCES: Final = 5_000
-_MAX_NAME: Final = 100
 _CLOCK_SKEW_MS: Final = 300_000
-# The shape of a pseudonym: 32 bytes of unpadded base64url. That the last character codes two bits too many to be free
-# is the check on a mistyped one.
-_ID_CODE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
-_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _RELATIONS: Final = ("LAPS", "CHILD")
 _VALID: Final = frozenset({ServiceStatus.APPROVED})
 _INVALID: Final = frozenset({ServiceStatus.DECLINED, ServiceStatus.INAPPLICABLE, ServiceStatus.EXPIRED})
@@ -98,7 +99,7 @@ class ConsentService:
     ) -> ServiceAnswer:
         """The answer to one verified request. `path` is raw, what follows the service code."""
         try:
-            call, values = self._parse(client, code, method, path, query, body)
+            call, values = self._parse(client, code, method, path, query=query, body=body)
             return _json(200, "OK", await call(self, client, values))
         except ConsentServiceError as error:
             return _json(error.error.status, error.error.name, error.as_json())
@@ -111,7 +112,7 @@ class ConsentService:
         return _json(refused.error.status, refused.error.name, refused.as_json())
 
     def _parse(
-        self, client: SubsystemId, code: str, method: str, path: str, query: str, body: bytes
+        self, client: SubsystemId, code: str, method: str, path: str, *, query: str, body: bytes
     ) -> tuple[_Call, Mapping[str, Any]]:
         segments = [unquote(segment) for segment in path.split("/")[1:]]
         if segments[:1] == ["api"]:
@@ -122,18 +123,18 @@ class ConsentService:
             declaration = _DECLARATION_CALLS.get((method, segments[1]))
             if declaration is None:
                 raise ConsentServiceError(ServiceError.HTTP_NOT_FOUND, "no such call")
-            return declaration, {"id": segments[2], "document": _object(body) if method == "PUT" else {}}
+            return declaration, {"id": segments[2], "document": object_of(body) if method == "PUT" else {}}
         call = _CALLS.get((code, method, "/".join(segments)))
         if call is None:
             raise ConsentServiceError(ServiceError.HTTP_NOT_FOUND, "no such call")
-        return call, _object(body) if method == "POST" else _query(query)
+        return call, object_of(body) if method == "POST" else query_of(query)
 
     # -- the seven calls -------------------------------------------------------------------------------------------
 
     async def group_reference(self, client: SubsystemId, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """getConsentGroupReference."""
-        _only(values, "idCode", "callback", "purposeDeclarationBusinessIdentifiers")
-        id_code, callback, purposes = _id_code(values, "idCode"), _callback(values), _purposes(values)
+        require_fields(values, "idCode", "callback", "purposeDeclarationBusinessIdentifiers")
+        id_code, callback, purposes = id_code_of(values, "idCode"), callback_of(values), purposes_of(values)
         self._asked.admit(client.encoded, now_ms=self._context.clock.now_ms())
         person = await self._person(client, id_code)
         reference, url = await self._requests.ask(
@@ -144,12 +145,15 @@ class ConsentService:
     async def group_reference_representable(self, client: SubsystemId, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """getConsentGroupReferenceRepresentable."""
         names = ("representativeIdCode", "representeeIdCode", "relationType", "callback")
-        _only(values, *names, "purposeDeclarationBusinessIdentifiers")
-        relation = _text(values, "relationType")
+        require_fields(values, *names, "purposeDeclarationBusinessIdentifiers")
+        relation = text_of(values, "relationType")
         if relation not in _RELATIONS:
             raise ConsentServiceError(ServiceError.RELATION_TYPE_INVALID, "relationType is LAPS or CHILD")
-        representative, representee = _id_code(values, "representativeIdCode"), _id_code(values, "representeeIdCode")
-        callback, purposes = _callback(values), _purposes(values)
+        representative, representee = (
+            id_code_of(values, "representativeIdCode"),
+            id_code_of(values, "representeeIdCode"),
+        )
+        callback, purposes = callback_of(values), purposes_of(values)
         self._asked.admit(client.encoded, now_ms=self._context.clock.now_ms())
         opener = await self._person(client, representative)
         person = await self._requests.of_child(opener, client, representee)
@@ -160,8 +164,8 @@ class ConsentService:
 
     async def references(self, client: SubsystemId, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """getConsentReferences."""
-        _only(values, "idCode", "purposeDeclarationBusinessIdentifiers")
-        id_code, purposes = _id_code(values, "idCode"), _purposes(values)
+        require_fields(values, "idCode", "purposeDeclarationBusinessIdentifiers")
+        id_code, purposes = id_code_of(values, "idCode"), purposes_of(values)
         await self._store.expire(now_ms=self._context.clock.now_ms())
         found = await self._store.named_by(client.encoded, id_code, purposes, ConsentState.VALID)
         if not found:
@@ -169,11 +173,11 @@ class ConsentService:
         return {consent.purpose: consent.reference for consent in found}
 
     async def validate_for_client(self, client: SubsystemId, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """validateConsentForClient. `subject` is ours: how the provider knows the person, to be named in the request."""
+        """validateConsentForClient. `subject` is ours: how the provider knows the person, for the request itself."""
         consent = await self._valid(values, lambda found: found.client == client.encoded)
         return {
             "consentReference": consent.reference,
-            "consentExpiration": _moment(consent.expires_ms),
+            "consentExpiration": moment_text(consent.expires_ms),
             "idCode": consent.client_subject,
             "purposeDeclarationId": consent.purpose,
             "subject": consent.subject,
@@ -184,7 +188,7 @@ class ConsentService:
         consent = await self._valid(values, lambda found: parse_service_id(found.service).provider == client)
         return {
             "consentReference": consent.reference,
-            "consentExpiration": _moment(consent.expires_ms),
+            "consentExpiration": moment_text(consent.expires_ms),
             "idCode": consent.subject,
             "clientSubsystemIdentifier": consent.client,
             "serviceDeclarationId": consent.service_declaration or parse_service_id(consent.service).service_code,
@@ -192,18 +196,18 @@ class ConsentService:
 
     async def filter_by_status(self, client: SubsystemId, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """postConsentFilterByStatus."""
-        _only(values, "consentStatus", "consentReferences")
+        require_fields(values, "consentStatus", "consentReferences")
         statuses, references = values.get("consentStatus"), values.get("consentReferences")
         if (
             not isinstance(statuses, list)
             or not statuses
             or not all(status in _FILTERS for status in map(str, statuses))
         ):
-            raise _invalid("consentStatus")
+            raise invalid("consentStatus")
         if not isinstance(references, list) or not 0 < len(references) <= _MAX_REFERENCES:
-            raise _invalid("consentReferences")
-        if not all(isinstance(reference, str) and len(reference) <= _MAX_NAME for reference in references):
-            raise _invalid("consentReferences")
+            raise invalid("consentReferences")
+        if not all(isinstance(reference, str) and len(reference) <= MAX_NAME for reference in references):
+            raise invalid("consentReferences")
         wanted = frozenset().union(*(_FILTERS[status] for status in statuses))
         await self._store.expire(now_ms=self._context.clock.now_ms())
         found = {consent.reference: consent for consent in await self._store.among(references, client=client.encoded)}
@@ -213,7 +217,7 @@ class ConsentService:
                 {
                     "consentReference": consent.reference,
                     "consentStatus": consent.service_status.value,
-                    "consentExpiration": _moment(consent.expires_ms),
+                    "consentExpiration": moment_text(consent.expires_ms),
                     "idCode": consent.client_subject,
                     "purposeDeclarationId": consent.purpose,
                 }
@@ -228,10 +232,10 @@ class ConsentService:
 
     async def report(self, client: SubsystemId, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """reportDataTransmission. The same report again changes nothing."""
-        _only(values, "transmissionTimestamp", "consentReference")
-        at_ms, reference, now_ms = parse_moment(values.get("transmissionTimestamp")), _reference(values), self._now_ms
+        require_fields(values, "transmissionTimestamp", "consentReference")
+        at_ms, reference, now_ms = parse_moment(values.get("transmissionTimestamp")), reference_of(values), self._now_ms
         if at_ms is None or at_ms > now_ms + _CLOCK_SKEW_MS:
-            raise _invalid("transmissionTimestamp")
+            raise invalid("transmissionTimestamp")
         consent = await self._store.find(reference)
         if consent is None or parse_service_id(consent.service).provider != client or not consent.subject:
             raise ConsentServiceError(ServiceError.HTTP_NOT_FOUND, "no such consent of yours")
@@ -267,7 +271,7 @@ class ConsentService:
         await self._declarations.declare_purpose(declared, now_ms=self._now_ms)
         return {"id": declared.id, "status": declared.status}
 
-    async def service_declaration(self, client: SubsystemId, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def service_declaration(self, _: SubsystemId, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """A service declaration, for whoever may declare purposes on it."""
         found = await self._declarations.service(values["id"])
         if found is None:
@@ -311,8 +315,8 @@ class ConsentService:
         return person
 
     async def _valid(self, values: Mapping[str, Any], theirs: Callable[[Consent], bool]) -> Consent:
-        _only(values, "consentReference")
-        reference = _reference(values)
+        require_fields(values, "consentReference")
+        reference = reference_of(values)
         await self._store.expire(now_ms=self._now_ms)
         consent = await self._store.find(reference)
         if consent is None or not theirs(consent):
@@ -339,87 +343,6 @@ _DECLARATION_CALLS: Final[Mapping[tuple[str, str], _Call]] = {
     ("GET", "purpose"): ConsentService.purpose_declaration,
     ("DELETE", "purpose"): ConsentService.withdraw_purpose,
 }
-
-
-def _invalid(field: str) -> ConsentServiceError:
-    return ConsentServiceError(ServiceError.VALIDATION, field)
-
-
-def _object(body: bytes) -> Mapping[str, Any]:
-    if len(body) > MAX_BODY:
-        raise _invalid("body")
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise _invalid("body") from None
-    if not isinstance(document, dict):
-        raise _invalid("body")
-    return document
-
-
-def _query(query: str) -> Mapping[str, Any]:
-    try:
-        parsed = parse_qs(query, keep_blank_values=True, max_num_fields=8)
-    except ValueError:
-        raise _invalid("query") from None
-    if any(len(values) != 1 for values in parsed.values()):
-        raise _invalid("query")
-    # The specification's own example has a blank before the reference.
-    return {name: values[0].strip() for name, values in parsed.items()}
-
-
-def _only(values: Mapping[str, Any], *names: str) -> None:
-    for name in names:
-        if name not in values:
-            raise _invalid(name)
-    if unknown := set(values) - set(names):
-        raise _invalid(min(unknown)[:_MAX_NAME])
-
-
-def _text(values: Mapping[str, Any], name: str, *, maximum: int = _MAX_NAME) -> str:
-    value = values.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= maximum:
-        raise _invalid(name)
-    return value
-
-
-def _id_code(values: Mapping[str, Any], name: str) -> str:
-    text = _text(values, name)
-    if not _ID_CODE.fullmatch(text):
-        raise _invalid(name)
-    if base64.urlsafe_b64encode(base64.urlsafe_b64decode(text + "=")).rstrip(b"=").decode() != text:
-        raise ConsentServiceError(ServiceError.ID_CODE_INVALID, name)
-    return text
-
-
-def _callback(values: Mapping[str, Any]) -> str:
-    """Where the person may go on to after the decision: a link on our page, never followed by itself."""
-    text = _text(values, "callback", maximum=1000)
-    on_this_machine = is_web_address(text, "http") and is_loopback(text.split("/")[2].rpartition(":")[0])
-    if not is_web_address(text, "https") and not on_this_machine:
-        raise _invalid("callback")
-    return text
-
-
-def _purposes(values: Mapping[str, Any]) -> tuple[str, ...]:
-    purposes = values.get("purposeDeclarationBusinessIdentifiers")
-    if not isinstance(purposes, list) or not 0 < len(purposes) <= _MAX_PURPOSES:
-        raise _invalid("purposeDeclarationBusinessIdentifiers")
-    if not all(isinstance(purpose, str) and 0 < len(purpose) <= _MAX_NAME for purpose in purposes):
-        raise _invalid("purposeDeclarationBusinessIdentifiers")
-    return tuple(dict.fromkeys(purposes))
-
-
-def _reference(values: Mapping[str, Any]) -> str:
-    text = _text(values, "consentReference")
-    if not _UUID.fullmatch(text):
-        raise ConsentServiceError(ServiceError.HTTP_NOT_FOUND, "no such consent of yours")
-    return text
-
-
-def _moment(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
-    return moment.replace("+00:00", "Z")
 
 
 def _json(status: int, reason: str, document: Mapping[str, Any]) -> ServiceAnswer:

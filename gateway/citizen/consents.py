@@ -1,9 +1,9 @@
 """The consent service: a citizen decides, the provider is told and acknowledges, in the background again and again if
 need be.
 
-DESIGN section 7; what institutions ask for is in `consent_requests`. A consent becomes valid when the provider has acknowledged its signed copy. A withdrawal counts here
-at once (nothing is asked for on it any more) and is confirmed when the provider has acknowledged it; until then the
-citizen is told by when the provider's copy lapses by itself.
+DESIGN section 7; what institutions ask for is in `consent_requests`. A consent becomes valid when the provider has
+acknowledged its signed copy. A withdrawal counts here at once (nothing is asked for on it any more) and is confirmed
+when the provider has acknowledged it; until then the citizen is told by when the provider's copy lapses by itself.
 """
 
 from __future__ import annotations

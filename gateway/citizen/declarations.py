@@ -1,4 +1,4 @@
-"""Declarations of institutions at the consent service: what a provider offers on consent, what a recipient wants it for.
+"""Declarations at the consent service: what a provider offers on consent, what a recipient wants it for.
 
 After the Estonian consent service (facts: german-interfaces 3.2): a consent joins one service declaration (provider:
 data, longest validity) and one purpose declaration (recipient: purpose, privacy terms). A declaration is VALID from
@@ -196,7 +196,7 @@ class _Reader:
     def __init__(self, document: Mapping[str, Any], *, required: set[str], optional: set[str]) -> None:
         missing, unknown = required - set(document), set(document) - required - optional
         if missing or unknown:
-            raise DeclarationInvalid(sorted(missing or unknown)[0][:100])
+            raise DeclarationInvalid(min(missing or unknown)[:100])
         self._document = document
         self._required = required
 

@@ -53,7 +53,10 @@ async def build_export(citizen: Citizen, session: Session, *, months: int) -> di
         "devices": [device_json(one, current=session.device) for one in await citizen.devices.of(person)],
         "links": [link_json(one) for one in await citizen.links.of(person)],
         "consents": [consent_json(one) for one in consents],
-        "receipts": [build_signed_receipt(one, controller=context.settings.city_name, key=context.consent_key) for one in consents],
+        "receipts": [
+            build_signed_receipt(one, controller=context.settings.city_name, key=context.consent_key)
+            for one in consents
+        ],
         "notices": [notice_json(one) for one in await citizen.notices.of(person)],
         "complaints": [complaint_json(one) for one in await citizen.complaints.of(person)],
         "represented": [

@@ -1,8 +1,8 @@
 """How an account becomes linked: which forms lead there, and what an institution's answers mean for the link.
 
 Utility: customer number with meter number, checked by the utility. Bank: its own strong customer authorisation, passed
-through step by step (PSD2, embedded: password, method, TAN); what is typed goes to the bank and stays nowhere. Authority:
-no account, but who the login proves the citizen to be, at the level that the service asks for.
+through step by step (PSD2, embedded: password, method, TAN); what is typed goes to the bank and stays nowhere.
+Authority: no account, but who the login proves the citizen to be, at the level that the service asks for.
 
 Whichever way a call goes (pages, API), the answer decides: an account is linked when its institution says so.
 """
@@ -117,7 +117,7 @@ async def with_identity(
 
 
 async def follow_answer(
-    citizen: Citizen, session: Session, service: OfferedService, method: str, path: Sequence[str], answer: RoadAnswer
+    citizen: Citizen, session: Session, service: OfferedService, answer: RoadAnswer, *, method: str, path: Sequence[str]
 ) -> None:
     """Keeps the link as the institution's answer to a call has it. Unlinking takes the consents with it."""
     if not path or path[0] != _LINK or service.purpose.journey not in _STEPS:

@@ -1,7 +1,7 @@
 """Tells of what the access logs show: an institution that is new, an attempt that was refused.
 
 Seen when the citizen's logs are read; the logs are their holders', nothing of them is kept here but the notice. One
-notice for each institution, one a day for each that was refused a service. What the citizen's own clicks caused is none.
+notice for each institution, one a day for each that was refused a service. The citizen's own clicks are no news.
 """
 
 from __future__ import annotations

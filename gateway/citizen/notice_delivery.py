@@ -189,7 +189,7 @@ class NoticeDelivery:
             .order_by(notice.c.at_ms)
         )
         async with self._context.engine.connect() as connection:
-            return [notice_of(row) for row in (await connection.execute(query)).all()]
+            return [notice_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def _done(
         self, person: str, channel: Channel, notices: Sequence[Notice], *, next_ms: int | None = None

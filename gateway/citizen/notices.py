@@ -11,9 +11,9 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import RowMapping, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -93,7 +93,7 @@ class Notices:
         row = tables.notice
         query = select(row).where(row.c.person == person).order_by(row.c.at_ms.desc(), row.c.id)
         async with self._engine.connect() as connection:
-            return tuple(notice_of(found) for found in (await connection.execute(query)).all())
+            return tuple(notice_of(found) for found in (await connection.execute(query)).mappings())
 
     async def mark_read(self, person: str, identifier: str) -> Notice:
         """The person has read it. Raises UnknownThing, for another's too."""
@@ -105,7 +105,7 @@ class Notices:
                 .values(read_ms=self._clock.now_ms())
             )
             query = select(row).where(row.c.id == identifier, row.c.person == person)
-            found = (await connection.execute(query)).one_or_none()
+            found = (await connection.execute(query)).mappings().one_or_none()
         if found is None:
             raise UnknownThing(identifier)
         return notice_of(found)
@@ -140,6 +140,8 @@ async def _forget_oldest(connection: AsyncConnection, person: str) -> None:
         await connection.execute(delete(row).where(row.c.person == person, row.c.id.not_in(kept)))
 
 
-def notice_of(row: Row[Any]) -> Notice:
+def notice_of(row: RowMapping) -> Notice:
     """A row of the table as a value."""
-    return Notice(row.id, NoticeKind(row.kind), dict(row.facts), row.at_ms, row.read_ms, row._mapping["count"])
+    return Notice(
+        row["id"], NoticeKind(row["kind"]), dict(row["facts"]), row["at_ms"], row["read_ms"], row["count"]
+    )

@@ -155,7 +155,7 @@ consent_event = Table(
     ForeignKeyConstraint(["reference"], ["citizen_consent.reference"], ondelete="CASCADE"),
 )
 
-# -- declarations, requests and reports of the consent service -----------------------------------------------------------
+# -- declarations, requests and reports of the consent service ---------------------------------------------------------
 
 # What a provider offers on consent, and for how long at most. Never deleted: consents refer to it.
 service_declaration = Table(
@@ -224,7 +224,7 @@ acquaintance = Table(
     Column("person", Text, nullable=False),
 )
 
-# -- links ---------------------------------------------------------------------------------------------------------------
+# -- links -------------------------------------------------------------------------------------------------------------
 
 # Which account at which institution is a person's; the proof and the account itself are the institution's to keep.
 link = Table(
@@ -249,7 +249,7 @@ Index(
     postgresql_where=link.c.state.in_(("linked", "ending")),
 )
 
-# -- notices -------------------------------------------------------------------------------------------------------------
+# -- notices -----------------------------------------------------------------------------------------------------------
 
 notice = Table(
     "citizen_notice",

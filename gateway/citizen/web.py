@@ -330,8 +330,11 @@ def _unauthenticated(request: web.Request, error: NotLoggedIn) -> web.Response:
         if error.nonce:
             answer.headers["DPoP-Nonce"] = error.nonce
     else:
-        answer.headers.add("WWW-Authenticate", "Bearer")
-        answer.headers.add("WWW-Authenticate", f'DPoP algs="{" ".join(ALGORITHMS)}"')
+        # RFC 9728 section 5.1: where an app learns how to begin.
+        public = request.app[CITIZEN].context.settings.public_url
+        where = f'resource_metadata="{public}/.well-known/oauth-protected-resource"'
+        answer.headers.add("WWW-Authenticate", f"Bearer {where}")
+        answer.headers.add("WWW-Authenticate", f'DPoP algs="{" ".join(ALGORITHMS)}", {where}')
     return answer
 
 

@@ -57,6 +57,7 @@ class Journey:
                     self._bank,
                     self._utility,
                     self._authority,
+                    self._remove_link,
                     self._withdraw,
                     self._access_log,
                 ):
@@ -76,6 +77,9 @@ class Journey:
         self._tell(f"[bold]{_CITIZEN.name}[/bold] is logged in, identity level {level}")
 
     async def _give_consent(self, browser: Browser) -> None:
+        for earlier in await self._links(browser):
+            # With a link that an earlier walk has left go the consents, so that comes first.
+            await browser.api("DELETE", f"links/{earlier['id']}")
         for earlier in (await browser.api("GET", "consents"))["consents"]:
             # A walk that was cut short has left its consent; this one shall begin without.
             if earlier["purpose"] == _key(BANK) and earlier["state"] == "valid":
@@ -105,6 +109,7 @@ class Journey:
         )
         linked = await self._call(browser, BANK, "enter TAN", "PUT", "link", link, body={"scaAuthenticationData": _TAN})
         _require(linked["state"] == "linked", f"the account link is {linked['state']}")
+        _require(_key(BANK) in {one["service"] for one in await self._links(browser)}, "the link is not on the list")
         self._tell(f"account linked at {BANK.name} with password and TAN")
 
     async def _unlink(self, browser: Browser, organisation: Organisation) -> None:
@@ -153,6 +158,19 @@ class Journey:
         left = (await self._call(browser, AUTHORITY, "appointments", "GET", "appointments"))["appointments"]
         _require(process_id not in {appointment["processId"] for appointment in left}, "the appointment is still there")
         self._tell(f"{AUTHORITY.name}: appointment cancelled")
+
+    async def _remove_link(self, browser: Browser) -> None:
+        """The citizen ends what they have begun: the utility confirms, and gives nothing any more."""
+        linked = next(one for one in await self._links(browser) if one["service"] == _key(UTILITY))
+        ended = await browser.api("DELETE", f"links/{linked['id']}")
+        _require(ended["state"] == "ended", f"the link at {UTILITY.name} is {ended['state']}")
+        refused, _ = await self._exchange(browser, UTILITY, "bills without a link", "GET", "bills")
+        _require(refused.http_status >= 400, "bills were given without a link")
+        self._tell(f"account at {UTILITY.name} linked and unlinked again")
+
+    async def _links(self, browser: Browser) -> list[Any]:
+        """The accounts that are linked now."""
+        return [one for one in (await browser.api("GET", "links"))["links"] if one["state"] == "linked"]
 
     async def _withdraw(self, browser: Browser) -> None:
         withdrawn = await browser.api("POST", f"consents/{self._reference}/withdrawal")

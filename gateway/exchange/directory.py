@@ -167,6 +167,11 @@ class Directory:
                 return None
         return offer
 
+    def has_code(self, identifier: ServiceId, *, rest: bool) -> bool:
+        """Whether a REST (or SOAP) service with this code is registered, in any version."""
+        offers = self.services_of(identifier.provider)
+        return any(o.is_rest is rest and o.identifier.service_code == identifier.service_code for o in offers)
+
     def services_of(self, provider: ClientId) -> tuple[Offer, ...]:
         """The registered services of one subsystem; a member without subsystem has none."""
         return tuple(o for o in self.offers.values() if o.identifier.provider == provider and o.registered is not None)

@@ -20,6 +20,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from gateway.bounded import BudgetSpent, TooLarge
 from gateway.exchange.addresses import Endpoint, UnusableAddress, parse_address
+from gateway.exchange.connecting import TurnConnector
 from gateway.exchange.deadlines import Deadline
 from gateway.exchange.spool import SpoolUnwritable
 from gateway.exchange.streaming import outgoing
@@ -46,14 +47,14 @@ class PeerUntrusted(aiohttp.ClientConnectionError):
     """The gateway that answered isn't the one that the global configuration has at this address."""
 
 
-class PeerConnector(aiohttp.TCPConnector):
+class PeerConnector(TurnConnector):
     """Hands out a connection only after the peer's certificate has been verified, each time anew.
 
     The verification itself remembers; what it costs on a warm connection is a look-up.
     """
 
     def __init__(self, context: ssl.SSLContext, verify: VerifyPeer, *, limit: int) -> None:
-        super().__init__(ssl=context, limit=limit, limit_per_host=0, keepalive_timeout=15)
+        super().__init__(ssl=context, limit=limit, keepalive_timeout=15)
         self._verify_peer = verify
         self._certificates: WeakKeyDictionary[ResponseHandler, bytes] = WeakKeyDictionary()
 

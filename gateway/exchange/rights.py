@@ -175,6 +175,9 @@ def authorise(demand: Demand, policy: Policy) -> Offer:
     if offer is None:
         if policy.directory.client(demand.service.provider) is None:
             raise Fault("server.serverproxy.unknown_member", str(demand.service.provider))
+        if policy.directory.has_code(demand.service, rest=demand.method is None):
+            # The code is there, of the other kind: over REST nobody can name the version of a SOAP service.
+            raise Fault("server.serverproxy.service_type", str(demand.service))
         raise Fault("server.serverproxy.unknown_service", str(demand.service))
     for check in RIGHTS:
         check(demand, offer, policy)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from gateway.exchange.connecting import TurnConnector
 from trust.keys import SoftwareKey
 from trust.keystore import load_into_tls
 
@@ -66,7 +67,7 @@ class ServiceContexts:
         return context
 
 
-class ServiceConnector(aiohttp.TCPConnector):
+class ServiceConnector(TurnConnector):
     """Hands out connections to services whose certificate is one of the pinned ones, where pins are asked for."""
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 - the overridden method's

@@ -53,7 +53,7 @@ class ServiceAnswer:
 def service_session(limit: int) -> aiohttp.ClientSession:
     """The pool of connections to services: `limit` at once, kept alive, without cookies or helpful headers."""
     session = aiohttp.ClientSession(
-        connector=ServiceConnector(limit=limit, limit_per_host=0, keepalive_timeout=30),
+        connector=ServiceConnector(limit=limit, keepalive_timeout=30),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,15 +26,27 @@ from audit.store import log_entry, open_engine, record
 from audit.subject_keys import SubjectKeys, withheld
 from audit.verify import verify_log
 from tests.audit.factory import NOVEMBER_MS, ORIGIN, OpenLog, access, exchange, open_log
+from tests.databases import fresh_database
 
 BASIS = "Art. 17 Abs. 1 lit. d DSGVO"
 KEK, INDEX = os.urandom(32), os.urandom(32)
 
 
 @pytest.fixture
-async def keys(tmp_path: Path) -> AsyncIterator[SubjectKeys]:
+def keys_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of their own for the keys, of the kind that the log's is."""
+    of_log = request.getfixturevalue("database_url") if "database_url" in request.fixturenames else "sqlite"
+    if not of_log.startswith("postgresql"):
+        yield f"sqlite+aiosqlite:///{tmp_path}/keys.db"
+        return
+    with fresh_database(request.getfixturevalue("postgres_server")) as url:
+        yield url
+
+
+@pytest.fixture
+async def keys(keys_url: str) -> AsyncIterator[SubjectKeys]:
     """Persons' keys, in a database of their own."""
-    engine = open_engine(f"sqlite+aiosqlite:///{tmp_path}/keys.db")
+    engine = open_engine(keys_url)
     store = SubjectKeys(engine, KEK, INDEX)
     await store.create_schema()
     yield store

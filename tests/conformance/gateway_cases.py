@@ -56,7 +56,7 @@ async def _old_peer(stage: Stage) -> Told:
         return await peer_told(stage, request_id, good.encode())
 
 
-MINIMUM_VERSION = "peer_minimum_version"
+MINIMUM_VERSION = "min_peer_version"
 
 
 Spoil = Callable[[Peer, Signed], Signed | tuple[str, bytes]]

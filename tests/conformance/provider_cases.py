@@ -151,6 +151,14 @@ CASES: list[Case] = [
         rest("wsdl", client=GUEST),
         soap(Message(code="echo", version=None, client=GUEST)),
     ),
+    _theirs(Row.RIGHTS, "a SOAP service that has a version, over REST", "service_type", rest("auskunft")),
+    _theirs(
+        Row.RIGHTS,
+        "a REST service, over SOAP with a version",
+        "service_type",
+        soap(Message(code="echo", version="v1")),
+        SOAP,
+    ),
     *_both(Row.RIGHTS, "no right", "access_denied", rest("ohne-recht"), soap(Message(client=GUEST))),
     *_both(
         Row.RIGHTS,

@@ -138,7 +138,8 @@ class Citizen:
     async def examine(self, name: str, *, pictured: bool = True) -> None:
         """Holds the page to what every page must be, on phone and desktop, light and dark, and pictures it.
 
-        In German on both; in English, where only words differ, on this citizen's own screen.
+        Pictured on both and zoomed in German, where words are longer; axe looks at this citizen's own screen, so that
+        between the two languages it has seen both.
         """
         views: tuple[tuple[str, Screen, Scheme], ...] = (("phone", PHONE, "dark"), ("desktop", DESKTOP, "light"))
         if self.language != "de":
@@ -147,12 +148,14 @@ class Citizen:
         for word, screen, scheme in views:
             await self._see(screen, scheme)
             await self._outlined(f"{name} on a {word}, {scheme}")
-            await self._without_violations(f"{name} on a {word}, {scheme}")
-            if pictured:
+            if screen == self.screen:
+                await self._without_violations(f"{name} on a {word}, {scheme}")
+            if pictured and self.language == "de":
                 file = SCREENSHOTS / f"{name}-{self.language}-{word}.png"
                 await self.page.screenshot(path=file, full_page=True)
-        await self._see(ZOOMED, "light")
-        await self._outlined(f"{name} at 400 %")
+        if self.language == "de":
+            await self._see(ZOOMED, "light")
+            await self._outlined(f"{name} at 400 %")
         await self._see(self.screen, "light")
 
     async def download(self, name: str, folder: Path, *, exact: bool = True) -> Path:

@@ -377,7 +377,8 @@ async def test_the_downloaded_verifier_needs_nobody(city: City, tmp_path: Path) 
         # Only when all is read: a page that is left in the middle of it complains of what it couldn't finish.
         await expect(citizen.page.locator("#browser-outcome")).to_have_class("good")
         verifier = await citizen.download(citizen.say("download_verifier"), tmp_path)
-        name = citizen.say("own_gateway")
+        # The shortest list: each of its entries is looked at by axe, too.
+        name = "Stadtwerke Musterstadt"
         bundle = await citizen.download(citizen.say("download_bundle", name=name), tmp_path)
         before = watch.requests
         await citizen.page.goto(verifier.as_uri())
@@ -389,7 +390,6 @@ async def test_the_downloaded_verifier_needs_nobody(city: City, tmp_path: Path) 
         await citizen.press("English")
         citizen.language = "en"
         await expect(result).to_contain_text("none missing")
-        await citizen.examine("verifier-good")
         good: Bundle = json.loads(bundle.read_text("utf-8"))
         assert good["accesses"][0]["proof"] is not None
         changes: dict[str, Callable[[Bundle], None]] = {

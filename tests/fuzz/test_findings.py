@@ -6,11 +6,13 @@ from base64 import b64encode
 
 import pytest
 
+from audit.archive_chain import LINKING_INFO, ArchiveEnd, linking_info, next_digest
 from tests.fuzz.citizen_targets import identity_claims, proof_with
 from tests.fuzz.material import town
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.trust_targets import certificate_seeds
 from tests.trust import configurations
+from tests.trust.zips import Entry, pack
 from trust.globalconf import build_anchor
 
 _HASH = b64encode(bytes(32))
@@ -22,6 +24,16 @@ def _anchor_with(der: bytes) -> bytes:
     return build_anchor(configurations.anchor()).replace(good, b64encode(der), 1)
 
 
+def _archive_of(*names: str) -> bytes:
+    """An archive whose chain has these containers; each lies in it once."""
+    links, digest = [], ""
+    for name in names:
+        digest = next_digest(digest, b"container")
+        links.append((digest, name))
+    files = [Entry(name, b"container") for name in dict.fromkeys(names)]
+    return pack([*files, Entry(LINKING_INFO, linking_info(ArchiveEnd(), links))])
+
+
 FINDINGS = {
     # A lone surrogate, as HTTP parsers leave bytes that are no UTF-8, left parsers as UnicodeEncodeError.
     "half a character in an identifier": ("trust.identifiers", b"DE-TEST/GOV/MUSTERSTADT\xff/app"),
@@ -31,6 +43,8 @@ FINDINGS = {
     "half a character in a nonce": ("citizen.identity_token", identity_claims(nonce="\ud800")),
     "half a character in a proof's identifier": ("gateway.dpop", proof_with(jti="\ud800")),
     "half a character in a proof's token hash": ("gateway.dpop", proof_with(ath="\ud800")),
+    "an archive that can't be unpacked": ("audit.archive", pack([Entry("linkinginfo", b"x", packed=b"\xff\xff")])),
+    "an archive that names a file twice": ("audit.archive", _archive_of("a", "a")),
     "a group of padding": ("trust.base64", b"QQQQ===="),
     "claims of brackets": ("citizen.identity_token", b"[" * 1200),
     "claims of an access token, of brackets": ("citizen.access_token", b"[" * 1200),
@@ -65,6 +79,10 @@ FINDINGS = {
     ),
     "a float in base sixty": ("gateway.openapi", b"a: 1" + b":1" * 400 + b".0"),
 }
+
+
+def test_an_archive_that_names_each_file_once_is_taken() -> None:
+    assert TARGETS["audit.archive"].accepts(_archive_of("a", "b"))
 
 
 @pytest.mark.parametrize(("target", "data"), FINDINGS.values(), ids=FINDINGS)

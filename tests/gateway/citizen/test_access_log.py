@@ -21,11 +21,13 @@ from gateway.citizen.access_exports import COLUMNS, build_csv, build_json
 from gateway.citizen.access_listing import Look, build_listing, explain_access, months_of, read_look
 from gateway.citizen.access_pdf import build_pdf, wrap
 from gateway.citizen.accesses import AccessView, Source, WithheldDay, months_before
+from gateway.citizen.datenschutzcockpit import TRANSPORT
 from gateway.citizen.errors import InvalidRequest
 from gateway.citizen.texts import text
 from gateway.citizen.timeline import HEIGHT, KINDS, WIDTH, build_timeline
 from tests.gateway.citizen.city import BANK, City, pseudonym_of
 from tests.gateway.citizen.test_accesses import ERIKA, MONTH, re_spaces, run_log
+from trust.xml import parse
 
 AT: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MONTHS: Final = months_before(AT)
@@ -270,6 +272,12 @@ async def test_pages_and_files_agree(city: City, tmp_path: Path) -> None:
         assert [row[-1] for row in csv.reader(io.StringIO(table.text, newline=""))][1:] == ["request-1"]
         data = json.loads((await browser.get(f"/accesses/export.json?month={MONTH}&result=denied")).text)
         assert [one["requestId"] for one in data["accesses"]] == ["request-1"]
+        exported = await browser.get(f"/accesses/export.xml?month={MONTH}&result=denied")
+        assert exported.headers["Content-Type"] == "application/xml"
+        assert exported.headers["Content-Disposition"] == f'attachment; filename="accesses-{MONTH}.xml"'
+        root = parse(exported.text.encode())
+        assert root.tag == f"{{{TRANSPORT}}}antwortListeProtokolldaten"
+        assert len(root.findall("{*}protokolldaten")) == 1
         assert (await browser.get("/accesses/export.exe")).status == 404
 
 

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import select
 
 from gateway.citizen import tables
-from gateway.citizen.errors import NotLoggedIn
 from gateway.citizen.devices import browser_thumbprint
+from gateway.citizen.errors import NotLoggedIn
 from gateway.citizen.sessions import BrowserHint
 from gateway.citizen.web import local_path
 from tests.gateway.citizen.city import Browser, City, run_city

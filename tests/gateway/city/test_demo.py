@@ -58,7 +58,8 @@ def require_whole(report: dict[str, Any]) -> None:
     assert log["proofs_verified"] >= 2 * len(report["exchanges"])
     assert log["denied"] >= 1
     assert len(log["checkpoint"]) == 1 + len(PROVIDERS)
-    assert report["steps"] == ["log_in", "give_consent", "bank", "utility", "authority", "withdraw", "access_log"]
+    parts = ("log_in", "give_consent", "bank", "utility", "authority", "remove_link", "withdraw", "access_log")
+    assert tuple(report["steps"]) == parts
 
 
 def require_no_bank_secrets(data: Path) -> None:

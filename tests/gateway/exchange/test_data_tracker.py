@@ -5,12 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import jsonschema
 import pytest
 import pytest_asyncio
+import yaml
+from openapi_schema_validator import OAS30Validator
 from sqlalchemy import select
 
 from audit.releasing import release_person
@@ -19,6 +22,8 @@ from gateway.exchange.data_tracker import parse_usage_query, usage_of
 from tests.gateway.exchange.conftest import captured_output
 from tests.gateway.exchange.pair import Answer, GatewayPair, gateway_pair
 from tests.gateway.exchange.town import APP, GUEST, UTILITY, path_of, service
+
+PUBLISHED = Path(__file__).resolve().parents[4] / "shared" / "contracts" / "data-tracker" / "dumonitor-openapi.yaml"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -248,3 +253,42 @@ async def test_records_of_others_and_odd_records_are_no_use() -> None:
 async def test_the_defaults_of_the_contract() -> None:
     query = parse_usage_query("userCode=EE60001017869")
     assert (query.user_code, query.offset, query.limit) == ("EE60001017869", 0, 1000)
+
+
+@pytest.fixture(scope="module")
+def published() -> Any:
+    if not PUBLISHED.exists():
+        pytest.skip(f"the published contract is not at hand (expected at {PUBLISHED})")
+    return yaml.safe_load(PUBLISHED.read_text("utf-8"))
+
+
+def _fits(document: Any, operation: str, status: int, value: Any) -> None:
+    declared = document["paths"][f"/v2/{operation}"]["get"]["responses"][str(status)]
+    schema = {**declared["content"]["application/json"]["schema"], "components": document["components"]}
+    OAS30Validator(schema, format_checker=OAS30Validator.FORMAT_CHECKER).validate(value)
+
+
+async def test_answers_fit_the_published_contract(pair: GatewayPair, published: Any) -> None:
+    person = someone()
+    await use(pair, person, reason="Anlass", system="Fachverfahren")
+    for operation, query in (("findUsage", f"userCode={person}"), ("usagePeriod", ""), ("heartbeat", "")):
+        answer = await ask(pair, operation, query)
+        assert answer.status == 200
+        _fits(published, operation, 200, answer.json)
+    with pytest.raises(jsonschema.ValidationError):
+        _fits(published, "heartbeat", 200, {"status": 1})
+
+
+async def test_what_the_published_contract_asks_for_is_taken(pair: GatewayPair, published: Any) -> None:
+    person = someone()
+    await use(pair, person)
+    operation = published["paths"]["/v2/findUsage"]["get"]
+    values = {
+        "userCode": person, "periodStart": "2021-01-31T10:20:30Z", "periodEnd": "2100-01-31T10:20:30Z",
+        "offset": "0", "limit": "10",
+    }  # fmt: skip
+    asked_for = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"}
+    assert asked_for == set(values)
+    answer = await ask(pair, "findUsage", "&".join(f"{name}={quote(value)}" for name, value in values.items()))
+    assert answer.status == 200
+    assert answer.json["totalUsages"] == 1

@@ -292,7 +292,8 @@ async def test_what_is_no_message(peer: Peer, content_type: str, content: bytes,
 async def test_a_message_that_is_cut(peer: Peer) -> None:
     request_id, good = peer.city.request(ECHO)
     content_type, content = good.encode()
-    await peer.refused("server.serverproxy.service_failed.mime_parsing_failed", request_id, (content_type, content[:-40]))
+    code = "server.serverproxy.service_failed.mime_parsing_failed"
+    await peer.refused(code, request_id, (content_type, content[:-40]))
 
 
 async def test_something_after_the_signature(peer: Peer) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import func, select
 
 from audit.note import NoteSigner, parse_note
 from audit.policy import Policy, parse_policy, verify_witnessed
 from audit.publisher import Publisher
+from audit.store import cosigned_checkpoint, log_head, open_engine
 from audit.witness import origin_hash
 from gateway.admin.watching import witness_standings
 from gateway.clock import SystemClock
@@ -201,3 +203,32 @@ async def test_a_policy_that_says_nonsense_stops_the_start(tmp_path: Path) -> No
     with pytest.raises(StartRefused, match="can't be read"):
         read_policy(tmp_path / "missing")
     assert read_policy(None).quorum is None
+
+
+async def test_the_last_checkpoint_is_cosigned_before_a_gateway_has_stopped(tmp_path: Path) -> None:
+    ports = {CITY: free_port(), UTILITY: free_port()}
+    path = tmp_path / "policy"
+    lines = _policy(tmp_path, ports).splitlines()[:-2]
+    # The other gateway's word is enough; and nobody asks for it but who starts or stops.
+    path.write_text("\n".join([*lines, f"quorum {UTILITY.code}", ""]))
+    with captured_output() as output:
+        async with gateway_pair(
+            tmp_path,
+            output,
+            consumer={"operations_port": ports[CITY]},
+            provider={"operations_port": ports[UTILITY]},
+            witness_policy_file=path,
+            witness_interval_seconds=3600,
+        ) as pair:
+            assert (await pair.call("echo")).status == 200
+            settings = pair.consumer.settings
+            await pair.consumer.stop()
+            engine = open_engine(settings.database_url)
+            try:
+                async with engine.connect() as connection:
+                    cosigned = (await connection.execute(select(func.max(cosigned_checkpoint.c.size)))).scalar()
+                    size = (await connection.execute(select(log_head.c.size))).scalar_one()
+            finally:
+                await engine.dispose()
+            assert cosigned == size > 0
+            await pair.consumer.start()

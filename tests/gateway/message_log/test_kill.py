@@ -1,6 +1,6 @@
 """kill -9 at random moments under load, of a process that logs, signs, time-stamps and archives.
 
-A few times here, on each database; `make soak` sets DATENWEG_SOAK_KILLS to how often. After each kill: what was
+A few times here, on each database; as often as DATENWEG_SOAK_KILLS says with `make soak`. After each kill: what was
 acknowledged is there and what is there verifies. At the end whoever comes next finishes: every message has one
 time-stamp that holds and is in one archive, and the archives follow one another.
 """
@@ -23,6 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+from cryptography.x509 import load_der_x509_certificate
 from sqlalchemy import select
 
 from audit.archive_chain import verify_archive
@@ -43,6 +46,7 @@ from tests.gateway.message_log.test_archiving import linked
 from tests.gateway.message_log.victim import INDEX_KEY, KEK, SIGNER
 from tests.trust.containers import LATER, making
 from trust.hashchain import TIMESTAMP_FILES, build_batch
+from trust.testca.authority import KeyPair
 from trust.timestamp import verify_token
 from trust.xades import signature_value
 
@@ -50,6 +54,8 @@ ROOT = Path(__file__).parents[3]
 KILLS = int(os.environ.get("DATENWEG_SOAK_KILLS", "3"))
 # A log is killed so often; then another one begins.
 KILLS_OF_ONE = 10
+# By count and not by the clock: amid the load, wherever that is.
+LINES = 500
 LOGS = -(-KILLS // KILLS_OF_ONE)
 
 
@@ -85,7 +91,7 @@ class Victims:
     """Whoever is killed next."""
 
     process: Process
-    tsa_certificate: bytes
+    authority: KeyPair
 
     async def _line(self) -> tuple[str, str]:
         assert self.process.stdout is not None
@@ -116,17 +122,18 @@ async def victims() -> AsyncIterator[Victims]:
     """A process that makes victims."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.gateway.message_log.victim", cwd=ROOT, limit=1 << 20,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     try:
-        made = Victims(process, b"")
-        word, certificate = await made._line()
+        assert process.stdout is not None
+        word, certificate, key = (await process.stdout.readline()).decode().split()
         assert word == "ready"
-        made.tsa_certificate = b64decode(certificate)
-        yield made
+        private = load_der_private_key(b64decode(key), None)
+        assert isinstance(private, EllipticCurvePrivateKey)
+        yield Victims(process, KeyPair(private, load_der_x509_certificate(b64decode(certificate))))
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
+        # With whatever it made.
+        os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
 
 
@@ -136,22 +143,20 @@ async def require_kept(url: str, folder: Path, said: Said) -> int:
     try:
         cipher = await MessageKeys(key_engine, KEK).cipher(sealing=False, now_ms=0)
         persons = SubjectKeys(key_engine, KEK, INDEX_KEY)
-        report = await verify_log(
-            engine, origin=ORIGIN, keys=persons, verifiers=(SIGNER.verifier,), messages=cipher
-        )
+        report = await verify_log(engine, origin=ORIGIN, keys=persons, verifiers=(SIGNER.verifier,), messages=cipher)
         report.require_sound()
         assert report.records_opened == report.size == report.messages
         async with engine.connect() as connection:
             rows = await connection.execute(select(log_entry.c.idx, log_entry.c.leaf))
             leaves = {index: leaf_hash(bytes(leaf)) for index, leaf in rows}
             rows = await connection.execute(select(message_record.c.request_id, message_record.c.entry_from))
-            places = Counter({request_id: index for request_id, index in rows})
+            places = {row.request_id: row.entry_from for row in rows}
             for checkpoint in said.published.values():
                 # A checkpoint that the world has seen is still one of this log.
                 assert await root_at(connection, 1, checkpoint.size) == checkpoint.root
         for request_id, promised in said.logged.items():
             receipt = parse_receipt(promised)
-            assert places[request_id] == receipt.index
+            assert places.get(request_id) == receipt.index
             assert leaves[receipt.index] == receipt.leaf_hash
         signed = read_lock_file(folder / "lock")
         assert signed is not None
@@ -163,7 +168,7 @@ async def require_kept(url: str, folder: Path, said: Said) -> int:
         await key_engine.dispose()
 
 
-async def require_stamped(rig: Rig, tsa_certificate: bytes, own: bytes) -> None:
+async def require_stamped(rig: Rig, certificate: bytes) -> None:
     """Every message has one time-stamp, and every token holds for the messages that refer to it."""
     headers = await rig.headers()
     assert all(header.stamp is not None for header in headers)
@@ -179,32 +184,17 @@ async def require_stamped(rig: Rig, tsa_certificate: bytes, own: bytes) -> None:
             assert build_batch(stamp.inputs, files=TIMESTAMP_FILES)[0] == stamp.result
             assert {hashlib.sha512(document).digest() for document in documents} <= set(stamp.inputs)
             digest = hashlib.sha512(stamp.result).digest()
-        certificate = own if rig.making.tsa.certificate.subject.rfc4514_string() != stamp.authority else tsa_certificate
-        for known in (certificate, own, tsa_certificate):
-            if _holds(stamp.token, digest, known):
-                break
-        else:
-            raise AssertionError("a token doesn't hold")
+        verify_token(stamp.token, digest=digest, tsa_certificate=certificate, at=LATER)
 
 
-def _holds(token: bytes, digest: bytes, certificate: bytes) -> bool:
-    from trust.errors import TimestampInvalid
-
-    try:
-        verify_token(token, digest=digest, tsa_certificate=certificate, at=LATER)
-    except TimestampInvalid:
-        return False
-    return True
-
-
-async def finish(url: str, folder: Path, said: Said, tsa_certificate: bytes) -> None:
+async def finish(url: str, folder: Path, said: Said, authority: KeyPair) -> None:
     """The next one to come does what is left to do."""
-    async with open_rig(url, folder, making()) as rig:
+    async with open_rig(url, folder, making(), pairs=(authority,)) as rig:
         rig.clock.move(said.kills * 2 * 3600)
         await rig.stamper().round()
         await rig.archiver(folder / "archive").round()
         headers = await rig.headers()
-        await require_stamped(rig, tsa_certificate, making().tsa.certificate_der)
+        await require_stamped(rig, authority.certificate_der)
         archives = sorted((folder / "archive").iterdir())
         assert not [path for path in archives if path.name.startswith(".")], "an unfinished archive stayed"
         held: Counter[str] = Counter()
@@ -234,23 +224,17 @@ def _in_order(archives: list[Path]) -> list[Path]:
 
 
 @pytest.mark.parametrize("log", range(LOGS))
-async def test_whatever_was_acknowledged_outlives_the_kill(
-    database_url: str, tmp_path: Path, log: int, record_property: pytest.RecordProperty
-) -> None:
+async def test_whatever_was_acknowledged_outlives_the_kill(database_url: str, tmp_path: Path, log: int) -> None:
     chance = random.Random(f"{log} {database_url.partition(':')[0]}")
     said = Said()
     async with victims() as killed:
         for _ in range(min(KILLS_OF_ONE, KILLS - log * KILLS_OF_ONE)):
-            await killed.kill_one(database_url, tmp_path, said, chance.randint(1, 300))
+            await killed.kill_one(database_url, tmp_path, said, chance.randint(1, LINES))
             size = await require_kept(database_url, tmp_path, said)
-        await finish(database_url, tmp_path, said, killed.tsa_certificate)
+        await finish(database_url, tmp_path, said, killed.authority)
     assert said.logged
-    for name, value in {
-        "kills": said.kills, "acknowledged": len(said.logged), "entries": size, "checkpoints": len(said.published),
-        "stamped": said.stamped, "archives": len(said.archived),
-    }.items():  # fmt: skip
-        record_property(name, value)
-    print(
+    # `make soak` shows it.
+    sys.stdout.write(
         f"{database_url.partition(':')[0]}: {said.kills} kills, {len(said.logged)} acknowledged of {size} entries, "
-        f"{len(said.published)} checkpoints, {said.stamped} stamped, {len(said.archived)} archives"
+        f"{len(said.published)} checkpoints, {said.stamped} stamped, {len(said.archived)} archives\n"
     )

@@ -8,7 +8,8 @@ sealed messages, signs checkpoints, time-stamps and archives, and prints a line 
 - `published <base64 of the checkpoint>`
 - `stamped <how many>`, `archived <name>`
 
-and, when the child is gone, `ended`. Every line is written in one go, so that a kill can't cut it.
+and, when the child is gone, `ended`. Before all that: `ready` with the time-stamping authority's certificate and key.
+Every line is written in one go, so that a kill can't cut it.
 """
 
 from __future__ import annotations
@@ -21,18 +22,20 @@ from base64 import b64encode
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from audit.note import NoteSigner
 from audit.publisher import Publisher
 from audit.store import open_engine
 from audit.subject_keys import SubjectKeys
+from gateway.logging import configure_logging
 from tests.audit.factory import ORIGIN, access
 from tests.gateway.message_log.rig import Rig, open_rig
 from tests.trust.containers import making
 
 SIGNER = NoteSigner(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 KEK, INDEX_KEY = bytes(range(32)), bytes(32)
-CALLERS, PERSONS = 8, 5
+CALLERS, PERSONS = 4, 5
 
 
 def say(*words: object) -> None:
@@ -48,9 +51,7 @@ async def work(url: str, folder: Path, hours: int) -> None:
         key_engine = open_engine(f"sqlite+aiosqlite:///{folder / 'keys.sqlite'}")
         persons = SubjectKeys(key_engine, KEK, INDEX_KEY)
         await persons.create_schema()
-        publisher = Publisher(
-            rig.engine, SIGNER, lock_file=folder / "lock", origin=ORIGIN, clock_ms=rig.clock.now_ms
-        )
+        publisher = Publisher(rig.engine, SIGNER, lock_file=folder / "lock", origin=ORIGIN, clock_ms=rig.clock.now_ms)
         await publisher.start()
         say("begun", os.getpid())
         await asyncio.gather(
@@ -83,8 +84,11 @@ async def _keep(rig: Rig, folder: Path) -> None:
 
 def main() -> None:
     """Loads and makes everything once; a child is there at once."""
+    # What is logged for operators doesn't come between the lines.
+    configure_logging("error")
     made = making()
-    say("ready", b64encode(made.tsa.certificate_der).decode())
+    key = made.tsa.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    say("ready", b64encode(made.tsa.certificate_der).decode(), b64encode(key).decode())
     for line in sys.stdin:
         url, folder, hours = line.split(" ")
         child = os.fork()
