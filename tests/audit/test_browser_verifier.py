@@ -87,7 +87,8 @@ async def test_a_quorum_of_witnesses_is_demanded(sqlite_url: str, tmp_path: Path
         (both, {"vkeys": [], "policy": POLICY.replace("quorum both\n", "")}),
     )
     assert [codes(result) for result in results] == [
-        [], ["quorum_missing"], ["quorum_missing"], [], ["signature_invalid"], ["policy_malformed"], ["policy_malformed"],
+        [], ["quorum_missing"], ["quorum_missing"], [], ["signature_invalid"],
+        ["policy_malformed"], ["policy_malformed"],
     ]  # fmt: skip
     assert results[0]["confirmations"] == [{"name": name, "time": TIME * 1000} for name in ("one", "two")]
 

@@ -36,7 +36,8 @@ async def test_a_sound_gateway_is_healthy(pair: GatewayPair) -> None:
     status, checks = await health(pair)
     assert status == 200
     assert set(checks) == {
-        "archive", "certificates", "configuration", "database", "index", "keys", "log", "messages", "retention", "store",
+        "archive", "certificates", "configuration", "database", "index", "keys", "log", "messages", "retention",
+        "store",
         "timestamps", "witnesses",
     }  # fmt: skip
 
