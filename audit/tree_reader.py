@@ -7,6 +7,7 @@ else below it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import select
@@ -19,6 +20,8 @@ from audit.tiles import TILE_BYTES, WIDTH, TileId, hash_of_range, hashes_in, til
 
 # Proofs that are made between two looks at the loop.
 _TOGETHER: Final = 100
+# A level's partial tile follows from up to 255 full ones below it, 65,000 hashes that each proof needs again: 8 MiB.
+_ROOTS_KEPT: Final = 1024
 
 
 async def size_of(connection: AsyncConnection, log: int) -> int:
@@ -54,10 +57,16 @@ async def _partial(connection: AsyncConnection, log: int, tile: TileId) -> bytes
             log_tile.c.idx < end,
         )
         bodies = (await connection.execute(select(log_tile.c.body).where(*below).order_by(log_tile.c.idx))).scalars()
-        hashes = [root_of(hashes_in(body)) for body in bodies]
+        hashes = [_root_of_full(bytes(body)) for body in bodies]
     if len(hashes) != tile.width:
         raise OutOfRange("no such tile yet")
     return b"".join(hashes)
+
+
+@lru_cache(_ROOTS_KEPT)
+def _root_of_full(body: bytes) -> bytes:
+    """A full tile's root. By content, so that nothing stored can be taken for something else."""
+    return root_of(hashes_in(body))
 
 
 async def entries_of(connection: AsyncConnection, log: int, tile: TileId) -> list[bytes]:
@@ -123,6 +132,8 @@ async def _tiles(connection: AsyncConnection, log: int, wanted: Iterable[TileId]
         tiles |= {of_level[index]: bytes(body) for index, body in rows}
     if len(tiles) != sum(map(len, levels.values())) + sum(tile.width < WIDTH for tile in tiles):
         raise OutOfRange("no such tile")
+    if any(len(body) != tile.width * HASH_BYTES for tile, body in tiles.items()):
+        raise LogInconsistent("a stored tile is too short")
     return tiles
 
 

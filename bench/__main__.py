@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from audit.errors import AuditError
 from bench.cases import CASES
+from bench.log import measure_loads, print_loads
 from bench.measure import Measurement, Settings, measure
 from bench.processes import NotMeasurable
 from bench.profile import as_values, print_profiles, read_profiles
@@ -68,6 +69,7 @@ def main(
         with tempfile.TemporaryDirectory(prefix="datenweg-bench-", dir=directory) as folder:
             document = as_document(_measure(settings, Path(folder), console))
             figures = measure_trust(Path(folder) / "trust", rounds=settings.rounds)
+            loads = measure_loads(Path(folder), min(2, settings.seconds))
     except (NotMeasurable, NodeNotReady, AuditError) as error:
         console.print(f"no figure: {error}", style="red", markup=False)
         raise typer.Exit(1) from None
@@ -76,6 +78,8 @@ def main(
         document["profiles"] = {name: as_values(of_process) for name, of_process in profiles.items()}
         print_profiles(profiles, console)
     document["trust"] = trust_values(figures)
+    document["log"] = [one.as_values() for one in loads]
+    print_loads(loads, console)
     print_figures(figures, console)
     print_tables(document, console)
     write_document(document, report)

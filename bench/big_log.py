@@ -193,7 +193,7 @@ def _write(file: Path, entries: Iterator[Entry], leaves: int, progress: Progress
     with engine.connect() as connection:
         writer.open(connection)
         while done < leaves:
-            steps = []
+            steps: list[Step] = []
             while len(steps) < _BATCH_STEPS and (some := tuple(islice(entries, _STEP_ENTRIES))):
                 salts = os.urandom(_SALT_BYTES * len(some))
                 cut = tuple(salts[at : at + _SALT_BYTES] for at in range(0, len(salts), _SALT_BYTES))

@@ -153,10 +153,11 @@ async def _paced(log: _Log, kind: str, rate: int, seconds: float) -> tuple[list[
         else:
             times.append(perf_counter() - due)
 
-    begun, sent = perf_counter(), 0
+    begun, sent, all_of_them = perf_counter(), 0, max(1, int(rate * seconds))
     async with asyncio.TaskGroup() as calls:
-        while (passed := perf_counter() - begun) < seconds:
-            while sent < passed * rate:
+        while sent < all_of_them:
+            due = min(all_of_them, (perf_counter() - begun) * rate)
+            while sent < due:
                 # From when it was due: a log that holds the loop up isn't spared the wait that it causes.
                 calls.create_task(call(begun + sent / rate))
                 sent += 1

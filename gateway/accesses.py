@@ -37,7 +37,6 @@ class OwnAccesses:
         found = await accesses(self._engine, self._keys, subject_ref, month, publisher=publisher, seen=seen)
         return found.as_json()
 
-
     async def records(self, subject_ref: str) -> list[tuple[int, Mapping[str, Any]]]:
         """Every record of the person that can be opened, with its time (ms, UTC), oldest first. Raises AuditError.
 

@@ -41,9 +41,7 @@ class FollowedConfiguration:
         own = self.client.current
         if own is None:
             return
-        others = await self.federation.refresh(
-            own, lambda instance, error: _not_refreshed(node, instance, error, None)
-        )
+        others = await self.federation.refresh(own, lambda instance, error: _not_refreshed(node, instance, error, None))
         self._take(node, contexts, own, others)
         left = own.expires - node.clock.now()
         if left < WARN_BEFORE:

@@ -115,13 +115,13 @@ class RoadServer(web.Server):
 class RoadConnection(web.RequestHandler):
     """One connection."""
 
-    __slots__ = ("_body", "_head_timer", "_leaving", "_road")
+    __slots__ = ("_body", "_gone", "_head_timer", "_leaving", "_road")
 
     def __init__(self, server: RoadServer, **options: Any) -> None:
         super().__init__(server, **options)
         self._road = server
         self._head_timer: asyncio.TimerHandle | None = None
-        self._leaving = False
+        self._leaving = self._gone = False
         # Of the request that came last.
         self._body: StreamReader | None = None
 
@@ -163,6 +163,8 @@ class RoadConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection has ended."""
+        # From here on its transport answers no questions.
+        self._gone = True
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -175,11 +177,11 @@ class RoadConnection(web.RequestHandler):
         """Closes; what the other side doesn't take in a while is thrown away."""
         transport = self.transport
         super().force_close()
-        if transport is not None and transport.get_write_buffer_size() > 0:
+        if not self._gone and transport is not None and transport.get_write_buffer_size() > 0:
             self._loop.call_later(_FLUSH_SECONDS, self._abort_stuck, transport)
 
     def _abort_stuck(self, transport: asyncio.Transport) -> None:
-        if transport.get_write_buffer_size() > 0:
+        if not self._gone:
             self._road.on_cut("stuck")
             transport.abort()
 

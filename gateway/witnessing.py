@@ -185,9 +185,7 @@ class Witnessing:
     async def _witnessed(self, name: str, publisher: Publisher) -> WitnessedPublisher:
         known = self._logs.get(name)
         if known is None:
-            known = WitnessedPublisher(
-                self._engine, publisher, self._policy, self._http, clock_ms=self._clock.now_ms
-            )
+            known = WitnessedPublisher(self._engine, publisher, self._policy, self._http, clock_ms=self._clock.now_ms)
             await known.start()
             self._logs[name] = known
         return known

@@ -142,6 +142,4 @@ async def _forget_oldest(connection: AsyncConnection, person: str) -> None:
 
 def notice_of(row: RowMapping) -> Notice:
     """A row of the table as a value."""
-    return Notice(
-        row["id"], NoticeKind(row["kind"]), dict(row["facts"]), row["at_ms"], row["read_ms"], row["count"]
-    )
+    return Notice(row["id"], NoticeKind(row["kind"]), dict(row["facts"]), row["at_ms"], row["read_ms"], row["count"])

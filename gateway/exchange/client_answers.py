@@ -100,9 +100,7 @@ def _delivered_rest(exchange: ConsumerExchange, verified: VerifiedResponse) -> t
     return web.StreamResponse(status=response.status, reason=reason, headers=headers), (body,)
 
 
-def _delivered_soap(
-    exchange: ConsumerExchange, verified: VerifiedSOAPResponse
-) -> tuple[web.StreamResponse, Pieces]:
+def _delivered_soap(exchange: ConsumerExchange, verified: VerifiedSOAPResponse) -> tuple[web.StreamResponse, Pieces]:
     parts = delivered_parts(verified)
     headers = {"Content-Type": parts.content_type, "Server": _SERVER, **_receipts(exchange)}
     if verified.response.receipt is not None and _knows_us(exchange):

@@ -272,9 +272,7 @@ def _access(exchange: ProviderExchange, result: Result, time_ms: int) -> Access:
     )
 
 
-async def _request_record(
-    node: Node, exchange: ProviderExchange, outcome: str, *, keep: bool = True
-) -> MessageRecord:
+async def _request_record(node: Node, exchange: ProviderExchange, outcome: str, *, keep: bool = True) -> MessageRecord:
     verified = _verified(exchange)
     logged = Logged((), "reduced") if verified.contents else WHOLE
     if keep:

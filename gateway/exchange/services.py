@@ -137,7 +137,6 @@ class ServiceCaller:
         except (aiohttp.ClientError, OSError):
             raise Fault("server.serverproxy.service_failed.io_error") from None
 
-
     async def _read(
         self, answer: aiohttp.ClientResponse, bodies: Bodies | None, deadline: Deadline, *, soap: bool
     ) -> tuple[Content, SOAPParts | None]:

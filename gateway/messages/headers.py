@@ -36,9 +36,7 @@ REPRESENTATIVE: Final = "X-Datenweg-Representative"
 ROLES: Final = ("parent", "guardian")
 
 NAMESPACE: Final = "x-datenweg-"
-_CLIENT_MAY_SET: Final = frozenset(
-    name.lower() for name in (SUBJECT, PURPOSE, CONSENT, REASON, SYSTEM, HIDDEN)
-)
+_CLIENT_MAY_SET: Final = frozenset(name.lower() for name in (SUBJECT, PURPOSE, CONSENT, REASON, SYSTEM, HIDDEN))
 _REQUEST_FIELDS: Final = _CLIENT_MAY_SET | {IDENTITY_LEVEL.lower(), EXCHANGE_NONCE.lower(), REPRESENTATIVE.lower()}
 
 _MAX_SUBJECTS: Final = 100

@@ -20,10 +20,12 @@ from sqlalchemy import delete
 
 from audit.access import accesses, months_of
 from audit.browser import build_verifier, verifier_module
+from audit.errors import OutOfRange
 from audit.note import NoteSigner
 from audit.publisher import Publisher
 from audit.store import open_engine, record
 from audit.subject_keys import SubjectKeys
+from audit.tree_reader import inclusion_path, inclusion_paths
 from tests.audit.factory import ORIGIN, OpenLog, access, exchange, open_log
 
 SIGNER = NoteSigner(ORIGIN, Ed25519PrivateKey.generate())
@@ -196,3 +198,20 @@ def test_the_page_script_parses(tmp_path: Path) -> None:
     script = page[page.index('<script type="module">') + 22 : page.rindex("</script>")]
     (tmp_path / "page.mjs").write_text(script)
     subprocess.run([NODE, "--check", str(tmp_path / "page.mjs")], check=True, timeout=60)
+
+
+async def test_proofs_made_together_are_those_made_one_by_one(database_url: str) -> None:
+    """Beyond a full tile of tiles would take 65,537 leaves; two full tiles and a partial one meet both kinds."""
+    async with open_log(database_url) as log:
+        for _ in range(6):
+            await log.append(*[exchange() for _ in range(100)])
+        async with log.engine.connect() as connection:
+            for size in (1, 256, 512, 513, 600):
+                indices = sorted({0, size // 2, size - 1, *range(0, size, 7)})
+                together = await inclusion_paths(connection, 1, indices, size)
+                assert together == [await inclusion_path(connection, 1, index, size) for index in indices]
+            assert await inclusion_paths(connection, 1, [], 600) == []
+            with pytest.raises(OutOfRange):
+                await inclusion_paths(connection, 1, [600], 600)
+            with pytest.raises(OutOfRange):
+                await inclusion_paths(connection, 1, [0], 601)

@@ -145,11 +145,11 @@ async def test_erased_records_are_gone_and_what_others_prove_with_stays(
             await erase_person(log.engine, log.sequencer, keys, "nobody", basis=BASIS, at_ms=0)
 
 
-async def test_a_second_key_for_one_person_is_found(database_url: str, keys: SubjectKeys) -> None:
+async def test_a_second_key_for_one_person_is_found(database_url: str, keys: SubjectKeys, tmp_path: Path) -> None:
     """Whoever logs under a key that isn't the person's hides accesses from them; the auditor's check finds it."""
     async with open_log(database_url) as log:
         await log.append(access(await keys.key_for("erika")))
-        other = open_engine(f"sqlite+aiosqlite:///{keys._engine.url.database}-second")
+        other = open_engine(f"sqlite+aiosqlite:///{tmp_path}/second.db")
         second = SubjectKeys(other, KEK, INDEX)
         await second.create_schema()
         await log.append(access(await second.key_for("erika")))

@@ -291,7 +291,9 @@ async def serve(stack: AsyncExitStack, app: web.Application, place: socket.socke
 
 
 @asynccontextmanager
-async def run_city(database_url: str, directory: Path, *, secret: str | None = None, notices: NoticeSettings | None = None) -> AsyncIterator[City]:
+async def run_city(
+    database_url: str, directory: Path, *, secret: str | None = None, notices: NoticeSettings | None = None
+) -> AsyncIterator[City]:
     """Issuer, road and pages, each on its own port. Background pushes are left to the tests (`push_due`)."""
     clock, road = ManualClock(), Road()
     async with AsyncExitStack() as stack:

@@ -41,7 +41,8 @@ async def broken(gateway: Gateway, direction: str) -> AsyncIterator[None]:
         mend = ("DROP TRIGGER broken ON message_record", "DROP FUNCTION refuse()")
     else:
         make = (
-            f"""CREATE TRIGGER broken BEFORE INSERT ON message_record WHEN NEW.direction = '{direction}'
+            # IF NOT EXISTS makes SQLite look again: a pooled connection may remember the trigger of an earlier block.
+            f"""CREATE TRIGGER IF NOT EXISTS broken BEFORE INSERT ON message_record WHEN NEW.direction = '{direction}'
                 BEGIN SELECT RAISE(ABORT, 'kanarienvogel'); END""",
         )
         mend = ("DROP TRIGGER broken",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -289,3 +290,26 @@ async def test_others_go_on_while_connections_are_taken_by_a_flood(pair: Gateway
             writer.transport.abort()
     assert slowest < 2
     assert cut(pair, "room") >= before + 400
+
+
+async def test_an_answer_that_nobody_takes_is_thrown_away(pair: GatewayPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client asks and never reads: once the gateway closes, what waits for it doesn't stay."""
+    monkeypatch.setattr("gateway.http_server._FLUSH_SECONDS", 0.1)
+    server = pair.consumer.gateway.listeners[0].app
+    before, known = cut(pair, "stuck"), set(server.connections)  # type: ignore[union-attr]
+    reader, writer = await asyncio.open_connection(HOST, pair.consumer.settings.client_port, limit=1024)
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    body = "x" * 200_000
+    for _ in range(40):
+        writer.write(post(f"Content-Length: {len(body)}\r\n", body))
+    await pair.until(lambda: bool(set(server.connections) - known))  # type: ignore[union-attr]
+    (connection,) = set(server.connections) - known  # type: ignore[union-attr]
+    await pair.until(
+        lambda: connection.transport is not None and connection.transport.get_write_buffer_size() > 0, seconds=20
+    )
+    connection.force_close()
+    await pair.until(lambda: cut(pair, "stuck") == before + 1)
+    await pair.until(lambda: connection not in server.connections)  # type: ignore[union-attr]
+    writer.transport.abort()
+    assert not reader.at_eof()

@@ -263,6 +263,7 @@ async def test_rows_of_each_kind_verify(pair: GatewayPair) -> None:
 
 async def test_a_broken_peer_stream_is_an_error(pair: GatewayPair) -> None:
     """A provider's gateway that ends in the middle of a spooled answer: no part of it is delivered."""
+
     async def half(request, answer, pieces, rate):  # type: ignore[no-untyped-def]
         answer.content_length = streaming.total_size(pieces)
         await answer.prepare(request)

@@ -59,7 +59,7 @@ async def test_a_quota_that_is_used_up(pair: GatewayPair) -> None:
     assert [answer.status for answer in answers] == [200, 200, 200, 429]
     assert (answers[3].headers["X-Road-Error"], answers[3].headers["Retry-After"]) == (
         "Server.ServerProxy.QuotaExceeded",
-        "1",
+        "2",
     )
     assert seen.new_calls == 3
     code = "server.serverproxy.quota_exceeded"
