@@ -204,7 +204,7 @@ def render(
     html = citizen.templates.get_template(template).render(
         t=lambda key, **parts: text(key, language, **parts),
         # With its placeholders, for the script that fills them in.
-        raw=lambda key: CATALOGUES[language].text(key),
+        raw=CATALOGUES[language].text,
         language=language,
         city=settings.city_name,
         session=session,

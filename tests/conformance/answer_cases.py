@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway.exchange.signer import signed_parts
 from gateway.messages.faults import Fault, Hop, soap_fault
 from gateway.messages.transport import HashChain
-from tests.conformance.stage import Case, Do, Form, Row, Stage, Told, post, told_rest
+from tests.conformance.stage import Case, Do, Form, Row, Stage, Told, post, told_rest, with_another_digest
 from tests.gateway.exchange.pair import MAX_BODY
 from tests.gateway.exchange.rogue import Arrived, Signed, forged, reply, sign, sign_classic, status_of
 from tests.gateway.exchange.soap_messages import Message
@@ -356,6 +356,11 @@ CASES: list[Case] = [
                 "a hash chain, and another body",
                 "malformed_signature.invalid_hash_chain",
                 _chained(lambda s, _: replace(s, body=s.body + b" ")),
+            ),
+            (
+                "a hash chain that states another digest",
+                "malformed_signature.invalid_hash_chain_ref",
+                _chained(lambda s, chain: replace(s, hash_chain=with_another_digest(chain))),
             ),
             (
                 "a hash chain that can't be read",

@@ -24,6 +24,7 @@ from tests.conformance.stage import (
     peer_told,
     sent,
     told_fault,
+    with_another_digest,
 )
 from tests.gateway.exchange.pair import MAX_BODY
 from tests.gateway.exchange.peer import Peer
@@ -149,9 +150,9 @@ def _chain(s: Signed, body: bytes) -> HashChain:
     return HashChain(*build_message_chain(signed_parts(s.message, body)))
 
 
-def _result(s: Signed) -> bytes:
+def _chain_of(s: Signed) -> HashChain:
     assert s.hash_chain is not None
-    return s.hash_chain.result
+    return s.hash_chain
 
 
 _SIGNATURE = "signature_verification"
@@ -274,9 +275,16 @@ CASES: list[Case] = [
     ),
     _gateway(
         _REQUEST,
+        "a hash chain that states another digest",
+        f"{_WRAPPED}.invalid_hash_chain_ref",
+        lambda _, s: replace(s, hash_chain=with_another_digest(_chain_of(s))),
+        classic=True,
+    ),
+    _gateway(
+        _REQUEST,
         "a hash chain that can't be read",
         f"{_WRAPPED}.malformed_hash_chain",
-        lambda _, s: replace(s, hash_chain=HashChain(_result(s), b"<a/>")),
+        lambda _, s: replace(s, hash_chain=HashChain(_chain_of(s).result, b"<a/>")),
         classic=True,
     ),
     _gateway(

@@ -14,6 +14,7 @@ from enum import Enum, StrEnum
 from typing import Any
 
 from gateway.messages.faults import Fault, Hop
+from gateway.messages.transport import HashChain
 from tests.gateway.exchange.pair import Answer, GatewayPair
 from tests.gateway.exchange.peer import Peer
 from tests.gateway.exchange.soap_messages import TEXT_XML, Message
@@ -195,3 +196,12 @@ async def peer_told(stage: Stage, request_id: str, encoded: tuple[str, bytes], *
     answer = await stage.peer.city.send(stage.peer.url, request_id, encoded, **options)
     assert isinstance(answer, Fault), answer
     return Told(Form.GATEWAY, 200, answer.code, answer.message, answer.detail)
+
+
+def with_another_digest(chain: HashChain) -> HashChain:
+    """The chain states another digest of a part than the part's; it still leads to its result."""
+    found = re.search(rb"DigestValue>(.)", chain.chain)
+    assert found is not None
+    place = found.start(1)
+    letter = b"B" if found[1] == b"A" else b"A"
+    return HashChain(chain.result, chain.chain[:place] + letter + chain.chain[place + 1 :])

@@ -27,8 +27,7 @@ _SIGNER = (
 _ASIC = "of whoever opens a container: the verifier's commands and page, not the road"
 _RELAYED = "raised by no gateway of this road; understood in what a security server passes on, and spelled in both ways"
 _AT_START = "refuses the start of the gateway, or a new configuration: the one in force stays, and clients are served"
-_CHAIN_RESULT = "the reader of hash chains tells a part that doesn't match by `invalid_hash_chain`"
-_DEAF = "an authority with a forbidden path is refused as it is approved, so that no message gets here with one"
+_PATHS = "the verifier says more: `cannot_create_cert_path`, `cert_validity_time` or `cert_validation`; relayed"
 _TIME_STAMPS = "of time-stamped containers: a message between gateways carries no time-stamp"
 _NAMED_BETTER = "the same situation is named under `service_failed`: what can't be read is the other side's message"
 _INTERNAL = (
@@ -81,9 +80,8 @@ EXCUSED: Final[dict[str, str]] = {
         f"server.{proxy}.signature_verification.{leaf}": reason
         for proxy in ("clientproxy", "serverproxy")
         for leaf, reason in (
-            ("invalid_cert_path", _DEAF),
+            ("invalid_cert_path", _PATHS),
             ("timestamp_validation", _TIME_STAMPS),
-            ("malformed_signature.invalid_hash_chain_ref", _CHAIN_RESULT),
         )
     },
     **dict.fromkeys(
