@@ -66,6 +66,8 @@ async def talk(pair: GatewayPair, *pieces: bytes, pause: float = 0.0, wait: floa
     received = bytearray()
     with suppress(ConnectionError):
         for piece in pieces:
+            if writer.is_closing():
+                break
             writer.write(piece)
             await writer.drain()
             if pause:
