@@ -25,7 +25,9 @@ demo: $(VENV)/.runtime ## Start the embedded city, walk a citizen's journey, sta
 
 test: $(VENV)/.dev ## Run all tests on SQLite and PostgreSQL (as root on Debian installs what they need)
 	@sh tests/tools/debian.sh
-	@$(RUN) -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@$(RUN) -m pytest -n $(JOBS) --dist loadgroup --ignore tests/e2e $(ARGS)
+	@# The browser's tests in a process of their own; 5 means that ARGS chose none of them.
+	@$(RUN) -m pytest tests/e2e $(ARGS) || [ $$? -eq 5 ]
 
 soak: $(VENV)/.dev ## Run the long forms of some tests: 10,000 requests in a race, gigabytes, a thousand kills (hours)
 	@DATENWEG_SOAK_REQUESTS=10000 DATENWEG_SOAK_BYTES=1073741824 DATENWEG_SOAK_KILLS=1000 $(RUN) -m pytest \

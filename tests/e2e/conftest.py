@@ -37,7 +37,7 @@ class City:
 async def city(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[City]:
     folder = tmp_path_factory.mktemp("city")
     shutil.rmtree(SCREENSHOTS, ignore_errors=True)
-    SCREENSHOTS.mkdir(parents=True)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     plan = Plan(folder / "city", free_ports(PORTS))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(embedded(await prepare(plan, SystemClock())))

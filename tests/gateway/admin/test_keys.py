@@ -94,7 +94,7 @@ def examples() -> list[tuple[str, str]]:
 
 async def test_the_documented_way_of_a_signing_key(pair: GatewayPair, shell: Shell) -> None:
     before, after = examples()[0]
-    assert "request for CN=MUSTERSTADT" in await shell.run(before)
+    assert "2.5.4.5=MUSTERSTADT,2.5.4.15=GOV" in await shell.run(before)
     issued = shell.issue(pair, "signing")
     printed = await shell.run(after)
     assert "signing certificate of DE-TEST/GOV/MUSTERSTADT" in printed
