@@ -27,16 +27,21 @@ STREAM: Final = "stream"
 CASES: Final = (SOAP, MIB, CROWD, STREAM)
 _CROWD: Final = 1000
 _FEW: Final = 8
+_CROWD_RAMP: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What each connection sends. `connections`: how many, 0 for as many as in the main measure."""
+    """What each connection sends. `connections`: how many, 0 for as many as in the main measure.
+
+    `ramp_seconds` pass before anything is counted, in which connections are made.
+    """
 
     heads: tuple[str, ...]
     body: bytes
     answer: bytes | None
     connections: int = 0
+    ramp_seconds: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def build_case(name: str, heads: Sequence[str], *, road: bool) -> Case:
         case "mib":
             return Case(tuple(_to(head, "mib") for head in heads), LARGE_BODY, LARGE_BODY, _FEW)
         case "crowd":
-            return Case(tuple(heads), REQUEST_BODY, ANSWER_BODY, _CROWD)
+            return Case(tuple(heads), REQUEST_BODY, ANSWER_BODY, _CROWD, _CROWD_RAMP)
         case _:
             raise ValueError(name)
 

@@ -127,6 +127,18 @@ class _Path:
         return (self.load, *self.gateways, self.backend)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a round sends, and the answer that counts."""
+
+    body: bytes
+    answer: bytes
+    ramp_seconds: float = 0.0
+
+
+_SMALL: Final = _Asked(REQUEST_BODY, ANSWER_BODY)
+
+
 async def measure(settings: Settings, folder: Path, progress: Progress) -> Measurement:
     """The whole run, below `folder`, which should lie on the disk that a gateway would use. Raises NotMeasurable."""
     base_port = free_base_port((*range(3), *range(10, 50), *_PROXY_OFFSETS))
@@ -230,7 +242,8 @@ async def _measure_cases(
             expected = await try_case(http, f"http://{HOST}:{path.port}", case)
             job_path = replace(path, heads=case.heads)
             connections = case.connections or settings.concurrency
-            measured = await _round(load, job_path, settings.case_seconds, connections, (case.body, expected))
+            asked = _Asked(case.body, expected, case.ramp_seconds)
+            measured = await _round(load, job_path, settings.case_seconds, connections, asked)
             measurement.cases[name][which] = measured
             if which == ROAD:
                 measurement.road_exchanges += 1 + measured.result.answered
@@ -241,12 +254,12 @@ async def _round(
     path: _Path,
     seconds: float,
     concurrency: int,
-    bodies: tuple[bytes, bytes] = (REQUEST_BODY, ANSWER_BODY),
+    asked: _Asked = _SMALL,
 ) -> Round:
     for worker in path.workers:
         worker.require_running()
-    ramp = min(_RAMP_MOST, seconds * _RAMP_SHARE)
-    job = Job(HOST, path.port, concurrency, ramp, seconds, path.heads, bodies[0].decode(), bodies[1].decode())
+    ramp = asked.ramp_seconds if asked.ramp_seconds > _RAMP_MOST else min(_RAMP_MOST, seconds * _RAMP_SHARE)
+    job = Job(HOST, path.port, concurrency, ramp, seconds, path.heads, asked.body.decode(), asked.answer.decode())
     before, machine_before = cpu_times(path.workers), machine_time()
     load.tell(json.dumps(asdict(job)))
     try:

@@ -176,8 +176,11 @@ class RoadConnection(web.RequestHandler):
     def force_close(self) -> None:
         """Closes; what the other side doesn't take in a while is thrown away."""
         transport = self.transport
+        # Asked before it is closed: a TLS transport of asyncio that was closed twice has no buffer to ask any more.
+        open_still = not self._gone and transport is not None and not transport.is_closing()
+        waiting = open_still and transport is not None and transport.get_write_buffer_size() > 0
         super().force_close()
-        if not self._gone and transport is not None and transport.get_write_buffer_size() > 0:
+        if waiting and transport is not None:
             self._loop.call_later(_FLUSH_SECONDS, self._abort_stuck, transport)
 
     def _abort_stuck(self, transport: asyncio.Transport) -> None:
