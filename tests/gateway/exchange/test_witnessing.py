@@ -113,8 +113,19 @@ def _shows(publisher: Publisher, size: int) -> bool:
     return publisher._shown is not None and publisher._shown[0].size >= size
 
 
+async def _settled(pair: GatewayPair) -> None:
+    """Both logs have entries, and a quorum has seen them: whichever test of this module comes first."""
+    assert (await pair.call("echo")).status == 200
+    for node in (pair.consumer, pair.provider):
+        publisher = node.gateway.publisher
+        await publisher.publish()
+        size = int(publisher.newest_note.split(b"\n")[1])
+        await pair.until(partial(_shows, publisher, size))
+
+
 async def test_the_witness_shows_what_it_has_seen(witnessed: tuple[GatewayPair, Policy]) -> None:
     pair, _ = witnessed
+    await _settled(pair)
     origin = pair.consumer.gateway.publisher.origin
     url = f"http://{HOST}:{pair.provider.settings.operations_port}/witness/{origin_hash(origin)}/checkpoint"
     async with pair.http.get(url) as answer:
@@ -124,7 +135,7 @@ async def test_the_witness_shows_what_it_has_seen(witnessed: tuple[GatewayPair, 
 
 async def test_the_auditor_alone_gets_entries(witnessed: tuple[GatewayPair, Policy]) -> None:
     pair, _ = witnessed
-    assert (await pair.call("echo")).status == 200
+    await _settled(pair)
     operations = f"http://{HOST}:{pair.consumer.settings.operations_port}"
     async with pair.http.get(f"{operations}/audit/logs") as answer:
         (log,) = await answer.json()
