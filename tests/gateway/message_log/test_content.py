@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import AsyncIterator
+
 import pytest
 
 from gateway.message_log.content import LoggedContent, TooLargeToLog, reduced
+from gateway.messages.content import Content
 from tests.audit.factory import message
 from tests.trust.containers import soap
 
@@ -62,3 +66,57 @@ def test_too_large_stops_the_exchange_or_is_cut() -> None:
     assert (shorter.message, shorter.attachments) == (b"xxxx", (b"", b""))
     # What isn't kept anyway may be of any size.
     assert LoggedContent(logging=False, max_bytes=1).apply(record).kept == "reduced"
+
+
+BODIES = (b"a" * 100, b"b" * 50)
+DIGESTS = tuple(hashlib.sha512(body).digest() for body in BODIES)
+
+
+class Spooled:
+    """A body that isn't in memory, and counts how often it is read."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.size, self.digest, self.reads = data, len(data), hashlib.sha512(data).digest(), 0
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        self.reads += 1
+        for begin in range(0, self.size, 7):
+            yield self.data[begin : begin + 7]
+
+
+async def load(content: Content) -> bytes:
+    return content if isinstance(content, bytes) else b"".join([chunk async for chunk in content.chunks()])
+
+
+def test_a_digest_stands_for_a_body_that_is_too_large() -> None:
+    record = message(b"x" * 10, service=SERVICE, attachments=BODIES)
+    kept = LoggedContent(max_bytes=100, digest=True).apply(record)
+    assert (kept.message, kept.attachments, kept.kept) == (record.message, DIGESTS, "digest")
+    # It is preferred to a beginning; a message that is itself too large has none.
+    assert LoggedContent(max_bytes=100, digest=True, truncate=True).apply(record).kept == "digest"
+    with pytest.raises(TooLargeToLog):
+        LoggedContent(max_bytes=9, digest=True).apply(record)
+    # What came to it as a digest stays one, though it would fit now.
+    assert LoggedContent(max_bytes=1000, digest=True).apply(kept) == kept
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (LoggedContent(max_bytes=160), (BODIES, "whole")),
+        (LoggedContent(max_bytes=159, digest=True), (DIGESTS, "digest")),
+        (LoggedContent(max_bytes=120, truncate=True), ((BODIES[0], b"b" * 10), "truncated")),
+        (LoggedContent(max_bytes=60, truncate=True), ((b"a" * 50, b""), "truncated")),
+        (LoggedContent(logging=False, max_bytes=1), ((), "whole")),
+    ],
+)
+async def test_bodies_that_are_not_in_memory(policy: LoggedContent, expected: tuple[tuple[bytes, ...], str]) -> None:
+    contents = [Spooled(body) for body in BODIES]
+    assert await policy.load(SERVICE, 10, contents, load) == expected
+    if expected[1] == "digest" or not expected[0]:
+        assert [content.reads for content in contents] == [0, 0]
+
+
+async def test_a_body_that_may_not_be_logged_stops_the_exchange() -> None:
+    with pytest.raises(TooLargeToLog):
+        await LoggedContent(max_bytes=159).load(SERVICE, 10, [Spooled(body) for body in BODIES], load)
