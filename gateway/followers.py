@@ -2,7 +2,8 @@
 and lets records go whose time is up.
 
 A follower outlives whatever goes wrong in a round: it says so, waits, and does the next. When rounds have failed for
-long, `stale_since` tells the health check.
+long, `stale_since` tells the health check. A stop lets the round in progress finish: one that is cancelled in the
+middle of a write can leave its lock on the database, and the log's last entries and checkpoint then find it locked.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _STATUS_SECONDS: Final = 5.0
 _YEAR_SECONDS: Final = 1.0
 _INDEX_SECONDS: Final = 60.0
 _RETENTION_SECONDS: Final = 3600.0
+# How long a stop waits for the rounds in progress.
+_STOP_SECONDS: Final = 5.0
 # A follower is stale after so many intervals without a success, but not before so many seconds.
 _STALE_ROUNDS: Final = 10
 _STALE_SECONDS: Final = 10.0
@@ -39,7 +42,7 @@ class Follower:
     """One job, done every `interval` seconds. `name` is the health check's."""
 
     def __init__(self, name: str, interval: float, work: Callable[[Follower], Awaitable[None]], clock: Clock) -> None:
-        """`work` does one round; or it goes on for ever and calls `succeeded` after each round itself."""
+        """`work` does one round."""
         self.name = name
         self._interval = interval
         self._work = work
@@ -61,14 +64,15 @@ class Follower:
         await self._work(self)
         self.succeeded()
 
-    async def run(self, node: Node) -> None:
-        """Works until cancelled."""
-        while True:
+    async def run(self, node: Node, stopping: asyncio.Event) -> None:
+        """Works until told to stop."""
+        while not stopping.is_set():
             try:
                 await self.round()
             except Exception as error:  # noqa: BLE001 - a follower that ends would leave the gateway with old rights
                 node.log.error("a background job failed, it is tried again", action=self.name, **describe_error(error))
-            await asyncio.sleep(self._interval)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), self._interval)
 
 
 def build_followers(
@@ -98,14 +102,17 @@ def build_followers(
 
 def start_followers(stack: AsyncExitStack, node: Node, followers: Sequence[Follower]) -> None:
     """Starts them; the stack's end stops them."""
-    for follower in followers:
-        stack.push_async_callback(_stop, asyncio.create_task(follower.run(node), name=follower.name))
+    stopping = asyncio.Event()
+    tasks = [asyncio.create_task(follower.run(node, stopping), name=follower.name) for follower in followers]
+    stack.push_async_callback(_stop, tasks, stopping)
 
 
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+async def _stop(tasks: Sequence[asyncio.Task[None]], stopping: asyncio.Event) -> None:
+    stopping.set()
+    _, stuck = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+    for task in stuck:
+        task.cancel()
+    await asyncio.gather(*stuck, return_exceptions=True)
 
 
 async def _certificates(node: Node) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -83,8 +83,7 @@ def keep_allowed(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 
 def configure_logging(level: str = "info", stream: TextIO | None = None) -> None:
-    """Sets up logging for this process. Called once, by the command."""
-    output = sys.stderr if stream is None else stream
+    """Sets up logging for this process, to `stream` or to wherever standard error is then. Called by the command."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
@@ -95,7 +94,7 @@ def configure_logging(level: str = "info", stream: TextIO | None = None) -> None
             structlog.processors.JSONRenderer(sort_keys=True),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(file=output),
+        logger_factory=lambda *_: _LineLogger(stream),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -128,6 +127,26 @@ def describe_error(error: BaseException) -> dict[str, str]:
         code = traceback.tb_frame.f_code
         fields["error_at"] = f"{Path(code.co_filename).name}:{traceback.tb_lineno} {code.co_name}"
     return fields
+
+
+class _LineLogger:
+    """Writes each line and flushes it.
+
+    An output that is gone (a closed terminal, a broken pipe) fails nobody: an exchange must not end because its line in
+    the operator's log has nowhere to go. What must be durable is in the message log and the access log.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def msg(self, message: str) -> None:
+        output = sys.stderr if self._stream is None else self._stream
+        # ValueError is what a closed file raises.
+        with suppress(OSError, ValueError):
+            output.write(message + "\n")
+            output.flush()
+
+    debug = info = warning = error = critical = msg
 
 
 class _Bridge(logging.Handler):

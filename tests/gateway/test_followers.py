@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 
 from gateway.clock import SystemClock
 from gateway.exchange.node import Node
-from gateway.followers import Follower
+from gateway.followers import Follower, start_followers
 
 
 class DriverError(Exception):
@@ -27,6 +28,9 @@ class Lines:
         self.errors.append({"event": event} | values)
 
 
+NODE = cast("Node", SimpleNamespace(log=Lines()))
+
+
 @pytest.mark.parametrize("error", [ConnectionRefusedError(111, "refused"), DriverError("too many clients")])
 async def test_a_follower_outlives_what_a_round_raises(error: Exception) -> None:
     rounds: list[Follower] = []
@@ -40,13 +44,9 @@ async def test_a_follower_outlives_what_a_round_raises(error: Exception) -> None
 
     lines = Lines()
     follower = Follower("store", 0.001, work, SystemClock())
-    task = asyncio.create_task(follower.run(cast("Node", SimpleNamespace(log=lines))))
-    try:
-        await asyncio.wait_for(again.wait(), 5)
-    finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    async with asyncio.timeout(5), AsyncExitStack() as stack:
+        start_followers(stack, cast("Node", SimpleNamespace(log=lines)), [follower])
+        await again.wait()
     assert [line["action"] for line in lines.errors] == ["store"]
     assert str(error) not in str(lines.errors)
 
@@ -67,3 +67,37 @@ def test_a_follower_without_success_becomes_stale(monkeypatch: pytest.MonkeyPatc
         assert (quick.stale_since, slow.stale_since) == stale
     slow.succeeded()
     assert (quick.stale_since, slow.stale_since) == (start, None)
+
+
+async def test_a_stop_lets_the_round_finish_and_waits_for_no_interval() -> None:
+    """A round that is cancelled in the middle of a write would leave its lock on the database behind."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    finished: list[str] = []
+
+    async def work(follower: Follower) -> None:
+        begun.set()
+        await go_on.wait()
+        finished.append(follower.name)
+
+    async def idle(_: Follower) -> None: ...
+
+    async with asyncio.timeout(5), AsyncExitStack() as stack:
+        followers = [Follower("busy", 3600, work, SystemClock()), Follower("idle", 3600, idle, SystemClock())]
+        start_followers(stack, NODE, followers)
+        await begun.wait()
+        asyncio.get_running_loop().call_later(0.05, go_on.set)
+        await stack.aclose()
+    assert finished == ["busy"]
+
+
+async def test_a_round_that_does_not_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.followers._STOP_SECONDS", 0.05)
+    begun = asyncio.Event()
+
+    async def work(_: Follower) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(5), AsyncExitStack() as stack:
+        start_followers(stack, NODE, [Follower("stuck", 1, work, SystemClock())])
+        await begun.wait()

@@ -40,6 +40,28 @@ def test_a_line_is_one_json_object_with_the_exchange(output: io.StringIO) -> Non
     assert "exchange" not in second
 
 
+def test_an_output_that_is_gone_stops_nobody(output: io.StringIO) -> None:
+    """An operator's terminal or pipe that was closed must not fail the exchange whose line would have gone there."""
+    output.close()
+    get_logger().error("nobody reads this")
+    logging.getLogger("a.library").error("nor this")
+
+
+def test_a_command_s_output_is_where_standard_error_is_now(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, output: io.StringIO
+) -> None:
+    closed, later = io.StringIO(), io.StringIO()
+    monkeypatch.setattr("sys.stderr", closed)
+    configure_logging("info")
+    logger = get_logger()
+    closed.close()
+    monkeypatch.setattr("sys.stderr", later)
+    logger.info("after")
+    assert [line["event"] for line in lines(later)] == ["after"]
+    assert not output.getvalue()
+    assert not capsys.readouterr().err
+
+
 def test_what_is_not_on_the_list_is_dropped_and_named(output: io.StringIO) -> None:
     get_logger().warning("refused", subject="erika", body={"iban": "DE00"}, code="server.serverproxy.access_denied")
     (line,) = lines(output)

@@ -17,6 +17,7 @@ from gateway.clock import SystemClock
 from gateway.configuration import FollowedConfiguration
 from gateway.exchange.node import Node
 from gateway.followers import build_followers
+from gateway.key_follower import KeyFollower
 from gateway.logging import get_logger
 from gateway.logs import OwnLogs
 from gateway.tls_contexts import TLSContexts
@@ -34,14 +35,17 @@ async def test_records_go_when_their_time_is_up(database_url: str) -> None:
     hour = int(timedelta(hours=1) / timedelta(milliseconds=1))
     for expires_ms in (now_ms - 1, now_ms + hour):
         await sequencer.append([Entry("access", person, bytes(32), b"{}", expires_ms)], lambda _: ())
-    settings = SimpleNamespace(configuration_interval_seconds=60, store_poll_seconds=1, witness_interval_seconds=10)
+    settings = SimpleNamespace(
+        configuration_interval_seconds=60, store_poll_seconds=1, witness_interval_seconds=10, citizen_port=None
+    )
     node = cast("Node", SimpleNamespace(settings=settings, clock=clock, log=get_logger()))
     followers = build_followers(
         node,
         cast("FollowedConfiguration", None),
         cast("TLSContexts", None),
         cast("OwnLogs", SimpleNamespace(engine=engine)),
-        cast("Witnessing", None),
+        cast("Witnessing", SimpleNamespace(policy_text="")),
+        keys=cast("KeyFollower", None),
     )
     (retention,) = [follower for follower in followers if follower.name == "retention"]
     await retention.round()

@@ -81,7 +81,7 @@ def test_a_temporary_folder_goes_with_the_instance(tmp_path: Path) -> None:
         directory = Path(running.document["directory"])
         assert directory.is_dir()
         code, said = running.stop()
-    assert code == 0
+    assert code == 0, said
     assert not directory.exists()
     assert "3 nodes answer" in said
     assert "Traceback" not in said
