@@ -121,6 +121,11 @@ class Publisher:
         return self._public()[0]
 
     @property
+    def is_public(self) -> bool:
+        """Whether there is a public checkpoint: of a witnessed log there is none before a first quorum."""
+        return (self._shown if self._witnessed else self._signed) is not None
+
+    @property
     def newest_note(self) -> bytes:
         """The newest checkpoint that was signed, whether witnesses have seen it or not."""
         if self._note is None:

@@ -31,6 +31,7 @@ _STATUS_SECONDS: Final = 5.0
 _YEAR_SECONDS: Final = 1.0
 _INDEX_SECONDS: Final = 60.0
 _RETENTION_SECONDS: Final = 3600.0
+_URGENT_SECONDS: Final = 0.2
 # How long a stop waits for the rounds in progress.
 _STOP_SECONDS: Final = 5.0
 # A follower is stale after so many intervals without a success, but not before so many seconds.
@@ -41,10 +42,19 @@ _STALE_SECONDS: Final = 10.0
 class Follower:
     """One job, done every `interval` seconds. `name` is the health check's."""
 
-    def __init__(self, name: str, interval: float, work: Callable[[Follower], Awaitable[None]], clock: Clock) -> None:
-        """`work` does one round."""
+    def __init__(
+        self,
+        name: str,
+        interval: float,
+        work: Callable[[Follower], Awaitable[None]],
+        clock: Clock,
+        *,
+        is_urgent: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`work` does one round; while something `is_urgent` it hardly waits for the next."""
         self.name = name
         self._interval = interval
+        self._is_urgent = is_urgent
         self._work = work
         self._clock = clock
         self.succeeded()
@@ -59,6 +69,10 @@ class Follower:
         patience = max(self._interval * _STALE_ROUNDS, _STALE_SECONDS)
         return self._last if monotonic() - self._last_monotonic > patience else None
 
+    @property
+    def _pause(self) -> float:
+        return min(self._interval, _URGENT_SECONDS) if self._is_urgent() else self._interval
+
     async def round(self) -> None:
         """One round. Raises what the work raises."""
         await self._work(self)
@@ -72,7 +86,7 @@ class Follower:
             except Exception as error:  # noqa: BLE001 - a follower that ends would leave the gateway with old rights
                 node.log.error("a background job failed, it is tried again", action=self.name, **describe_error(error))
             with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), self._interval)
+                await asyncio.wait_for(stopping.wait(), self._pause)
 
 
 def build_followers(
@@ -95,7 +109,14 @@ def build_followers(
         Follower("store", node.settings.store_poll_seconds, _StoreReader(node, contexts).round, clock),
         Follower("log", _YEAR_SECONDS, lambda _: _year(node, logs), clock),
         Follower("index", _INDEX_SECONDS, lambda _: _index(node, logs, announcements), clock),
-        Follower("witnesses", confirmed, lambda _: _witnesses(node, logs, witnessing), clock),
+        Follower(
+            "witnesses",
+            confirmed,
+            lambda _: _witnesses(node, logs, witnessing),
+            clock,
+            # Before the first quorum, at a first start or in a new year, citizens can be shown nothing.
+            is_urgent=lambda: not logs.publisher.is_public,
+        ),
         Follower("retention", _RETENTION_SECONDS, lambda _: _retention(node, logs), clock),
     )
 

@@ -22,7 +22,8 @@ from gateway.node_keys import NodeKeys
 from gateway.witnessing import read_auditor_token
 from trust.errors import KeyUnavailable
 
-_GOOD: Final = ("ok", "expires soon", "late")
+UNCONFIRMED: Final = "not confirmed yet"
+_GOOD: Final = ("ok", "expires soon", "late", UNCONFIRMED)
 _WARN_BEFORE: Final = timedelta(minutes=3)
 # A checkpoint is published within a second of each growth; this long without one isn't a hiccup.
 _UNPUBLISHED_SECONDS: Final = 10.0
@@ -122,4 +123,5 @@ class _Health:
         behind = self._logs.publisher.behind_seconds
         if behind > _UNPUBLISHED_SECONDS:
             return f"no checkpoint published for {behind:.0f} s: check the lock file and the database"
-        return "ok"
+        # Messages are carried all the same; what can't be shown before a first quorum are the citizens' accesses.
+        return "ok" if self._logs.publisher.is_public else UNCONFIRMED

@@ -16,12 +16,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
+from audit.errors import LogUnavailable
 from gateway.citizen.access import ACCESSES, Access, merge_accesses, read_access
 from gateway.citizen.bundles import BundleBroken, VerifiedBundle, verify_bundle
 from gateway.citizen.errors import LevelTooLow, RoadDown
 from gateway.citizen.notice_accesses import tell_of_accesses
 from gateway.citizen.sessions import Session
 from gateway.citizen.web import Citizen
+from gateway.logging import describe_error, get_logger
 from gateway.messages.headers import IdentityLevel
 from trust.identifiers import ServiceId, SubsystemId
 
@@ -33,6 +35,7 @@ _MONTH: Final = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
 _DAY: Final = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}")
 # Records are kept two years (DESIGN section 8).
 _MONTHS_KEPT: Final = 24
+_log = get_logger()
 
 
 def is_month(text: str) -> bool:
@@ -170,9 +173,17 @@ async def _own(citizen: Citizen, session: Session, month: str, seen: int, only: 
         there = context.pseudonym_at(member, session.issuer, session.subject)
         places.setdefault(there, Source(f"{OWN_LOG}:{member.encoded}", calls_to=purpose.provider_name))
     asked = {pseudonym: source for pseudonym, source in places.items() if not only or source.key in only}
+    unreachable: list[_Answer] = [
+        (replace(source, reachable=False), None) for source in asked.values() if not source.calls_to
+    ]
     if context.own_log is None:
-        return [(replace(source, reachable=False), None) for source in asked.values() if not source.calls_to]
-    bundles = await asyncio.gather(*(context.own_log.read(pseudonym, month, seen=seen) for pseudonym in asked))
+        return unreachable
+    try:
+        bundles = await asyncio.gather(*(context.own_log.read(pseudonym, month, seen=seen) for pseudonym in asked))
+    except LogUnavailable as error:
+        # A first start, or a new year's log: nothing of it is shown before the witnesses have confirmed it.
+        _log.warning("the gateway's own access log can not be shown", **describe_error(error))
+        return unreachable
     return [
         _checked(citizen, replace(source, bundle=bundle), month)
         for source, bundle in zip(asked.values(), bundles, strict=True)

@@ -216,7 +216,8 @@ class Journey:
         while True:
             await asyncio.sleep(_PUBLISHED_SECONDS)
             view: Mapping[str, Any] = await browser.api("GET", "accesses", month=month)
-            if all(source["entriesNotYetSealed"] <= len(PROVIDERS) for source in view["sources"]):
+            sources = view["sources"]
+            if all(one["reachable"] and one["entriesNotYetSealed"] <= len(PROVIDERS) for one in sources):
                 return view
             if asyncio.get_running_loop().time() > deadline:
                 raise StepFailed("the log is not sealed")

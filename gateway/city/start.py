@@ -22,6 +22,7 @@ from gateway.clock import Clock
 from gateway.errors import StartRefused
 from gateway.instance.plan import HOST
 from gateway.instance.start import running
+from gateway.operations import UNCONFIRMED
 from gateway.serve import Listener
 from gateway.settings import (
     AdapterSettings,
@@ -57,6 +58,9 @@ async def embedded(settings: Mapping[str, Settings]) -> AsyncIterator[None]:
             await stack.enter_async_context(running(settings, more=_listeners))
         except StartRefused as error:
             raise NodeNotReady(f"{error} (--base-port)") from None
+        async with aiohttp.ClientSession() as http:
+            gateways = [(name, node) for name, node in settings.items() if isinstance(node, GatewaySettings)]
+            await asyncio.gather(*(_ready(http, name, node) for name, node in gateways))
         yield
 
 
@@ -83,7 +87,7 @@ async def processes(plan: Plan, settings: Mapping[str, Settings]) -> AsyncIterat
                 started = [name for name, node in settings.items() if isinstance(node, kind)]
                 for name in started:
                     running[name] = await _spawn(plan, name, command)
-                await asyncio.gather(*(_ready(http, name, running[name], settings[name]) for name in started))
+                await asyncio.gather(*(_ready(http, name, settings[name], running[name]) for name in started))
         yield
     finally:
         # In reverse, so that gateways finish what they accepted while registry and adapters still answer.
@@ -109,18 +113,20 @@ async def _spawn(plan: Plan, name: str, command: str) -> Process:
         )
 
 
-async def _ready(http: aiohttp.ClientSession, name: str, process: Process, node: Settings) -> None:
+async def _ready(http: aiohttp.ClientSession, name: str, node: Settings, process: Process | None = None) -> None:
     url = f"http://{HOST}:{_health_port(node)}/healthz"
     deadline = asyncio.get_running_loop().time() + _READY_SECONDS
     while asyncio.get_running_loop().time() < deadline:
-        if process.returncode is not None:
+        if process is not None and process.returncode is not None:
             raise NodeNotReady(f"{name} ended with status {process.returncode}: look into {name}.log")
         with suppress(aiohttp.ClientError):
             async with http.get(url) as answer:
-                if answer.status == 200:
+                # Gateways confirm each other's logs; before that there is nothing that the pages could show.
+                if answer.status == 200 and UNCONFIRMED not in await answer.text():
                     return
         await asyncio.sleep(0.05)
-    raise NodeNotReady(f"{name} did not become ready within {_READY_SECONDS:g} s: look into {name}.log")
+    where = "above" if process is None else f"of {name}.log"
+    raise NodeNotReady(f"{name} did not become ready within {_READY_SECONDS:g} s: look into the lines {where}")
 
 
 def _health_port(node: Settings) -> int:

@@ -51,6 +51,25 @@ async def test_a_follower_outlives_what_a_round_raises(error: Exception) -> None
     assert str(error) not in str(lines.errors)
 
 
+async def test_what_is_urgent_does_not_wait_for_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.followers._URGENT_SECONDS", 0.001)
+    rounds: list[Follower] = []
+    settled = asyncio.Event()
+
+    async def work(follower: Follower) -> None:
+        rounds.append(follower)
+        if len(rounds) == 3:
+            settled.set()
+
+    follower = Follower("witnesses", 3600, work, SystemClock(), is_urgent=lambda: len(rounds) < 3)
+    async with asyncio.timeout(5), AsyncExitStack() as stack:
+        start_followers(stack, NODE, [follower])
+        await settled.wait()
+        # Nothing is urgent any more: a round that came early would be here by now.
+        await asyncio.sleep(0.05)
+    assert len(rounds) == 3
+
+
 def test_a_follower_without_success_becomes_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     class Time(SystemClock):
         def now(self) -> datetime:

@@ -20,12 +20,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.access import accesses
 from audit.entry import Entry
+from audit.errors import LogUnavailable
 from audit.note import NoteSigner
 from audit.publisher import Publisher
 from audit.store import open_engine
 from audit.subject_keys import SubjectKeys
 from gateway.citizen.accesses import is_month, months_before
 from gateway.citizen.bundles import BundleBroken, verify_bundle
+from gateway.citizen.texts import text
 from tests.audit.factory import NOVEMBER_MS, OpenLog, open_log
 from tests.gateway.citizen.city import APP, BANK, UTILITY, Browser, City, pseudonym_of
 from trust.identifiers import SubsystemId
@@ -93,8 +95,8 @@ async def bundle(tmp_path: Path) -> AsyncIterator[Bundle]:
 
 def test_months() -> None:
     assert is_month("2026-11")
-    for text in ("2026-13", "2026-1", "1999-12", "2026-11\n", "../x"):
-        assert not is_month(text)
+    for wrong in ("2026-13", "2026-1", "1999-12", "2026-11\n", "../x"):
+        assert not is_month(wrong)
     months = months_before(datetime(2026, 1, 5, tzinfo=UTC))
     assert months[:2] == ("2026-01", "2025-12")
     assert len(months) == 24
@@ -306,6 +308,24 @@ async def test_calls_without_the_citizens_token_are_found_in_our_own_log_too(cit
         assert "<h2>The city&#39;s gateway, calls to Sparkasse Musterstadt</h2>" in page.text
         download = await browser.get(f"/accesses/bundle?month={MONTH}&source=own:{BANK.member.encoded}")
         assert json.loads(download.text) == own_bundles(city)[there]
+
+
+async def test_before_a_first_quorum_the_own_log_is_named_and_the_pages_stand(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unconfirmed(*_: object, **__: object) -> None:
+        raise LogUnavailable("nothing has been published yet")
+
+    monkeypatch.setattr(type(city.context.own_log), "read", unconfirmed)
+    async with city.browser() as browser:
+        await browser.log_in()
+        assert (await browser.get("/")).status == 200
+        page = await browser.get("/accesses")
+        view = json.loads((await browser.get(f"/api/v1/accesses?month={MONTH}")).text)
+    assert page.status == 200
+    assert text("unreachable", "en", name=text("own_gateway", "en")) in html.unescape(page.text)
+    (own,) = [source for source in view["sources"] if source["key"].startswith("own")]
+    assert own["reachable"] is False
 
 
 async def test_the_list_needs_a_login_that_proves_enough(city: City) -> None:
