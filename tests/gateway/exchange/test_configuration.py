@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from gateway.registry import membership
 from tests.gateway.exchange.nodes import RunningNode
 from tests.gateway.exchange.pair import GatewayPair
 from tests.gateway.exchange.refusals import check_refusal, watch
-from trust.errors import ConfigurationInvalid
+from trust.errors import ConfigurationInvalid, FetchFailed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -28,6 +28,21 @@ async def later(node: RunningNode, ahead: timedelta) -> AsyncIterator[None]:
     finally:
         node.clock.ahead = timedelta(0)
         await node.gateway.node.own_certificates.refresh()
+
+
+@contextmanager
+def without_ocsp_answers(node: RunningNode) -> Iterator[None]:
+    """Within the block the gateway has no OCSP answer for its own certificates; its follower gets it none, either."""
+    own = node.gateway.node.own_certificates
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(own, "_current", {})
+        patch.setattr(own, "_source", _NoAnswers())
+        yield
+
+
+class _NoAnswers:
+    async def status_for(self, _: object) -> bytes:
+        raise FetchFailed("no answer")
 
 
 async def test_expired_at_the_consumer(pair: GatewayPair) -> None:
@@ -49,27 +64,17 @@ async def test_expired_at_the_provider(pair: GatewayPair) -> None:
 
 
 async def test_without_a_current_ocsp_answer_nothing_is_signed(pair: GatewayPair) -> None:
-    own = pair.consumer.gateway.node.own_certificates
-    kept = dict(own._current)
-    own._current.clear()
-    try:
+    with without_ocsp_answers(pair.consumer):
         seen = watch(pair)
         answer = await pair.call("echo")
-    finally:
-        own._current.update(kept)
     code = "server.clientproxy.cannot_create_signature"
     await check_refusal(seen, answer, code, 500, Hop.CONSUMER_GATEWAY)
 
 
 async def test_the_provider_can_not_sign(pair: GatewayPair) -> None:
-    own = pair.provider.gateway.node.own_certificates
-    kept = dict(own._current)
-    own._current.clear()
-    try:
+    with without_ocsp_answers(pair.provider):
         seen = watch(pair)
         answer = await pair.call("echo")
-    finally:
-        own._current.update(kept)
     code = "server.serverproxy.cannot_create_signature"
     await check_refusal(seen, answer, code, 500, Hop.PROVIDER_GATEWAY, consumer="failed", provider="failed", calls=1)
 
