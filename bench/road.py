@@ -40,12 +40,14 @@ from gateway.node_keys import load_keys
 from gateway.settings import GatewaySettings
 from gateway.store.model import AccessRight, LegalBasisKind, RequiredIdentityLevel, Service, ServiceType
 from gateway.store.repository import Repository
+from gateway.witnessing import write_mutual_policy
 from trust.identifiers import ServiceId
 
 SERVICE: Final = ServiceId(BANK.subsystem, "measure")
 SOAP_SERVICE: Final = ServiceId(BANK.subsystem, "measure", "v1")
 _PURPOSE: Final = "measure"
 _DAY_MS: Final = 86_400_000
+_WITNESS_SECONDS: Final = GatewaySettings.model_fields["witness_interval_seconds"].default
 _MAX_BODY: Final = 1 << 30
 _CONSUMER_RECEIPT: Final = "X-Datenweg-Consumer-Receipt"
 
@@ -170,8 +172,13 @@ async def open_road(plan: Plan, backend_port: int, profile: Path | None) -> Asyn
         # The citizens' pages aren't measured: no background work of theirs in the consumer's process.
         # Large bodies pass, and are logged by their digest.
         large = {"max_body_bytes": _MAX_BODY, "body_digest_allowed": True}
-        settings[organisation.folder] = node.model_copy(update={"citizen_port": None} | large)
+        # The two witness each other, as often as a gateway does that isn't told otherwise.
+        witnessed = {"witness_interval_seconds": _WITNESS_SECONDS}
+        settings[organisation.folder] = node.model_copy(update={"citizen_port": None} | large | witnessed)
         plan.settings_file(organisation.folder).write_text(to_toml(settings[organisation.folder]), "utf-8")
+    policy_file = settings[CITY.folder].witness_policy_file
+    assert policy_file is not None
+    write_mutual_policy(policy_file, settings, SystemClock().now().year)
     await _register(settings[BANK.folder], backend_port)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(embedded(shared))

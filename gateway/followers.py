@@ -31,7 +31,8 @@ _STATUS_SECONDS: Final = 5.0
 _YEAR_SECONDS: Final = 1.0
 _INDEX_SECONDS: Final = 60.0
 _RETENTION_SECONDS: Final = 3600.0
-_URGENT_SECONDS: Final = 0.2
+_URGENT_SECONDS: Final = 0.1
+_MOST_DOUBLINGS: Final = 20
 # How long a stop waits for the rounds in progress.
 _STOP_SECONDS: Final = 5.0
 # A follower is stale after so many intervals without a success, but not before so many seconds.
@@ -51,10 +52,11 @@ class Follower:
         *,
         is_urgent: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`work` does one round; while something `is_urgent` it hardly waits for the next."""
+        """`work` does one round; while something `is_urgent` it hardly waits for the next, at first."""
         self.name = name
         self._interval = interval
         self._is_urgent = is_urgent
+        self._urgent_pauses = 0
         self._work = work
         self._clock = clock
         self.succeeded()
@@ -69,9 +71,13 @@ class Follower:
         patience = max(self._interval * _STALE_ROUNDS, _STALE_SECONDS)
         return self._last if monotonic() - self._last_monotonic > patience else None
 
-    @property
     def _pause(self) -> float:
-        return min(self._interval, _URGENT_SECONDS) if self._is_urgent() else self._interval
+        if not self._is_urgent():
+            self._urgent_pauses = 0
+            return self._interval
+        # Twice as long each time, so that who is never answered doesn't ask for ever so often.
+        self._urgent_pauses += 1
+        return float(min(self._interval, _URGENT_SECONDS * 2 ** min(self._urgent_pauses, _MOST_DOUBLINGS)))
 
     async def round(self) -> None:
         """One round. Raises what the work raises."""
@@ -86,7 +92,7 @@ class Follower:
             except Exception as error:  # noqa: BLE001 - a follower that ends would leave the gateway with old rights
                 node.log.error("a background job failed, it is tried again", action=self.name, **describe_error(error))
             with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), self._pause)
+                await asyncio.wait_for(stopping.wait(), self._pause())
 
 
 def build_followers(

@@ -70,6 +70,18 @@ async def test_what_is_urgent_does_not_wait_for_the_interval(monkeypatch: pytest
     assert len(rounds) == 3
 
 
+def test_what_stays_urgent_is_asked_for_less_and_less() -> None:
+    async def work(_: Follower) -> None: ...
+
+    urgent = [True]
+    follower = Follower("witnesses", 10, work, SystemClock(), is_urgent=lambda: urgent[0])
+    assert [round(follower._pause(), 1) for _ in range(9)] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10]
+    urgent[0] = False
+    assert follower._pause() == 10
+    urgent[0] = True
+    assert follower._pause() == 0.2
+
+
 def test_a_follower_without_success_becomes_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     class Time(SystemClock):
         def now(self) -> datetime:
