@@ -6,21 +6,26 @@ very tree that they verify.
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Literal
+from typing import Final, Literal
 
 from sqlalchemy import delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.entry import Entry, Receipt
-from audit.errors import OutOfRange
-from audit.leaf import MAX_INTEGER
+from audit.errors import MalformedInput, OutOfRange, RecordUnopenable
+from audit.leaf import MAX_INTEGER, parse_leaf
+from audit.note import NoteKey, parse_vkey
+from audit.record import open_record
 from audit.sequencer import Sequencer
-from audit.store import announcement, log_head
+from audit.store import announcement, log_entry, log_head, record
+
+KEY: Final = "key"
 
 
 async def announce(
-    engine: AsyncEngine, sequencer: Sequencer, origin: str, kind: Literal["key", "policy"], record: bytes
+    engine: AsyncEngine, sequencer: Sequencer, origin: str, kind: Literal["key", "policy"], said: bytes
 ) -> Receipt | None:
     """Put the record into the log unless its last one of this kind is the same. The leaf, or None; durable on return.
 
@@ -32,12 +37,43 @@ async def announce(
             raise OutOfRange("no such log")
         where = (announcement.c.log == log, announcement.c.kind == kind)
         last = (await connection.execute(select(announcement.c.record).where(*where))).scalar()
-    if last is not None and bytes(last) == record:
+    if last is not None and bytes(last) == said:
         return None
-    entry = Entry(kind, None, os.urandom(32), record, MAX_INTEGER)
+    entry = Entry(kind, None, os.urandom(32), said, MAX_INTEGER)
     (receipt,) = await sequencer.append((entry,), lambda _: ())
     async with engine.begin() as connection:
         await connection.execute(delete(announcement).where(*where))
-        values = {"log": log, "kind": kind, "leaf": receipt.index, "record": record}
+        values = {"log": log, "kind": kind, "leaf": receipt.index, "record": said}
         await connection.execute(insert(announcement).values(values))
     return receipt
+
+
+async def announced_keys(connection: AsyncConnection, log: int, *, below: int) -> tuple[NoteKey, ...]:
+    """The keys that leaves below an index name as the log's signers: worth as much as the tree that holds them."""
+    joined = log_entry.join(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
+    # A leaf about nobody has no tag; what the log says about itself never lapses.
+    where = (
+        log_entry.c.log == log,
+        log_entry.c.idx < below,
+        log_entry.c.tag.is_(None),
+        record.c.expires_ms == MAX_INTEGER,
+    )
+    found: list[NoteKey] = []
+    query = select(log_entry.c.leaf, record.c.body).select_from(joined).where(*where)
+    for data, body in await connection.execute(query):
+        try:
+            leaf = parse_leaf(data)
+            if leaf.kind == KEY:
+                found.extend(parse_announced_keys(open_record(None, body, leaf.commitment)[1]))
+        except (MalformedInput, RecordUnopenable):
+            continue  # found by whoever recomputes the log
+    return tuple(found)
+
+
+def parse_announced_keys(data: bytes) -> tuple[NoteKey, ...]:
+    """The keys in the record of a `key` leaf. Raises MalformedInput."""
+    try:
+        named = json.loads(data)["vkeys"]
+        return tuple(parse_vkey(str(text)) for text in named)
+    except (ValueError, KeyError, TypeError):
+        raise MalformedInput("not the record of a key leaf") from None

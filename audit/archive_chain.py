@@ -3,11 +3,12 @@
 Follows X-Road's message log archives (UG-SS chapter 11): the file `linkinginfo` in each archive begins with the digest
 and the name that the archive before it ended with, and gives for each container
 `hex(SHA-512(digest before || hex(SHA-512(container))))`. So no container can be changed, dropped or slipped in, and no
-archive lost, without the chain breaking.
+archive lost, without the chain breaking. Archives that X-Road made with another hash name it, and are read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import io
 import re
@@ -16,7 +17,6 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha512
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -25,7 +25,9 @@ from audit.errors import MalformedInput, ProofInvalid
 LINKING_INFO: Final = "linkinginfo"
 _ALGORITHM: Final = "SHA-512"
 _NONE: Final = "-"
-_DIGEST: Final = re.compile("[0-9a-f]{128}")
+_HASHES: Final = {"SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
+# Of the archive before, which may have had another hash.
+_DIGEST: Final = re.compile("(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})")
 _MAX_LINKING_INFO: Final = 64 << 20
 _MAX_CONTAINER: Final = 256 << 20
 # What the library raises for an archive that it can't read.
@@ -54,9 +56,10 @@ class VerifiedArchive:
     containers: tuple[str, ...]
 
 
-def next_digest(previous: str, container: bytes) -> str:
+def next_digest(previous: str, container: bytes, algorithm: str = _ALGORITHM) -> str:
     """The digest of the container that follows the one with the digest `previous` (hexadecimal, or empty)."""
-    return sha512((previous + sha512(container).hexdigest()).encode()).hexdigest()
+    name = _HASHES[algorithm]
+    return hashlib.new(name, (previous + hashlib.new(name, container).hexdigest()).encode()).hexdigest()
 
 
 def linking_info(previous: ArchiveEnd, links: Sequence[tuple[str, str]]) -> bytes:
@@ -124,7 +127,7 @@ def verify_archive(archive: bytes, *, previous: str | None = None) -> VerifiedAr
             # 1. Each name once, or two readers could read two different files.
             if len(set(names)) != len(names):
                 raise MalformedInput("an archive with two files of one name")
-            begin, links = _parse(_read(opened, LINKING_INFO, _MAX_LINKING_INFO))
+            begin, algorithm, links = _parse(_read(opened, LINKING_INFO, _MAX_LINKING_INFO))
             # 2. It follows the archive that it should follow.
             if previous is not None and not hmac.compare_digest(begin.digest, previous):
                 raise ProofInvalid("the archive does not follow the given one")
@@ -134,7 +137,7 @@ def verify_archive(archive: bytes, *, previous: str | None = None) -> VerifiedAr
             # 3. Each container's digest is the one that follows from the digest before and its bytes.
             digest = begin.digest
             for stated, name in links:
-                digest = next_digest(digest, _read(opened, name, _MAX_CONTAINER))
+                digest = next_digest(digest, _read(opened, name, _MAX_CONTAINER), algorithm)
                 if not hmac.compare_digest(digest, stated):
                     raise ProofInvalid("a container is not the one that was archived")
             # 4. Nothing lies in it that the chain doesn't name.
@@ -159,15 +162,15 @@ def _read(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     return content
 
 
-def _parse(text: bytes) -> tuple[ArchiveEnd, list[tuple[str, str]]]:
+def _parse(text: bytes) -> tuple[ArchiveEnd, str, list[tuple[str, str]]]:
     try:
         first, *rest = text.decode("utf-8").splitlines()
         digest, name, algorithm = first.split(" ")
         links = [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in rest]
     except (UnicodeDecodeError, ValueError, IndexError):
         raise MalformedInput("the linking info can't be read") from None
-    if algorithm != _ALGORITHM or any(not _DIGEST.fullmatch(stated) for stated, _ in links):
+    if algorithm not in _HASHES or any(not _DIGEST.fullmatch(stated) for stated, _ in links):
         raise MalformedInput("the linking info can't be read")
     if (digest == _NONE) != (name == _NONE) or not (digest == _NONE or _DIGEST.fullmatch(digest)):
         raise MalformedInput("the linking info can't be read")
-    return ArchiveEnd() if digest == _NONE else ArchiveEnd(digest, name), links
+    return ArchiveEnd() if digest == _NONE else ArchiveEnd(digest, name), algorithm, links

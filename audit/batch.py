@@ -7,7 +7,7 @@ anew, so that indices stay contiguous and a failed step leaves no trace.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,17 @@ from audit.tiles import TreeEdge
 Seal = Callable[[tuple[Receipt, ...]], Sequence[MessageRecord]]
 Heads = dict[bytes, tuple[int, bytes]]
 Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A row of another table of the log's database: durable with its step, or not at all. Its values are new ones.
+
+    What follows from a step is so remembered: whoever does it finds it there after any crash.
+    """
+
+    table: str
+    row: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +55,10 @@ class LogState:
 
 @dataclass(slots=True, eq=False)
 class Step:
-    """What one caller appends in one go. `salts` holds 44 fresh random bytes per entry: nonce and iv."""
+    """What one caller appends in one go. `salts` holds 44 fresh random bytes per entry: nonce and iv.
+
+    `waits`: what seals it waits for something, such as a device that signs.
+    """
 
     entries: tuple[Entry, ...]
     salts: tuple[bytes, ...]
@@ -54,6 +68,8 @@ class Step:
     sealed_for: tuple[Receipt, ...] | None = None
     records: tuple[tuple[MessageRecord, bytes, StoredContent], ...] = ()
     failure: Exception | None = None
+    waits: bool = False
+    beside: tuple[Beside, ...] = ()
 
     def __post_init__(self) -> None:
         self.commitments = tuple(
@@ -73,6 +89,7 @@ class Batch:
     heads: list[Row] = field(default_factory=list)
     messages: list[Row] = field(default_factory=list)
     attachments: list[Row] = field(default_factory=list)
+    beside: list[Beside] = field(default_factory=list)
 
 
 def tags_of(steps: Sequence[Step], origin: str, time_ms: int) -> list[bytes]:
@@ -135,6 +152,7 @@ def _compute(state: LogState, steps: list[Step], known: Heads, time_ms: int, tak
             for position, body in enumerate(content.attachments):
                 batch.attachments.append((state.log, message_id, position, body))
             message_id += 1
+        batch.beside += step.beside
         batch.receipts.append(tuple(receipts))
     batch.heads = [(tag, state.log, number, head) for tag, (number, head) in heads.items()]
     batch.state = LogState(state.log, state.origin, edge, edge.root(), time_ms, message_id, link)

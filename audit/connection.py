@@ -5,13 +5,13 @@ directly, with a connection of its own. A thread would have to win the interpret
 beside a busy loop each time costs it milliseconds (measured with 64 callers beside a busy loop: 16 steps/s with whole
 batches in a thread, 5,700 called directly). The commit, which waits for the disk, runs in a thread where the disk is
 slow: then the loop goes on meanwhile. Where it is fast (0.2 ms), the thread costs more than the wait: 528 exchanges/s
-with it, 611 without.
+with it, 611 without. A batch in which something waits for a device (`run_aside`) is worth one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from sqlite3 import Connection as SQLiteConnection
@@ -23,6 +23,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.util import await_only
 
 from audit.store import SQLITE_PRAGMAS
 
@@ -40,6 +41,14 @@ class WriterConnection(Protocol):
 
     async def run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function(connection, …)`, which begins and ends its own transaction."""
+
+    async def run_aside(
+        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As `run`, for a function in which something waits: the loop goes on meanwhile.
+
+        With PostgreSQL only what is given to `aside` may wait, with SQLite all of it.
+        """
 
     async def run_commit(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -64,10 +73,8 @@ class _LoopConnection:
     async def run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._connection.run_sync(function, *args, **kwargs)
 
-    async def run_commit(
-        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        return await self._connection.run_sync(function, *args, **kwargs)
+    # `run_sync` gives the loop back at each statement, and `aside` does the same for what waits in between.
+    run_aside = run_commit = run
 
     async def close(self) -> None:
         await self._connection.close()
@@ -77,27 +84,30 @@ class _DirectConnection:
     def __init__(self, shared: AsyncEngine) -> None:
         if not shared.url.database or shared.url.database == ":memory:":
             raise ValueError("the log needs a database file")
-        # One thread at a time uses the connection: the loop's, or the committing one while the loop waits for it.
+        # One thread at a time uses the connection: the loop's, or the other one while the loop waits for it.
         engine = create_engine(
             shared.url.set(drivername="sqlite+pysqlite"), poolclass=NullPool, connect_args={"check_same_thread": False}
         )
         event.listen(engine, "connect", _take_over_transactions)
         event.listen(engine, "begin", _begin_immediate)
         self._connection = engine.connect()
-        self._committing = ThreadPoolExecutor(1, thread_name_prefix="log-commit")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="log-writer")
         self._disk_seconds = 0.0
 
     async def run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        deadline = monotonic() + _LOCK_PATIENCE_SECONDS
-        while True:
-            try:
-                return function(self._connection, *args, **kwargs)
-            except OperationalError as error:
-                # Another connection holds the write lock, perhaps one of this very loop: give the loop back, so that it
-                # can finish. Waiting inside SQLite would hold both up for ever.
-                if not _is_locked(error) or monotonic() > deadline:
-                    raise
-            await asyncio.sleep(_LOCK_RETRY_SECONDS)
+        async def call() -> T:
+            return function(self._connection, *args, **kwargs)
+
+        return await _patiently(call)
+
+    async def run_aside(
+        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        call = partial(function, self._connection, *args, **kwargs)
+        return await _patiently(lambda: self._in_thread(call))
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     async def run_commit(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -105,7 +115,7 @@ class _DirectConnection:
         call = partial(self._timed, partial(function, self._connection, *args, **kwargs))
         if self._disk_seconds < _WORTH_A_THREAD_SECONDS:
             return call()
-        return await asyncio.get_running_loop().run_in_executor(self._committing, call)
+        return await self._in_thread(call)
 
     def _timed(self, function: Callable[[], T]) -> T:
         started = perf_counter()
@@ -115,8 +125,33 @@ class _DirectConnection:
             self._disk_seconds += (perf_counter() - started - self._disk_seconds) / _REMEMBERED_COMMITS
 
     async def close(self) -> None:
-        self._committing.shutdown(wait=True)
+        self._thread.shutdown(wait=True)
         self._connection.close()
+
+
+def aside(function: Callable[P, T], engine: AsyncEngine) -> Callable[P, T]:
+    """`function`, which waits for something else than the database, as it is to be called within `run_aside`."""
+    if engine.dialect.name == "sqlite":
+        return function
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        # `run_sync` runs in a greenlet of SQLAlchemy's: there, synchronous code may wait for what is asynchronous.
+        return await_only(asyncio.to_thread(function, *args, **kwargs))
+
+    return call
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    deadline = monotonic() + _LOCK_PATIENCE_SECONDS
+    while True:
+        try:
+            return await call()
+        except OperationalError as error:
+            # Another connection holds the write lock, perhaps one of this very loop: give the loop back, so that it
+            # can finish. Waiting inside SQLite would hold both up for ever.
+            if not _is_locked(error) or monotonic() > deadline:
+                raise
+        await asyncio.sleep(_LOCK_RETRY_SECONDS)
 
 
 def _is_locked(error: OperationalError) -> bool:

@@ -17,7 +17,7 @@ from audit.erasure import KIND, MAX_BASIS, Erasure, IndexRange, index_ranges
 from audit.errors import OutOfRange
 from audit.leaf import MAX_INTEGER, parse_leaf
 from audit.sequencer import Sequencer
-from audit.store import log_entry, log_head, record
+from audit.store import empty_write_ahead_log, log_entry, log_head, record
 from audit.subject_keys import SubjectKeys, withheld
 from audit.tag import SubjectKey, months_between
 
@@ -32,7 +32,7 @@ async def erase_records(
     """Erase the records of a log's entries from the first to the last index; gone on return.
 
     What the log says about itself stays: indices, keys and erasures are nobody's data, and others' proofs rest on them.
-    Raises OutOfRange, ValueError without a legal basis.
+    Raises OutOfRange, ValueError without a legal basis, LogUnavailable (erased, but a file still holds it).
     """
     first, last = indices
     async with engine.connect() as connection:
@@ -47,6 +47,7 @@ async def erase_records(
     erasure = Erasure(_basis(basis), ((origin, index_ranges(erased)),))
     receipt = await _say(sequencer, erasure)
     await _delete(engine, head.log, erased)
+    await empty_write_ahead_log(engine)
     return erasure, receipt
 
 
@@ -55,7 +56,8 @@ async def erase_person(
 ) -> tuple[Erasure, Receipt]:
     """Erase everything that ties the logs to a person: their records in every log, then their keys; gone on return.
 
-    Raises OutOfRange for a person that no log knows, ValueError without a legal basis.
+    Raises OutOfRange for a person that no log knows, ValueError without a legal basis, LogUnavailable (erased, but a
+    file still holds it).
     """
     known = [key for ref in (subject_ref, withheld(subject_ref)) if (key := await keys.existing(ref)) is not None]
     if not known:
@@ -70,7 +72,10 @@ async def erase_person(
     receipt = await _say(sequencer, erasure)
     for log, _, indices in found:
         await _delete(engine, log, indices)
-    await keys.erase(subject_ref, at_ms=at_ms)
+    try:
+        await keys.erase(subject_ref, at_ms=at_ms)
+    finally:
+        await empty_write_ahead_log(engine)
     return erasure, receipt
 
 
@@ -97,10 +102,6 @@ async def _delete(engine: AsyncEngine, log: int, indices: list[int]) -> None:
         where = (record.c.log == log, record.c.idx.in_(indices[at : at + _CHUNK]))
         async with engine.begin() as connection:
             await connection.execute(delete(record).where(*where))
-    if engine.dialect.name == "sqlite":
-        async with engine.connect() as connection:
-            # The write-ahead log still holds the pages with the old rows.
-            await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _basis(text: str) -> str:

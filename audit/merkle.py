@@ -13,6 +13,8 @@ from typing import Final
 from audit.errors import OutOfRange, ProofInvalid
 
 HASH_BYTES: Final = 32
+# What the length of an odd number of hashes has beyond pairs.
+_ODD: Final = 2 * HASH_BYTES - 1
 EMPTY_ROOT: Final = sha256(b"").digest()
 # A tree of 2^63 leaves has paths of 63 hashes; no honest proof is longer.
 MAX_PATH: Final = 63
@@ -85,10 +87,17 @@ def fold(peaks: Sequence[bytes]) -> bytes:
 
 def root_of(hashes: Iterable[bytes]) -> bytes:
     """MTH over leaf hashes (RFC 6962 2.1)."""
-    frontier = Frontier()
-    for hashed in hashes:
-        frontier.append(hashed)
-    return frontier.root()
+    level = b"".join(hashes)
+    while len(level) > HASH_BYTES:
+        # Of an odd number the last goes up as it is: that is where RFC 6962 splits.
+        level = nodes_above(level) + level[len(level) & ~_ODD :]
+    return level or EMPTY_ROOT
+
+
+def nodes_above(level: bytes) -> bytes:
+    """The nodes above pairs of hashes that follow one another; the last of an odd number has none."""
+    pairs = range(0, len(level) & ~_ODD, 2 * HASH_BYTES)
+    return b"".join([sha256(b"\x01" + level[at : at + 2 * HASH_BYTES]).digest() for at in pairs])
 
 
 def perfect_subtrees(start: int, end: int) -> list[tuple[int, int]]:

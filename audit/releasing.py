@@ -1,43 +1,37 @@
 """Releases what the law withheld: the person's own chain gets a leaf for each access that was kept from them.
 
 The withheld leaf stays where it is. The `release` leaf, under the person's tag of the month in which it is made,
-commits to the same record and to where the withheld leaf stands, with the nonce that opens it: so the person checks
-that nothing was changed meanwhile. Releasing twice releases the rest.
+commits to the same record and to where the withheld leaf stands (`audit.release`). Releasing twice releases the rest.
 """
 
 from __future__ import annotations
 
-import json
-from base64 import b64encode
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.entry import Entry, Receipt
 from audit.erasing import entries_of
-from audit.errors import OutOfRange, RecordUnopenable
+from audit.errors import MalformedInput, OutOfRange, RecordUnopenable
 from audit.leaf import parse_leaf
 from audit.person_records import records_of
 from audit.record import open_record
+from audit.release import KIND, Released, parse_release
 from audit.sequencer import Sequencer
 from audit.store import log_entry, log_head, record
 from audit.subject_keys import SubjectKeys, withheld
 from audit.tag import SubjectKey, month_of
 
-KIND: Final = "release"
 _AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class _Withheld:
-    origin: str
-    index: int
+    released: Released
     exchange: bytes
-    nonce: bytes
-    content: dict[str, Any]
-    leaf: bytes
     expires_ms: int
 
 
@@ -52,30 +46,28 @@ async def release_person(
     if hidden is None:
         raise OutOfRange("nothing about this person was withheld")
     done = await _released(engine, keys, subject_ref)
-    waiting = [found for found in await _withheld(engine, hidden) if (found.origin, found.index) not in done]
+    found = await _withheld(engine, hidden)
+    waiting = [entry for entry in found if (entry.released.origin, entry.released.index) not in done]
     if not waiting:
         raise OutOfRange("nothing about this person is withheld any more")
     person = await keys.key_for(subject_ref)
     receipts: list[Receipt] = []
     for at in range(0, len(waiting), _AT_ONCE):
-        entries = [_entry(found, person) for found in waiting[at : at + _AT_ONCE]]
+        entries = [
+            Entry(KIND, person, entry.exchange, entry.released.encode(), entry.expires_ms)
+            for entry in waiting[at : at + _AT_ONCE]
+        ]
         receipts += await sequencer.append(entries, lambda _: ())
     return tuple(receipts)
-
-
-def _entry(found: _Withheld, person: SubjectKey) -> Entry:
-    origin = {"origin": found.origin, "index": found.index, "leaf": found.leaf.decode()}
-    content = found.content | {"withheld": origin | {"nonce": b64encode(found.nonce).decode()}}
-    data = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    return Entry(KIND, person, found.exchange, data, found.expires_ms)
 
 
 async def _released(engine: AsyncEngine, keys: SubjectKeys, subject_ref: str) -> set[tuple[str, int]]:
     done = set()
     for entry in await records_of(engine, keys, subject_ref):
         if entry.kind == KIND:
-            origin = json.loads(entry.content)["withheld"]
-            done.add((str(origin["origin"]), int(origin["index"])))
+            with suppress(MalformedInput):
+                released = parse_release(entry.content)
+                done.add((released.origin, released.index))
     return done
 
 
@@ -97,9 +89,6 @@ async def _withheld(engine: AsyncEngine, key: SubjectKey) -> list[_Withheld]:
                     nonce, content = open_record(month, row.body, leaf.commitment)
                 except RecordUnopenable:
                     continue
-                found.append(
-                    _Withheld(
-                        head.origin, index, leaf.exchange, nonce, json.loads(content), bytes(row.leaf), row.expires_ms
-                    )
-                )
+                released = Released(content, head.origin, index, bytes(row.leaf), nonce)
+                found.append(_Withheld(released, leaf.exchange, row.expires_ms))
     return found

@@ -22,15 +22,15 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.batch import Batch, Seal, Step
-from audit.connection import WriterConnection, open_writer_connection
+from audit.batch import Batch, Beside, Seal, Step
+from audit.connection import WriterConnection, aside, open_writer_connection
 from audit.entry import Entry, Receipt, parse_receipt
 from audit.errors import AuditError, LogInconsistent, LogOverloaded, LogRolledBack, LogUnavailable
 from audit.lock_file import require_not_behind
 from audit.message_log import ContentSealer, MessageRecord
 from audit.writer import LogWriter, OutcomeUnknown
 
-__all__ = ["BatchReport", "Entry", "MessageRecord", "Receipt", "Seal", "Sequencer", "parse_receipt"]
+__all__ = ["BatchReport", "Beside", "Entry", "MessageRecord", "Receipt", "Seal", "Sequencer", "parse_receipt"]
 
 # Keeps a batch's transaction short enough that a step behind a burst doesn't wait for all of it.
 _BATCH_STEPS: Final = 1024
@@ -81,6 +81,8 @@ class Sequencer:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        # When the last batch failed, if no later one was written.
+        self._failed_at: float | None = None
 
     async def start(self) -> None:
         """Open the log (creating it if new) and take steps. Raises LogRolledBack, LogInconsistent."""
@@ -106,14 +108,22 @@ class Sequencer:
         return self._alive and len(self._waiting) < self._limit
 
     @property
+    def failing_seconds(self) -> float | None:
+        """How long ago the last batch could not be written; None if it was."""
+        return None if self._failed_at is None else perf_counter() - self._failed_at
+
+    @property
     def _alive(self) -> bool:
         return not self._closing and self._task is not None and not self._task.done()
 
-    async def append(self, entries: Sequence[Entry], seal: Seal) -> tuple[Receipt, ...]:
-        """Append the entries, and the messages that `seal` makes of their receipts, in one transaction.
+    async def append(
+        self, entries: Sequence[Entry], seal: Seal, *, beside: Sequence[Beside] = (), waits: bool = False
+    ) -> tuple[Receipt, ...]:
+        """Append the entries, the messages that `seal` makes of their receipts, and what is beside, in one transaction.
 
         Returns after its commit. `seal` is CPU work only, runs on the event loop's thread, and may be called again with
         other receipts if the batch has to be computed anew. What it raises is raised here, and fails this step only.
+        One that `waits`, for a device that signs, runs in another thread: it must share nothing that changes.
         Raises LogOverloaded, LogUnavailable, DuplicateRecord.
         """
         if not self._alive:
@@ -122,7 +132,9 @@ class Sequencer:
             raise LogOverloaded("too many steps wait for the log")
         if len(entries) > _MAX_ENTRIES:
             raise LogOverloaded("too many entries in one step")
-        step = Step(tuple(entries), tuple(os.urandom(_SALT_BYTES) for _ in entries), seal, self._sealer)
+        called = aside(seal, self._engine) if waits else seal
+        step = Step(tuple(entries), tuple(os.urandom(_SALT_BYTES) for _ in entries), called, self._sealer, waits=waits)
+        step.beside = tuple(beside)
         future: asyncio.Future[tuple[Receipt, ...]] = asyncio.get_running_loop().create_future()
         self._waiting.append((step, future))
         self._wake.set()
@@ -164,10 +176,11 @@ class Sequencer:
             survivors, batch = await self._write([step for step, _ in accepted], now_ms)
             receipts = {id(step): given for step, given in zip(survivors, batch.receipts, strict=True)}
             entries, behind = len(batch.entries), max(0, batch.state.last_ms - now_ms)
+            self._failed_at = None
         except (LogInconsistent, LogRolledBack) as error:
-            failure = error
+            failure, self._failed_at = error, started
         except Exception as error:  # noqa: BLE001 - I6: whatever went wrong fails the whole batch, and only the batch
-            failure.__cause__ = error
+            failure.__cause__, self._failed_at = error, started
             await self._disconnect()
         for step, future in accepted:
             if future.done():
@@ -184,7 +197,8 @@ class Sequencer:
     async def _write(self, steps: list[Step], now_ms: int) -> tuple[list[Step], Batch]:
         connection = self._connection or await self._open()
         try:
-            prepared = await connection.run(self._writer.prepare, steps, now_ms)
+            run = connection.run_aside if any(step.waits for step in steps) else connection.run
+            prepared = await run(self._writer.prepare, steps, now_ms)
             await connection.run_commit(self._writer.commit, prepared)
         except OutcomeUnknown as unknown:
             # I8: stop, reload, compare; only then go on.

@@ -8,6 +8,8 @@ follow from the entries.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from sqlite3 import Connection as SQLiteConnection
 from typing import Any, Final
 
@@ -30,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from audit.errors import LogUnavailable
 from audit.tiles import TILE_BYTES
 
 metadata = MetaData()
@@ -339,6 +342,7 @@ def open_engine(url: str | URL) -> AsyncEngine:
     parsed = make_url(url)
     match parsed.drivername:
         case "sqlite+aiosqlite":
+            _create_private(parsed.database or "")
             engine = create_async_engine(parsed)
             event.listen(engine.sync_engine, "connect", _prepare_sqlite)
             return engine
@@ -351,11 +355,38 @@ def open_engine(url: str | URL) -> AsyncEngine:
             raise ValueError(f"no store for {other}: use sqlite+aiosqlite or postgresql+asyncpg")
 
 
+def _create_private(path: str) -> None:
+    """The file exists with its mode before SQLite opens it, so that no other user ever reads it, whatever the folder's.
+
+    The files beside it (-wal, -shm) get the same mode from SQLite.
+    """
+    if path and not path.startswith((":", "file:")):
+        # What can't be made here, SQLite will say.
+        with suppress(OSError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
 def _prepare_sqlite(connection: SQLiteConnection, _record: Any) -> None:
     cursor = connection.cursor()
     for pragma in SQLITE_PRAGMAS:
         cursor.execute(pragma)
     cursor.close()
+
+
+async def empty_write_ahead_log(engine: AsyncEngine) -> None:
+    """On return no file of a SQLite database holds what was deleted: its write-ahead log still had the pages.
+
+    PostgreSQL's is the server's matter. Raises LogUnavailable while somebody goes on reading an older state.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    async with engine.connect() as connection:
+        busy, *_ = (await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")).one()
+    if busy:
+        raise LogUnavailable(
+            "erased, but the database's write-ahead log still holds it, for somebody reads: stop the gateway and "
+            "whatever else has the database open, then nothing of it is left"
+        )
 
 
 async def create_schema(engine: AsyncEngine) -> None:

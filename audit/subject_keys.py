@@ -21,6 +21,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.errors import LogUnavailable
+from audit.store import empty_write_ahead_log
 from audit.tag import KEY_BYTES, MonthKey, SubjectKey, month_key, month_of
 
 __all__ = [
@@ -98,17 +99,17 @@ class SubjectKeys:
         return None if wrapped is None else self._remember(ref, wrapped)
 
     async def erase(self, subject_ref: str, *, at_ms: int) -> None:
-        """Destroy the person's keys; irrevocable on return. Other processes drop theirs when they `refresh`."""
+        """Destroy the person's keys; irrevocable on return. Other processes drop theirs when they `refresh`.
+
+        Raises LogUnavailable: erased, but a file still holds them.
+        """
         refs = [self._ref(subject_ref), self._ref(withheld(subject_ref))]
         async with self._engine.begin() as connection:
             gone = update(subject_key).where(subject_key.c.ref.in_(refs)).values(wrapped=None, erased_ms=at_ms)
             await connection.execute(gone)
         for ref in refs:
             self._cache.pop(ref, None)
-        if self._engine.dialect.name == "sqlite":
-            async with self._engine.connect() as connection:
-                # The write-ahead log still holds the page with the old key.
-                await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        await empty_write_ahead_log(self._engine)
 
     async def refresh(self) -> None:
         """Forget the keys in memory if another process has erased one. Otherwise it would go on being written under."""

@@ -8,19 +8,21 @@ tiles are kept is the store's business.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from audit.errors import MalformedInput, OutOfRange
-from audit.merkle import HASH_BYTES, Frontier, fold, perfect_subtrees, root_of
+from audit.merkle import HASH_BYTES, Frontier, fold, nodes_above, perfect_subtrees, root_of
 
 WIDTH: Final = 256
 TILE_BYTES: Final = WIDTH * HASH_BYTES
 _MAX_LEVEL: Final = 63
+_TILE_HEIGHT: Final = 8
 _PATH: Final = re.compile(r"(0|[1-9]\d?)/((?:x\d{3}/){0,6}\d{3})(?:\.p/([1-9]\d{0,2}))?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class TileId:
     """Where a tile is; `width` is 256 for a full tile, 1 to 255 for a partial one."""
 
@@ -126,24 +128,63 @@ def hashes_in(body: bytes) -> list[bytes]:
     return [body[at : at + HASH_BYTES] for at in range(0, len(body), HASH_BYTES)]
 
 
-def tiles_for_range(start: int, end: int, size: int) -> list[TileId]:
-    """The tiles that `hash_of_range` needs for a leaf range of a tree of this size."""
-    return [_locate(height, index, size)[0] for height, index in perfect_subtrees(start, end)]
+class Place(NamedTuple):
+    """A perfect subtree within a tile: over `width` of its hashes from `offset` on."""
+
+    tile: TileId
+    offset: int
+    width: int
 
 
-def hash_of_range(start: int, end: int, size: int, tiles: dict[TileId, bytes]) -> bytes:
-    """MTH(D[start:end]) from tiles, for a range that occurs in a proof."""
-    peaks = []
-    for height, index in perfect_subtrees(start, end):
-        tile, offset, count = _locate(height, index, size)
-        peaks.append(root_of(hashes_in(tiles[tile][offset * HASH_BYTES : (offset + count) * HASH_BYTES])))
-    return fold(peaks)
+class TileNodes:
+    """A tile's hashes and the nodes above them, each level made when it is first wanted.
+
+    One leaf's proof takes 247 of a full tile's 255 nodes, many leaves' proofs take no more.
+    """
+
+    __slots__ = ("_levels",)
+
+    def __init__(self, body: bytes) -> None:
+        self._levels = [body]
+
+    def root(self, offset: int, width: int) -> bytes:
+        """Of the perfect subtree over so many hashes."""
+        return self._node(width.bit_length() - 1, offset // width)
+
+    def siblings(self, position: int) -> list[bytes]:
+        """The inclusion proof of a hash in a full tile's own tree."""
+        return [self._node(height, (position >> height) ^ 1) for height in range(_TILE_HEIGHT)]
+
+    def _node(self, height: int, number: int) -> bytes:
+        while len(self._levels) <= height:
+            self._levels.append(nodes_above(self._levels[-1]))
+        return self._levels[height][number * HASH_BYTES : (number + 1) * HASH_BYTES]
 
 
-def _locate(height: int, index: int, size: int) -> tuple[TileId, int, int]:
-    """The tile that holds a perfect subtree, and the offset and number of its hashes there."""
+def full_levels(index: int, size: int) -> int:
+    """How many levels of full tiles a leaf is below, in a tree of this size: its proof begins in those tiles."""
+    levels = 0
+    while ((index >> (8 * levels + 8)) + 1) << (8 * levels + 8) <= size:
+        levels += 1
+    return levels
+
+
+def places_of(start: int, end: int, size: int) -> list[Place]:
+    """Where a tree of this size has the perfect subtrees of a leaf range that occurs in a proof, left to right."""
+    width = end - start
+    if width & (width - 1) == 0 and start % width == 0:
+        return [_locate(width.bit_length() - 1, start // width, size)]
+    return [_locate(height, index, size) for height, index in perfect_subtrees(start, end)]
+
+
+def hashes_of(ranges: Iterable[Sequence[Place]], nodes: Mapping[TileId, TileNodes]) -> list[bytes]:
+    """MTH of each leaf range, given as places in these tiles."""
+    return [fold([nodes[tile].root(offset, width) for tile, offset, width in places]) for places in ranges]
+
+
+def _locate(height: int, index: int, size: int) -> Place:
     level, within = divmod(height, 8)
     position = index << within
     tile_index = position // WIDTH
     tile = TileId(level, tile_index, available_width(level, tile_index, size))
-    return tile, position % WIDTH, 1 << within
+    return Place(tile, position % WIDTH, 1 << within)

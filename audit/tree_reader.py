@@ -6,17 +6,17 @@ else below it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.errors import LogInconsistent, OutOfRange
 from audit.merkle import EMPTY_ROOT, HASH_BYTES, Range, consistency_ranges, inclusion_ranges, leaf_hash, root_of
 from audit.store import log_entry, log_head, log_tile
-from audit.tiles import TILE_BYTES, WIDTH, TileId, hash_of_range, hashes_in, tiles_for_range
+from audit.tiles import WIDTH, TileId, TileNodes, full_levels, hashes_of, places_of
 
 # Proofs that are made between two looks at the loop.
 _TOGETHER: Final = 100
@@ -34,13 +34,7 @@ async def size_of(connection: AsyncConnection, log: int) -> int:
 
 async def tile_bytes(connection: AsyncConnection, log: int, tile: TileId) -> bytes:
     """A tile's hashes; a partial one is made from what is below it. The caller checks it against the log's size."""
-    where = (log_tile.c.log == log, log_tile.c.level == tile.level, log_tile.c.idx == tile.index)
-    body = (await connection.execute(select(log_tile.c.body).where(*where))).scalar()
-    if body is None:
-        if tile.width == WIDTH:
-            raise OutOfRange("no such tile")
-        body = await _partial(connection, log, tile)
-    return bytes(body[: tile.width * HASH_BYTES])
+    return (await _tiles(connection, log, {tile}))[tile]
 
 
 async def _partial(connection: AsyncConnection, log: int, tile: TileId) -> bytes:
@@ -66,7 +60,7 @@ async def _partial(connection: AsyncConnection, log: int, tile: TileId) -> bytes
 @lru_cache(_ROOTS_KEPT)
 def _root_of_full(body: bytes) -> bytes:
     """A full tile's root. By content, so that nothing stored can be taken for something else."""
-    return root_of(hashes_in(body))
+    return root_of([body])
 
 
 async def entries_of(connection: AsyncConnection, log: int, tile: TileId) -> list[bytes]:
@@ -82,11 +76,9 @@ async def entries_of(connection: AsyncConnection, log: int, tile: TileId) -> lis
 
 async def hashes_of_ranges(connection: AsyncConnection, log: int, ranges: Sequence[Range], size: int) -> list[bytes]:
     """The hash of each leaf range, in a tree of this size."""
-    wanted: Iterable[TileId] = {tile for start, end in ranges for tile in tiles_for_range(start, end, size)}
-    tiles = {tile: await tile_bytes(connection, log, tile) for tile in wanted}
-    if any(len(body) != min(tile.width * HASH_BYTES, TILE_BYTES) for tile, body in tiles.items()):
-        raise LogInconsistent("a stored tile is too short")
-    return [hash_of_range(start, end, size, tiles) for start, end in ranges]
+    places = [places_of(start, end, size) for start, end in ranges]
+    tiles = await _tiles(connection, log, {place.tile for some in places for place in some})
+    return hashes_of(places, {tile: TileNodes(body) for tile, body in tiles.items()})
 
 
 async def root_at(connection: AsyncConnection, log: int, size: int) -> bytes:
@@ -99,41 +91,68 @@ async def root_at(connection: AsyncConnection, log: int, size: int) -> bytes:
 
 async def inclusion_path(connection: AsyncConnection, log: int, index: int, size: int) -> list[bytes]:
     """The inclusion proof of a leaf in the tree of this size."""
-    await _require_size(connection, log, size)
-    return await hashes_of_ranges(connection, log, inclusion_ranges(index, size), size)
+    return (await inclusion_paths(connection, log, [index], size))[0]
 
 
 async def inclusion_paths(
     connection: AsyncConnection, log: int, indices: Sequence[int], size: int
 ) -> list[list[bytes]]:
-    """The inclusion proofs of many leaves in the tree of this size, each tile and each subtree's hash found once."""
+    """The inclusion proofs of many leaves in the tree of this size.
+
+    Through full tiles a proof takes each node's sibling. What is above them is the same for all leaves of a subtree,
+    and found once.
+    """
     await _require_size(connection, log, size)
-    ranges = [inclusion_ranges(index, size) for index in indices]
-    found: dict[Range, bytes] = {}
-    for at in range(0, len(ranges), _TOGETHER):
-        missing = {part for some in ranges[at : at + _TOGETHER] for part in some if part not in found}
-        tiles = await _tiles(connection, log, {tile for part in missing for tile in tiles_for_range(*part, size)})
-        found |= {part: hash_of_range(*part, size, tiles) for part in missing}
-    return [[found[part] for part in some] for some in ranges]
+    paths: list[list[bytes]] = []
+    tops: dict[tuple[int, int], list[bytes]] = {}
+    partial: dict[TileId, TileNodes] = {}
+    for at in range(0, len(indices), _TOGETHER):
+        some = [(index, full_levels(index, size)) for index in indices[at : at + _TOGETHER]]
+        missing = {
+            (levels, index >> (8 * levels)): inclusion_ranges(index, size)[8 * levels :]
+            for index, levels in some
+            if (levels, index >> (8 * levels)) not in tops
+        }
+        places = {top: [places_of(start, end, size) for start, end in ranges] for top, ranges in missing.items()}
+        wanted = {TileId(level, index >> (8 * level + 8)) for index, levels in some for level in range(levels)}
+        wanted |= {place.tile for ranges in places.values() for of_range in ranges for place in of_range}
+        tiles = await _tiles(connection, log, wanted - partial.keys())
+        nodes = partial | {tile: TileNodes(body) for tile, body in tiles.items()}
+        # A level has one partial tile, which costs a look at all the full ones below it.
+        partial |= {tile: found for tile, found in nodes.items() if tile.width < WIDTH}
+        tops |= {top: hashes_of(ranges, nodes) for top, ranges in places.items()}
+        for index, levels in some:
+            path: list[bytes] = []
+            for level in range(levels):
+                position = index >> (8 * level)
+                path += nodes[TileId(level, position // WIDTH)].siblings(position % WIDTH)
+            paths.append(path + tops[levels, index >> (8 * levels)])
+    return paths
 
 
-async def _tiles(connection: AsyncConnection, log: int, wanted: Iterable[TileId]) -> dict[TileId, bytes]:
-    """These tiles; the full ones with one query for each level."""
-    levels: dict[int, dict[int, TileId]] = {}
-    tiles: dict[TileId, bytes] = {}
+async def _tiles(connection: AsyncConnection, log: int, wanted: Collection[TileId]) -> dict[TileId, bytes]:
+    """These tiles' hashes: the stored ones, and those that have been filled since, with one query."""
+    if not wanted:
+        return {}
+    levels: dict[int, list[int]] = {}
+    for tile in sorted(wanted):
+        levels.setdefault(tile.level, []).append(tile.index)
+    here = (
+        (log_tile.c.log == log) & (log_tile.c.level == level) & log_tile.c.idx.in_(of_level)
+        for level, of_level in levels.items()
+    )
+    rows = await connection.execute(select(log_tile.c.level, log_tile.c.idx, log_tile.c.body).where(or_(*here)))
+    stored = {(level, index): bytes(body) for level, index, body in rows}
+    tiles = {}
     for tile in wanted:
-        if tile.width == WIDTH:
-            levels.setdefault(tile.level, {})[tile.index] = tile
-        else:
-            tiles[tile] = await tile_bytes(connection, log, tile)
-    for level, of_level in levels.items():
-        where = (log_tile.c.log == log, log_tile.c.level == level, log_tile.c.idx.in_(list(of_level)))
-        rows = await connection.execute(select(log_tile.c.idx, log_tile.c.body).where(*where))
-        tiles |= {of_level[index]: bytes(body) for index, body in rows}
-    if len(tiles) != sum(map(len, levels.values())) + sum(tile.width < WIDTH for tile in tiles):
-        raise OutOfRange("no such tile")
-    if any(len(body) != tile.width * HASH_BYTES for tile, body in tiles.items()):
-        raise LogInconsistent("a stored tile is too short")
+        body = stored.get((tile.level, tile.index))
+        if body is None:
+            if tile.width == WIDTH:
+                raise OutOfRange("no such tile")
+            body = await _partial(connection, log, tile)
+        tiles[tile] = body[: tile.width * HASH_BYTES]
+        if len(tiles[tile]) != tile.width * HASH_BYTES:
+            raise LogInconsistent("a stored tile is too short")
     return tiles
 
 

@@ -1,8 +1,8 @@
 """Verifies a whole log from its rows: trusts nothing that is stored, recomputes everything.
 
 Leaves, indices, times, persons' chains, tiles, roots, every published checkpoint, records against their commitments (of
-persons whose keys are given), and the message log's digests and links. Reads one snapshot, so it may run beside a live
-sequencer. Returns what it found; an empty list of findings is a sound log.
+persons whose keys are given), releases against what was withheld, and the message log's digests and links. Reads one
+snapshot, so it may run beside a live sequencer. Returns what it found; an empty list of findings is a sound log.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from audit.announcements import KEY, announced_keys, parse_announced_keys
 from audit.checkpoint import parse_checkpoint
 from audit.erasure import KIND as ERASE
 from audit.erasure import Erasure, IndexRange, parse_erasure
-from audit.errors import AuditError, LogInconsistent, MalformedInput, RecordUnopenable
+from audit.errors import AuditError, LogInconsistent, MalformedInput, ProofInvalid, RecordUnopenable
 from audit.leaf import MAX_INTEGER, NO_PREVIOUS, Leaf, parse_leaf
 from audit.merkle import leaf_hash
 from audit.message_cipher import MessageCipher
 from audit.note import NoteKey, parse_note, verify_note
 from audit.record import open_record
+from audit.release import KIND as RELEASE
+from audit.release import Released, verify_release
 from audit.store import checkpoint, log_entry, log_head, log_tile, record, subject_head
 from audit.subject_keys import SubjectKeys
 from audit.tag import MonthKey, months_between
@@ -55,6 +58,8 @@ class LogReport:
     checkpoints: int = 0
     # Time-stamps that hold; whoever trusts time-stamping authorities counts them.
     stamps: int = 0
+    # Those that the log's `key` leaves name as its signers.
+    keys: tuple[NoteKey, ...] = ()
     findings: list[Finding] = field(default_factory=list)
     findings_total: int = 0
 
@@ -82,6 +87,7 @@ async def verify_log(
 ) -> LogReport:
     """Recompute the log named `origin`. `progress` is told (entries done, entries in all).
 
+    The newest checkpoint has to be signed by one of `verifiers`; older ones also by a key that a leaf below it names.
     Messages that are sealed are opened and compared with `messages`.
     """
     async with engine.connect() as connection:
@@ -118,12 +124,17 @@ class _Verification:
         self._chains: dict[bytes, tuple[int, bytes]] = {}
         self._months: dict[bytes, MonthKey] = {}
         self._signed: dict[int, bytes] = {}
+        # Up to which entry a given key vouches for the tree, and the keys that its leaves name.
+        self._vouched: int | None = None
+        self._announced: tuple[NoteKey, ...] | None = None
         self._last_ms = 0
         self._tiles = 0
         self._keys_given = False
         # Entries under tags that no person's key gives, as ranges, and what the log says was erased.
         self._nobodys: list[IndexRange] = []
         self._erasures: list[Erasure] = []
+        # What was released by which entry.
+        self._released: list[tuple[int, Released]] = []
 
     async def run(self, keys: SubjectKeys | None) -> None:
         await self._read_checkpoints()
@@ -188,13 +199,22 @@ class _Verification:
                     self._note_nobodys(row.idx)
                 return
         if row.body is not None:
-            try:
-                _, opened = open_record(month, row.body, leaf.commitment)
-                self._report.records_opened += 1
-                if leaf.kind == ERASE:
-                    self._erasures.append(parse_erasure(opened))
-            except RecordUnopenable:
-                self._report.found("record_does_not_open", row.idx)
+            self._record(row, leaf, month)
+
+    def _record(self, row: Any, leaf: Leaf, month: MonthKey | None) -> None:
+        try:
+            _, opened = open_record(month, row.body, leaf.commitment)
+            self._report.records_opened += 1
+            if leaf.kind == ERASE:
+                self._erasures.append(parse_erasure(opened))
+            if leaf.kind == RELEASE:
+                self._released.append((row.idx, verify_release(leaf, opened)[0]))
+            if leaf.kind == KEY:
+                self._report.keys += parse_announced_keys(opened)
+        except RecordUnopenable:
+            self._report.found("record_does_not_open", row.idx)
+        except ProofInvalid:
+            self._report.found("release_differs", row.idx)
 
     def _note_nobodys(self, index: int) -> None:
         if self._nobodys and self._nobodys[-1][1] == index - 1:
@@ -228,6 +248,17 @@ class _Verification:
                 found.append(parse_erasure(open_record(None, body, leaf.commitment)[1]))
         return found
 
+    async def _compare_releases(self) -> None:
+        """What was released stands where the release says, in this log or in another year's that is still there."""
+        for index, released in self._released:
+            joined = log_head.outerjoin(
+                log_entry, (log_entry.c.log == log_head.c.log) & (log_entry.c.idx == released.index)
+            )
+            query = select(log_entry.c.leaf).select_from(joined).where(log_head.c.origin == released.origin)
+            row = (await self._connection.execute(query)).first()
+            if row is not None and row.leaf != released.leaf:
+                self._report.found("release_differs", index)
+
     def _compare_checkpoint(self) -> None:
         signed = self._signed.pop(self._edge.size, None)
         if signed is not None and signed != self._edge.root():
@@ -235,18 +266,31 @@ class _Verification:
 
     async def _read_checkpoints(self) -> None:
         query = select(checkpoint.c.size, checkpoint.c.note).where(checkpoint.c.log == self._head.log)
-        for size, note in await self._connection.execute(query):
+        for size, note in await self._connection.execute(query.order_by(checkpoint.c.size.desc())):
             self._report.checkpoints += 1
             try:
-                data = note.encode()
-                text = verify_note(data, self._verifiers).text if self._verifiers else parse_note(data).text
-                signed = parse_checkpoint(text)
+                signed = parse_checkpoint(await self._signed_text(size, note.encode()))
             except AuditError:
                 self._report.found("checkpoint_signature_invalid", size)
                 continue
             if (signed.origin, signed.size) != (self._head.origin, size):
                 self._report.found("checkpoint_differs", size)
             self._signed[size] = signed.root
+
+    async def _signed_text(self, size: int, data: bytes) -> str:
+        if not self._verifiers:
+            return parse_note(data).text
+        try:
+            text = verify_note(data, self._verifiers).text
+        except ProofInvalid:
+            if self._vouched is None:
+                raise
+            # A key of before a change may be gone. The log names it, in the tree that a newer checkpoint signs.
+            if self._announced is None:
+                self._announced = await announced_keys(self._connection, self._head.log, below=self._vouched)
+            return verify_note(data, self._announced).text
+        self._vouched = max(size, self._vouched or 0)
+        return text
 
     async def _read_keys(self, keys: SubjectKeys) -> None:
         if not self._head.size:
@@ -266,6 +310,7 @@ class _Verification:
     async def _finish(self) -> None:
         head, edge, report = self._head, self._edge, self._report
         await self._compare_erasures()
+        await self._compare_releases()
         if edge.size != head.size or edge.root() != head.root:
             report.found("root_differs")
         # The head's time may be later: a batch of messages without leaves moves it on too.

@@ -132,8 +132,9 @@ class WitnessedPublisher:
             raise _Refused("does not know our log's key")
         if status != 200:
             raise _Refused("did not cosign")
-        lines = [parse_signature_line(line) for line in answer.decode("utf-8", "strict").split("\n") if line]
-        ours = [line for line in lines if (line.name, line.key_id) == (witness.key.name, witness.key.key_id)]
+        lines = [parse_signature_line(line) for line in _text_of(answer).split("\n") if line]
+        # One is enough: whoever repeats itself takes up the places of others in the note, which has few.
+        ours = [line for line in lines if (line.name, line.key_id) == (witness.key.name, witness.key.key_id)][:1]
         whole = note + "".join(line.line for line in ours).encode()
         if not verify_cosignatures(parse_note(whole), [witness.key]):
             raise ProofInvalid("no cosignature of this witness")
@@ -156,6 +157,13 @@ class WitnessedPublisher:
 
 class _Refused(Exception):
     """A witness's no, as one of our own sentences."""
+
+
+def _text_of(answer: bytes) -> str:
+    try:
+        return answer.decode()
+    except UnicodeDecodeError:
+        raise MalformedInput("not text") from None
 
 
 def _size_in(answer: bytes) -> int:

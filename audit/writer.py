@@ -14,6 +14,8 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, CursorResult, Select, Table, Update, any_, bindparam, func, insert, select, update
+from sqlalchemy import column as column_named
+from sqlalchemy import table as table_named
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -22,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import LargeBinary
 
-from audit.batch import Batch, Heads, LogState, Step, compute_batch, tags_of
+from audit.batch import Batch, Beside, Heads, LogState, Step, compute_batch, tags_of
 from audit.errors import AuditError, LogInconsistent, LogRolledBack
 from audit.merkle import EMPTY_ROOT, leaf_hash, root_of
 from audit.message_log import NO_LINK
@@ -236,6 +238,8 @@ def _insert_batch(connection: Connection, batch: Batch) -> None:
     ):
         if rows:
             connection.exec_driver_sql(_insert_sql(table, dialect), rows)
+    for beside in batch.beside:
+        _insert_beside(connection, beside)
     if batch.heads:
         connection.exec_driver_sql(_upsert_heads_sql(dialect), batch.heads)
     moved = {
@@ -247,6 +251,12 @@ def _insert_batch(connection: Connection, batch: Batch) -> None:
         "new_message_link": state.message_link,
     }
     _execute(connection, _MOVE_HEAD, moved)
+
+
+def _insert_beside(connection: Connection, beside: Beside) -> None:
+    """Few, so written without the care for each microsecond that the log's own rows get."""
+    named = table_named(beside.table, *(column_named(name) for name in beside.row))
+    connection.execute(insert(named), dict(beside.row))
 
 
 def _execute(connection: Connection, statement: Select[Any] | Update, values: Mapping[str, Any]) -> CursorResult[Any]:

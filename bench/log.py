@@ -2,7 +2,7 @@
 
 The first part takes half a minute: entries, and entries with their signed messages, on SQLite and on PostgreSQL, as
 fast as they go and paced (bench.log_load). With `--leaves`, also proofs and pages in a log of so many leaves, which is
-built once and kept (bench.big_log): a million takes a minute or two and 1 GB, ten million ten times that.
+built once and kept (bench.big_log): ten million take seven minutes or more, 0.7 GB of memory and 5.6 GB of disk.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.access import accesses
 from audit.person_records import PersonRecord, first_entry_ms, records_of
-from audit.releasing import KIND as RELEASE
+from audit.release import KIND as RELEASE
 from audit.subject_keys import SubjectKeys
 from gateway.logs import OwnLogs
 
@@ -34,7 +34,10 @@ class OwnAccesses:
     async def bundle(self, subject_ref: str, month: str, *, seen: int = 0) -> dict[str, Any]:
         """One month's bundle as plain values. Raises AuditError."""
         publisher = self._logs.publisher_of(month)
-        found = await accesses(self._engine, self._keys, subject_ref, month, publisher=publisher, seen=seen)
+        others = tuple(other for other in self._logs.publishers.values() if other is not publisher)
+        found = await accesses(
+            self._engine, self._keys, subject_ref, month, publisher=publisher, seen=seen, others=others
+        )
         return found.as_json()
 
     async def records(self, subject_ref: str) -> list[tuple[int, Mapping[str, Any]]]:

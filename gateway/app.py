@@ -42,6 +42,7 @@ from gateway.errors import StartRefused
 from gateway.exchange.citizen_tokens import CitizenTokens
 from gateway.exchange.consents import ConsentCopies
 from gateway.exchange.directory import build_directory
+from gateway.exchange.insecure import insecure_parts
 from gateway.exchange.node import Node
 from gateway.exchange.origins import is_log_of
 from gateway.exchange.pseudonyms import pseudonym
@@ -61,6 +62,7 @@ from gateway.node_keys import NodeKeys, load_keys, make_missing_keys
 from gateway.operations import build_operations_app
 from gateway.ports import open_peers, open_services, road_listeners
 from gateway.refusals import open_database, start_refusals
+from gateway.reporting import reporting_follower
 from gateway.serve import Listener, listening, wait_for_signal
 from gateway.settings import GatewaySettings
 from gateway.store.migrate import migrate
@@ -103,7 +105,9 @@ async def run_gateway(settings: GatewaySettings) -> None:
     log = get_logger(node=settings.server_code)
     for mode in settings.insecure_modes:
         log.warning("INSECURE MODE", mode=mode)
-    async with serving(settings):
+    async with serving(settings) as gateway:
+        for part in insecure_parts(gateway.node.directory):
+            log.warning("INSECURE MODE", mode=part.mode, service=part.identifier)
         _tune_interpreter()
         log.info("gateway ready", server=str(settings.server_id))
         await wait_for_signal()
@@ -281,9 +285,14 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
         citizens = await _citizen_app(stack, node, keys, engine, accesses, policy=policy)
         await own.refresh()
         await witnessing.start(logs)
-        start_followers(stack, node, (*followers, monitoring_follower(node), stamping_follower(stamping, node)))
+        start_followers(stack, node, (*followers, *_unwatched(node, engine, stamping)))
         listeners = tuple(road_listeners(node, contexts, operations, citizens))
         yield Gateway(node, listeners, engine, logs, contexts, followers, ring)
+
+
+def _unwatched(node: Node, engine: AsyncEngine, stamping: CheckpointStamping) -> tuple[Follower, ...]:
+    """The jobs whose failing is no ailment of the gateway: the health check doesn't look at them."""
+    return monitoring_follower(node), stamping_follower(stamping, node), reporting_follower(node, engine)
 
 
 def _make_directories(settings: GatewaySettings) -> None:
@@ -391,6 +400,7 @@ def _citizen_context(
             requests_per_minute=settings.citizen_requests_per_minute,
             require_bound_tokens=settings.citizen_require_bound_tokens,
             require_dpop_nonce=settings.citizen_require_dpop_nonce,
+            proxy_header=settings.citizen_proxy_header,
             city_name=settings.citizen_city_name,
             consent_declarants=settings.citizen_consent_declarant_ids,
             notices=notice_settings(settings),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -24,9 +25,11 @@ from gateway.admin.errors import AdminError
 from gateway.admin.keys import key_commands
 from gateway.admin.log_commands import monitor, register_access_log_commands
 from gateway.admin.registry import rotate_key
+from gateway.admin.registry_commands import register_registry_commands
 from gateway.admin.service_commands import service_commands
+from gateway.admin.verify_document import verify_document
 from gateway.errors import ListenFailed, StartRefused
-from gateway.logging import configure_logging
+from gateway.logging import configure_logging, get_logger
 from gateway.message_log.commands import register_message_log_commands
 from gateway.settings import (
     AdapterSettings,
@@ -58,10 +61,13 @@ adapter_app = typer.Typer(
 )
 log_app = typer.Typer(help="The verifiable log of a gateway.", no_args_is_help=True)
 registry_app = typer.Typer(
-    help="The registry: run it, or change the key that signs the configuration.", invoke_without_command=True
+    help="The registry: run it, say who is on the road, change the key that signs the configuration.",
+    invoke_without_command=True,
 )
 registry_app.command("rotate-key")(rotate_key)
+register_registry_commands(registry_app)
 app.command()(doctor)
+app.command("verify-document")(verify_document)
 app.add_typer(registry_app, name="registry")
 app.add_typer(configuration_commands, name="configuration")
 app.add_typer(adapter_app, name="adapter")
@@ -151,17 +157,11 @@ def registry(
     ] = None,
 ) -> None:
     """The registry: `--config FILE` runs it, publishing the signed global configuration."""
-    if context.invoked_subcommand is not None:
-        if config is not None:
-            raise typer.BadParameter("give --config after the command", param_hint="--config")
-        return
-    if config is None:
-        print(context.get_help())
-        raise typer.Exit(2)
-    settings = _load(RegistrySettings, config)
-    from gateway.registry.app import build_app
+    settings = _settings_to_run(context, RegistrySettings, config)
+    if settings is not None:
+        from gateway.registry.app import build_app
 
-    _serve(build_app(settings), settings)
+        _serve(build_app(settings), settings)
 
 
 @app.command()
@@ -181,7 +181,8 @@ def testca(config: ConfigOption) -> None:
 def issuer(config: ConfigOption) -> None:
     """The demo's OpenID Connect issuer with invented citizens. Test instances only."""
     settings = _load(IssuerSettings, config)
-    from gateway.city.issuer import DemoIssuerSettings, NotATestInstance, build_issuer
+    from gateway.city.issuer import NotATestInstance, build_issuer
+    from gateway.city.issuer_clients import DemoIssuerSettings
     from gateway.clock import SystemClock
     from trust.keystore import read_secret
 
@@ -210,17 +211,13 @@ def run_adapter(
     ] = None,
 ) -> None:
     """An institution's adapter: `--config FILE` runs it; the commands below register services at a gateway."""
-    if context.invoked_subcommand is not None:
-        if config is not None:
-            raise typer.BadParameter("give --config after the command", param_hint="--config")
-        return
-    if config is None:
-        print(context.get_help())
-        raise typer.Exit(2)
-    settings = _load(AdapterSettings, config)
-    from gateway.city.institutions import build_adapter_app
+    settings = _settings_to_run(context, AdapterSettings, config)
+    if settings is not None:
+        from gateway.city.institutions import build_adapter_app
 
-    _serve(build_adapter_app(settings), settings)
+        for mode in settings.insecure_modes:
+            get_logger(node=settings.kind.value).warning("INSECURE MODE", mode=mode)
+        _serve(build_adapter_app(settings), settings)
 
 
 @log_app.command("verify")
@@ -267,18 +264,45 @@ def version() -> None:
 
 def main() -> None:
     """The entry point: errors that the operator can mend become one line and exit code 2."""
+    threading.excepthook = _in_a_thread
     try:
         app(prog_name="datenweg")
     except (InvalidSettings, AdminError, StartRefused, TrustError, AuditError) as error:
         hint = f": {error.hint}" if isinstance(error, TrustError) and error.hint else ""
         print(f"datenweg: {error}{hint}", file=sys.stderr)
         raise SystemExit(2) from None
+    except Exception as error:
+        from gateway.refusals import operator_line
+
+        line = operator_line(error)
+        if line is None:
+            raise
+        print(f"datenweg: {line}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _in_a_thread(failure: threading.ExceptHookArgs) -> None:
+    # aiosqlite's thread, whose file could not be opened, tells a loop that is gone that it has stopped.
+    if str(failure.exc_value) != "Event loop is closed":
+        threading.__excepthook__(failure)
 
 
 def _load(kind: type[_Settings], config: Path) -> _Settings:
     settings = kind.from_file(config)
     configure_logging(settings.log_level)
     return settings
+
+
+def _settings_to_run(context: typer.Context, kind: type[_Settings], config: Path | None) -> _Settings | None:
+    """Of a command that runs a server by itself and has others below it; None when it is one of those."""
+    if context.invoked_subcommand is not None:
+        if config is not None:
+            raise typer.BadParameter("give --config after the command", param_hint="--config")
+        return None
+    if config is None:
+        print(context.get_help())
+        raise typer.Exit(2)
+    return _load(kind, config)
 
 
 def _serve(application: web.Application, settings: _ListeningSettings) -> None:

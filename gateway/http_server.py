@@ -1,11 +1,11 @@
-"""The HTTP server of the road's ports: aiohttp's, with bounds on connections and with our answers to broken requests.
+"""The HTTP server of a gateway's ports: aiohttp's, with bounds on connections and with our answers to broken requests.
 
-- At most so many connections, of all ports together. When there are more, idle ones are closed for them, those that
-  never sent a request first; only when every one is at work is a new one cut.
+- At most so many connections, of all ports together that share a room. When there are more, idle ones are closed for
+  them, those that never sent a request first; only when every one is at work is a new one cut.
 - A request's head has to be complete soon after it began; an idle connection is closed after a while; one whose other
   end takes nothing any more is cut after that.
-- What is no HTTP request, or one that two readers could read in two ways, is answered by the port in its own form, and
-  the connection is closed (RFC 9112 section 11.2).
+- What is no HTTP request, or one that two readers could read in two ways, is answered by a port of the road in its own
+  form, and the connection is closed (RFC 9112 section 11.2); an application's port leaves that to aiohttp.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections.abc import Awaitable, Callable, Collection
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
-
-if TYPE_CHECKING:
-    from aiohttp.web_protocol import RequestHandler
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -66,34 +64,27 @@ class Room:
         return bool(idle)
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the connections of a port may take. `on_cut` is told why one was cut: `room`, `head` or `stuck`."""
+
+    room: Room
+    head_seconds: float
+    idle_seconds: float
+    on_cut: Callable[[str], None] = lambda _: None
+
+
 class RoadServer(web.Server):
     """Serves one port. For one event loop."""
 
-    def __init__(
-        self,
-        handler: Handler,
-        refuse: Refuse,
-        *,
-        room: Room,
-        head_seconds: float,
-        idle_seconds: float,
-        on_cut: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        """`on_cut` is told why a connection was cut: `room`, `head` or `stuck`."""
-        # Bodies go on as they came (no decompression); access lines are ours, one per exchange.
-        super().__init__(
-            handler,
-            auto_decompress=False,
-            access_log=None,
-            keepalive_timeout=idle_seconds,
-            max_line_size=_MAX_LINE,
-            max_field_size=_MAX_LINE,
-        )
+    def __init__(self, handler: Handler, refuse: Refuse | None, bounds: Bounds, **options: Any) -> None:
+        """Without `refuse`, what can't be read is answered by aiohttp. `options` are aiohttp's."""
+        super().__init__(handler, access_log=None, keepalive_timeout=bounds.idle_seconds, **options)
         self.refuse = refuse
-        self.head_seconds = head_seconds
-        self.on_cut = on_cut
-        self.room = room
-        room.share(self)
+        self.head_seconds = bounds.head_seconds
+        self.on_cut = bounds.on_cut
+        self.room = bounds.room
+        bounds.room.share(self)
 
     @property
     def open_connections(self) -> Collection[RoadConnection]:
@@ -103,13 +94,6 @@ class RoadServer(web.Server):
     def __call__(self) -> RoadConnection:
         """The protocol of a new connection."""
         return RoadConnection(self, loop=self._loop, **self._kwargs)
-
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """A connection is there; room is made for it, or it is cut."""
-        if not self.room.admits():
-            self.on_cut("room")
-            transport.abort()
-        super().connection_made(handler, transport)
 
 
 class RoadConnection(web.RequestHandler):
@@ -124,6 +108,15 @@ class RoadConnection(web.RequestHandler):
         self._leaving = self._gone = False
         # Of the request that came last.
         self._body: StreamReader | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A connection is there; room is made for it, or it is cut."""
+        admitted = self._road.room.admits()
+        super().connection_made(transport)
+        if not admitted:
+            # Only now: aiohttp's task for it has to begin before it can end.
+            self._road.on_cut("room")
+            cast("asyncio.Transport", transport).abort()
 
     @property
     def idle(self) -> bool:
@@ -199,11 +192,13 @@ class RoadConnection(web.RequestHandler):
     def handle_error(
         self,
         request: web.BaseRequest,
-        status: int = 500,  # noqa: ARG002 - the overridden method's
+        status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - the overridden method's
+        message: str | None = None,
     ) -> web.StreamResponse:
         """The port's own answer to what can't be read, or wasn't foreseen."""
+        if self._road.refuse is None:
+            return super().handle_error(request, status, exc, message)
         if request.writer.output_size > 0:
             # Part of an answer has gone out: the other side must not take it for the whole.
             raise ConnectionError
@@ -212,6 +207,23 @@ class RoadConnection(web.RequestHandler):
         # Said in so many words: to aiohttp this is a request of HTTP/1.0, which needn't be told.
         answer.headers["Connection"] = "close"
         return answer
+
+
+def road_server(handler: Handler, refuse: Refuse, bounds: Bounds) -> RoadServer:
+    """The server of a port of the road: bodies go on as they came, and access lines are ours, one per exchange."""
+    return RoadServer(handler, refuse, bounds, auto_decompress=False, max_line_size=_MAX_LINE, max_field_size=_MAX_LINE)
+
+
+class BoundedRunner(web.AppRunner):
+    """Runs an application whose connections have bounds."""
+
+    def __init__(self, app: web.Application, bounds: Bounds) -> None:
+        super().__init__(app)
+        self._bounds = bounds
+
+    async def _make_server(self) -> web.Server:
+        served = await super()._make_server()
+        return RoadServer(served.request_handler, None, self._bounds, request_factory=served.request_factory)
 
 
 def most_connections(wanted: int) -> int:

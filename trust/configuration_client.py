@@ -36,6 +36,8 @@ from trust.globalconf_directory import MAX_DIRECTORY_BYTES
 from trust.globalconf_xml import MAX_BYTES
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=20)
+_UNREACHABLE: Final = "global_conf_download_url_connection_failure"
+_NO_FILE: Final = "global_conf_part_download_failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class ConfigurationClient:
         async with self._refreshing:
             if self._current is None:
                 await self.load()
-            failure: TrustError = FetchFailed("the anchor names no source that answers")
+            failure: TrustError = FetchFailed("the anchor names no source that answers", code=_UNREACHABLE)
             for url in self._sources():
                 try:
                     configuration = await self._take(url)
@@ -194,10 +196,10 @@ class ConfigurationClient:
         base, target = URL(url), URL(url).join(URL(part.location))
         # The directory is authentic, but a file still comes from where its directory came from.
         if target.origin() != base.origin():
-            raise ConfigurationInvalid("a file's location leads elsewhere", code="global_conf_part_download_failure")
-        data = await self._get(target, MAX_BYTES)
+            raise ConfigurationInvalid("a file's location leads elsewhere", code=_NO_FILE)
+        data = await self._get(target, MAX_BYTES, code=_NO_FILE)
         if data is None:
-            raise FetchFailed("a file of the global configuration is gone", code="global_conf_part_download_failure")
+            raise FetchFailed("a file of the global configuration is gone", code=_NO_FILE)
         return data
 
     def _kept(self, part: DirectoryPart) -> bytes | None:
@@ -209,19 +211,19 @@ class ConfigurationClient:
             return None
         return self._files.get(last.location)
 
-    async def _get(self, url: URL, limit: int) -> bytes | None:
-        """The body at `url`, at most `limit` bytes; None for 404. Raises FetchFailed."""
+    async def _get(self, url: URL, limit: int, *, code: str = _UNREACHABLE) -> bytes | None:
+        """The body at `url`, at most `limit` bytes; None for 404. Raises FetchFailed with `code`."""
         try:
             async with self._session.get(url, timeout=_TIMEOUT, allow_redirects=False) as response:
                 if response.status == 404:
                     return None
                 if response.status != 200:
-                    raise FetchFailed("a source of the global configuration answered with an error")
+                    raise FetchFailed("a source of the global configuration answered with an error", code=code)
                 body = bytearray()
                 async for chunk in response.content.iter_chunked(64 << 10):
                     body += chunk
                     if len(body) > limit:
-                        raise FetchFailed("a source of the global configuration sent too much")
+                        raise FetchFailed("a source of the global configuration sent too much", code=code)
                 return bytes(body)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise FetchFailed("a source of the global configuration is not reachable") from error
+            raise FetchFailed("a source of the global configuration is not reachable", code=code) from error

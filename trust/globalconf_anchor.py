@@ -7,6 +7,7 @@ hash (SHA-224) is what two people compare over the telephone.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -22,6 +23,7 @@ from trust.globalconf_elements import (
     add_client,
     add_element,
     certificate_der,
+    certificate_octets,
     child,
     children,
     client_id,
@@ -96,11 +98,15 @@ def build_anchor(anchor: Anchor) -> bytes:
 
 
 def parse_private_parameters(data: bytes) -> PrivateParameters:
-    """Private parameters. Raises ConfigurationInvalid; says nothing about authenticity."""
+    """Private parameters. Raises ConfigurationInvalid; says nothing about authenticity.
+
+    As X-Road's schema has it, certificates are any octets here: one that can't be read, of an instance far away,
+    verifies nothing, and doesn't take the own configuration with it.
+    """
     root = _root(data, "conf")
     service = child(root, "managementService")
     certificates = children(service, "authCertRegServiceCert")
-    anchors = tuple(map(_anchor, children(root, "configurationAnchor")))
+    anchors = tuple(_anchor(element, certificate_octets) for element in children(root, "configurationAnchor"))
     if len(anchors) > _MAX_ANCHORS or len(certificates) > 1:
         raise ConfigurationInvalid("private parameters with too many anchors or certificates")
     return PrivateParameters(
@@ -109,7 +115,7 @@ def parse_private_parameters(data: bytes) -> PrivateParameters:
         management_provider=client_id(child(service, "managementRequestServiceProviderId")),
         time_stamping_interval_seconds=integer(root, "timeStampingIntervalSeconds"),
         anchors=anchors,
-        registration_certificate=certificate_der(certificates[0]) if certificates else None,
+        registration_certificate=certificate_octets(certificates[0]) if certificates else None,
     )
 
 
@@ -141,10 +147,10 @@ def _root(data: bytes, name: str) -> etree._Element:
     return root
 
 
-def _anchor(element: etree._Element) -> Anchor:
+def _anchor(element: etree._Element, certificate: Callable[[etree._Element], bytes] = certificate_der) -> Anchor:
     sources = tuple(
         AnchorSource(
-            text_of(source, "downloadURL").strip(), tuple(map(certificate_der, children(source, "verificationCert")))
+            text_of(source, "downloadURL").strip(), tuple(map(certificate, children(source, "verificationCert")))
         )
         for source in children(element, "source")
     )

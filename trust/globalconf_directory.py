@@ -314,7 +314,10 @@ def _split_headers(data: bytes) -> tuple[dict[str, str], bytes]:
 
 
 def _split_multipart(body: bytes, boundary: bytes) -> list[bytes]:
-    """The parts between the boundaries; nothing may stand before the first or after the last."""
+    """The parts between the boundaries; nothing may stand before the first or after the last.
+
+    The last boundary may be missing, as in configurations that X-Road reads: the signature is over what is there.
+    """
     delimiter = re.compile(rb"(?:\r?\n|\A)--" + re.escape(boundary) + rb"(--)?[ \t]*(?:\r?\n|\Z)")
     parts: list[bytes] = []
     # A delimiter's line end also begins the next delimiter of an empty part: find each with the line end before it.
@@ -322,9 +325,11 @@ def _split_multipart(body: bytes, boundary: bytes) -> list[bytes]:
     while match is not None and match[1] is None:
         start = match.end()
         match = delimiter.search(body, max(start - 1, 0))
-        if match is None or len(parts) == _MAX_PARTS:
+        if len(parts) == _MAX_PARTS:
             break
-        parts.append(body[start : max(match.start(), start)])
+        parts.append(body[start:] if match is None else body[start : max(match.start(), start)])
+        if match is None:
+            return parts
     if match is None or match[1] is None or body[match.end() :].strip():
         raise ConfigurationInvalid("the multipart message is malformed", code=_NOT_A_DIRECTORY)
     return parts

@@ -23,6 +23,7 @@ XROAD: Final = "http://x-road.eu/xsd/xroad.xsd"
 IDENTIFIERS: Final = "http://x-road.eu/xsd/identifiers"
 
 _MEMBER_PARTS: Final = ("xRoadInstance", "memberClass", "memberCode")
+CLIENT_ELEMENTS: Final = tuple(f"{{{IDENTIFIERS}}}{part}" for part in (*_MEMBER_PARTS, "subsystemCode"))
 _CLIENT_PARTS: Final = {"MEMBER": _MEMBER_PARTS, "SUBSYSTEM": (*_MEMBER_PARTS, "subsystemCode")}
 
 
@@ -93,15 +94,30 @@ def decode_base64(text: str) -> bytes:
 
 def certificate_der(parent: etree._Element, name: str | None = None) -> bytes:
     """The certificate in an element (or its child `name`) as DER. Real instances have base64 of DER and of PEM."""
-    element = parent if name is None else child(parent, name)
-    data = decode_base64(element.text or "")
+    data = certificate_octets(parent if name is None else child(parent, name))
     try:
-        if data.startswith(b"-----BEGIN"):
-            return x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
         x509.load_der_x509_certificate(data)
     except UNREADABLE:
         raise ConfigurationInvalid("not a certificate") from None
     return data
+
+
+def certificate_octets(element: etree._Element) -> bytes:
+    """What stands where a certificate is due, as DER if it is one. Whoever uses it finds out."""
+    data = decode_base64(element.text or "")
+    if not data.startswith(b"-----BEGIN"):
+        return data
+    try:
+        return x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
+    except UNREADABLE:
+        raise ConfigurationInvalid("not a certificate") from None
+
+
+def require_children(parent: etree._Element, *names: str) -> etree._Element:
+    """`parent`, when it has child elements of these names only. Their number is for the reader to say."""
+    if any(element.tag not in names for element in parent.iterchildren("*")):
+        raise ConfigurationInvalid("an element that isn't due")
+    return parent
 
 
 def client_id(element: etree._Element) -> ClientId:

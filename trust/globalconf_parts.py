@@ -16,6 +16,7 @@ from lxml import etree
 from trust import xml
 from trust.errors import ConfigurationInvalid, MalformedInput
 from trust.globalconf_elements import (
+    CLIENT_ELEMENTS,
     IDENTIFIERS,
     XROAD,
     add_client,
@@ -25,6 +26,7 @@ from trust.globalconf_elements import (
     client_id,
     integer,
     is_true,
+    require_children,
 )
 from trust.identifiers import ClientId
 
@@ -93,30 +95,32 @@ def _conf() -> etree._Element:
     return etree.Element(f"{{{XROAD}}}conf", nsmap={"xroad": XROAD, "id": IDENTIFIERS})
 
 
-def _root(data: bytes) -> etree._Element:
+def _root(data: bytes, name: str) -> etree._Element:
     root = xml.parse(data, max_bytes=_MAX_BYTES)
     if root.tag != f"{{{XROAD}}}conf":
         raise ConfigurationInvalid("an optional part has another root element")
-    return root
+    # X-Road's schemas of these parts have no place for anything else.
+    return require_children(root, name)
 
 
 def _monitoring_client(data: bytes | None) -> ClientId | None:
     if data is None:
         return None
-    client = children(child(_root(data), "monitoringClient"), "monitoringClientId")
+    monitoring = child(_root(data, "monitoringClient"), "monitoringClient")
+    client = children(require_children(monitoring, "monitoringClientId"), "monitoringClientId")
     if len(client) > 1:
         raise ConfigurationInvalid("two monitoring clients")
-    return client_id(client[0]) if client else None
+    return client_id(require_children(client[0], *CLIENT_ELEMENTS)) if client else None
 
 
 def _fetch_interval(data: bytes | None) -> int | None:
     if data is None:
         return None
-    seconds = integer(_root(data), "ocspFetchInterval")
+    seconds = integer(_root(data, "ocspFetchInterval"), "ocspFetchInterval")
     if not 0 < seconds <= _MAX_INTERVAL_SECONDS:
         raise ConfigurationInvalid("ocspFetchInterval is out of range")
     return seconds
 
 
 def _verify_next_update(data: bytes | None) -> bool | None:
-    return None if data is None else is_true(child(_root(data), "verifyNextUpdate"))
+    return None if data is None else is_true(child(_root(data, "verifyNextUpdate"), "verifyNextUpdate"))

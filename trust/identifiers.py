@@ -18,6 +18,10 @@ _PERCENT: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 # PR-MESS 2.2 and the proxy's own validator: control characters and these are never part of an identifier; half a
 # character (a surrogate, as HTTP parsers leave bytes that are no UTF-8) is no text at all.
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f%:;/\\\\\u200b\ufeff\ud800-\udfff]")
+# The proxy only warns of these. A slash that arrives encoded is data (PR-REST 4.2), one that arrives bare a separator;
+# a segment of a URI may hold colon and semicolon as they are (RFC 3986 section 3.3).
+_BARE: Final = ":;"
+_ENCODED: Final = "/:;%\\"
 
 
 class InvalidIdentifier(Exception):
@@ -27,7 +31,7 @@ class InvalidIdentifier(Exception):
 def decode_segment(raw: str) -> str:
     """One percent-encoded identifier segment as text (strict: bad escapes and bad UTF-8 raise InvalidIdentifier)."""
     if "%" not in raw:
-        return _checked(raw)
+        return _checked(raw, _BARE)
     if raw.count("%") != len(_PERCENT.findall(raw)):
         raise InvalidIdentifier("malformed percent-encoding")
     data = bytearray()
@@ -41,7 +45,7 @@ def decode_segment(raw: str) -> str:
             else:
                 data.append(encoded[position])
                 position += 1
-        return _checked(data.decode("utf-8"), allow_encoded=True)
+        return _checked(data.decode("utf-8"), _ENCODED)
     except UnicodeError:
         raise InvalidIdentifier("segment is not UTF-8") from None
 
@@ -57,12 +61,10 @@ def _encoded(segments: tuple[str, ...]) -> str:
     return "/".join(map(encode_segment, segments))
 
 
-def _checked(segment: str, *, allow_encoded: bool = False) -> str:
+def _checked(segment: str, allowed: str) -> str:
     if not segment or len(segment) > _MAX_SEGMENT:
         raise InvalidIdentifier("identifier segments have 1 to 255 characters")
-    forbidden = _FORBIDDEN.search(segment)
-    # A slash that arrives encoded is data (PR-REST 4.2), one that arrives bare is a separator.
-    if forbidden and not (allow_encoded and forbidden.group() in "/:;%\\"):
+    if any(character not in allowed for character in _FORBIDDEN.findall(segment)):
         raise InvalidIdentifier("character not allowed in an identifier")
     return segment
 

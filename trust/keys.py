@@ -64,7 +64,7 @@ _PADDINGS: Final[dict[SignatureAlgorithm, padding.AsymmetricPadding]] = {
 
 
 class SigningKey(Protocol):
-    """Signs for the holder of one certificate. Callers may use it from one thread at a time."""
+    """Signs for the holder of one certificate. May be used from several threads at once."""
 
     @property
     def algorithm(self) -> SignatureAlgorithm:

@@ -76,6 +76,14 @@ def concerns(der: bytes, *, certificate: x509.Certificate, issuer: x509.Certific
         raise MalformedInput("not an OCSP response", code=DEFECTIVE) from None
 
 
+def require_readable(der: bytes) -> None:
+    """Raises MalformedInput unless the bytes are an OCSP response of whatever content (RFC 6960 section 4.2.1)."""
+    try:
+        ocsp.load_der_ocsp_response(der)
+    except UNREADABLE:
+        raise MalformedInput("not an OCSP response", code=DEFECTIVE) from None
+
+
 def verify_response(
     der: bytes,
     *,

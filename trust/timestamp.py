@@ -33,6 +33,7 @@ MAX_TOKEN_BYTES: Final = 64 << 10
 _FUTURE: Final = timedelta(minutes=5)
 _PAST: Final = timedelta(minutes=5)
 _GRANTED: Final = (0, 1)
+REFUSED: Final = "mlog.timestamp_non_granted_response"
 
 _DIGESTS: Final = {tsp.SHA256: "sha256", tsp.SHA384: "sha384", tsp.SHA512: "sha512"}
 _DIGEST_OIDS: Final = {name: oid for oid, name in _DIGESTS.items()}
@@ -91,9 +92,9 @@ def parse_response(data: bytes) -> bytes:
         response = asn1.decode_der(tsp.TimeStampResp, data)
     except _UNREADABLE:
         _decode(tsp.TimeStampRefusal, data)
-        raise TimestampInvalid("the time-stamping authority refused", code="timestamping_failed") from None
+        raise TimestampInvalid("the time-stamping authority refused", code=REFUSED) from None
     if response.status.status not in _GRANTED:
-        raise TimestampInvalid("the time-stamping authority refused", code="timestamping_failed")
+        raise TimestampInvalid("the time-stamping authority refused", code=REFUSED)
     return asn1.encode_der(response.token)
 
 

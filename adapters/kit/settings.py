@@ -1,11 +1,13 @@
-"""Settings of adapters and sandboxes: plain values, handed in by whoever starts them."""
+"""Settings of adapters and sandboxes, handed in by whoever starts them: plain values, and who proves documents."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+
+from adapters.kit.documents import DocumentVerifier, NoDocuments
 
 Clock = Callable[[], datetime]
 
@@ -33,6 +35,8 @@ class AdapterSettings:
     max_backend_connections: int = 32
     # NextGenPSD2, PSU-IP-Address: the TPP's own address where the person's is not known.
     own_address: str = "127.0.0.1"
+    # Who proves signed documents of third parties; an adapter that takes them opens and closes it.
+    documents: DocumentVerifier = field(default_factory=NoDocuments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -17,11 +18,13 @@ from aiohttp import web
 
 from adapters.kit.app import Answer, Operation, OperationRequest, build_adapter_app, invalid_field
 from adapters.kit.backend import BackendClient
+from adapters.kit.documents import DocumentVerifier
 from adapters.kit.errors import AdapterError, BackendError, CallerError, InternalError
 from adapters.kit.fields import Fields
 from adapters.kit.links import Link, LinkStore
 from adapters.kit.problems import INTERNAL
 from adapters.kit.settings import AdapterSettings, Clock, utc_now
+from adapters.ozg import confirmation
 from adapters.ozg.backend import AppointmentSystem, Booker
 from adapters.ozg.model import LOCAL_TIME, Appointment, ProcessKey, local_time
 from adapters.ozg.problems import APPOINTMENT_UNKNOWN, CANNOT_CANCEL, RESERVATION_EXPIRED
@@ -39,9 +42,12 @@ _GONE: Final = frozenset({"deleted", "archived", "anonymized", "free"})
 class OZGAdapter:
     """The operations."""
 
-    def __init__(self, system: AppointmentSystem, links: LinkStore, *, clock: Clock) -> None:
+    def __init__(
+        self, system: AppointmentSystem, links: LinkStore, documents: DocumentVerifier, *, clock: Clock
+    ) -> None:
         self._system = system
         self._links = links
+        self._documents = documents
         self._clock = clock
 
     async def offices(self, _: OperationRequest) -> Answer:
@@ -66,9 +72,11 @@ class OZGAdapter:
         return Answer(result if next_date is None else result | {"nextBookableDate": next_date})
 
     async def book(self, request: OperationRequest) -> Answer:
-        """POST /appointments: books, or leaves nothing behind."""
+        """POST /appointments: books, or leaves nothing behind. A landlord's confirmation is proven before anything."""
         subject = request.context.subject
-        body = request.body.only("officeId", "serviceId", "timestamp", "familyName", "email", "telephone")
+        body = request.body.only(
+            "officeId", "serviceId", "timestamp", "familyName", "email", "telephone", "residenceConfirmation"
+        )
         office_id, service_id = body.integer("officeId", minimum=1), body.integer("serviceId", minimum=1)
         timestamp = body.integer("timestamp", maximum=2**40)
         booker = Booker(
@@ -76,6 +84,9 @@ class OZGAdapter:
             email=body.text("email", maximum=254, pattern=_EMAIL),
             telephone=body.optional_text("telephone", maximum=16, pattern=_TELEPHONE),
         )
+        confirmed = await self._confirmation(body, booker.family_name)
+        if confirmed is not None:
+            booker = replace(booker, note=confirmed.note)
         key, _ = await self._system.reserve(office_id, service_id, timestamp)
         link = await self._links.add(subject, str(key.process_id), {"authKey": key.auth_key})
         try:
@@ -87,7 +98,10 @@ class OZGAdapter:
         except AdapterError:
             await self._undo(link, key)
             raise
-        return Answer(appointment.as_json(), status=201)
+        answer = appointment.as_json()
+        if confirmed is not None:
+            answer["residenceConfirmation"] = confirmed.as_json()
+        return Answer(answer, status=201)
 
     async def appointments(self, request: OperationRequest) -> Answer:
         """GET /appointments: the citizen's appointments as ZMS has them now."""
@@ -120,6 +134,12 @@ class OZGAdapter:
                 raise
         await self._links.remove(link)
         return Answer(None, status=204)
+
+    async def _confirmation(self, body: Fields, family_name: str) -> confirmation.Confirmation | None:
+        encoded = body.optional_text("residenceConfirmation", maximum=64 << 10)
+        if encoded is None:
+            return None
+        return await confirmation.accept(encoded, family_name=family_name, documents=self._documents)
 
     async def _undo(self, link: Link, key: ProcessKey) -> None:
         try:
@@ -160,7 +180,7 @@ def build_app(settings: AdapterSettings, *, clock: Clock = utc_now) -> web.Appli
     """The adapter's application."""
     backend = BackendClient(settings)
     links = LinkStore(settings.data_directory, clock=clock)
-    adapter = OZGAdapter(AppointmentSystem(backend), links, clock=clock)
+    adapter = OZGAdapter(AppointmentSystem(backend), links, settings.documents, clock=clock)
     operations = (
         Operation("GET", "/offices", adapter.offices),
         Operation("GET", "/services", adapter.services),
@@ -170,4 +190,4 @@ def build_app(settings: AdapterSettings, *, clock: Clock = utc_now) -> web.Appli
         Operation("GET", "/appointments/{processId}", adapter.appointment),
         Operation("DELETE", "/appointments/{processId}", adapter.cancel),
     )
-    return build_adapter_app(operations, settings=settings, resources=(backend, links))
+    return build_adapter_app(operations, settings=settings, resources=(backend, links, settings.documents))

@@ -20,11 +20,12 @@ from adapters.ozg.problems import NOTHING_FREE, OF_ERROR_CODE
 
 @dataclass(frozen=True, slots=True)
 class Booker:
-    """Who comes to the appointment."""
+    """Who comes to the appointment; `note` is for the office."""
 
     family_name: str
     email: str
     telephone: str | None
+    note: str | None = None
 
 
 class AppointmentSystem:
@@ -71,6 +72,8 @@ class AppointmentSystem:
         body: dict[str, object] = {**_key_json(key), "familyName": booker.family_name, "email": booker.email}
         if booker.telephone is not None:
             body["telephone"] = booker.telephone
+        if booker.note is not None:
+            body["customTextfield"] = booker.note
         return await self._act("update-appointment/", key, body)
 
     async def preconfirm(self, key: ProcessKey) -> Appointment:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from adapters.kit.documents import DOCUMENT_PROBLEMS
 from adapters.kit.errors import Hop, ProblemKind, Text
 from adapters.kit.problems import BACKEND_UNREACHABLE, GENERAL
 
@@ -63,6 +64,7 @@ OFFICE_BUSY: Final = ProblemKind(
 
 PROBLEMS: Final = (
     *GENERAL,
+    *DOCUMENT_PROBLEMS,
     SLOT_TAKEN,
     TOO_MANY_APPOINTMENTS,
     DETAILS_REFUSED,

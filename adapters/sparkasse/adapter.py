@@ -2,7 +2,8 @@
 
 The link's life: POST /link (password) -> PUT /link/{id} (TAN method) -> PUT /link/{id} (TAN) -> linked -> DELETE.
 The password and the TAN pass through and are never kept. What is kept is the bank's consent id, which ends at the
-bank when the link is removed: DELETE forgets only what the bank has confirmed.
+bank when the link is removed: DELETE forgets only what the bank has confirmed. Until then the link is `ending`:
+nothing is read on it any more, and DELETE may be tried again.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ _NAME: Final = "bank"
 _VALIDITY: Final = timedelta(days=180)
 _PSU_ID: Final = re.compile(r"[\x21-\x7e]+")
 _TAN: Final = re.compile(r"[A-Za-z0-9]{4,12}")
+# The person has removed the link, and the bank doesn't know yet.
+_ENDING: Final = "ending"
 _STATE_OF_CONSENT: Final = {"valid": "linked", "expired": "expired"}
 
 
@@ -104,7 +107,7 @@ class SparkasseAdapter:
         link = _parse_link(stored.payload)
         if request.path.text("linkId") != link.link_id:
             raise CallerError(LINK_UNKNOWN)
-        if link.state == "linked":
+        if link.state in ("linked", _ENDING):
             raise CallerError(LINK_STATE)
         body, address = request.body, self._address(request.context)
         if body.has("authenticationMethodId"):
@@ -125,12 +128,21 @@ class SparkasseAdapter:
         if link.state == "linked":
             status = await self._bank.consent_status(link.consent_id)
             link = replace(link, state=_STATE_OF_CONSENT.get(status, "ended"))
+        elif link.state == _ENDING:
+            link = replace(link, state="ended")
         return Answer(_link_json(link, None))
 
     async def remove_link(self, request: OperationRequest) -> Answer:
-        """DELETE /link: ends the consent at the bank, then forgets it."""
+        """DELETE /link: reads nothing on it any more, ends the consent at the bank, then forgets it."""
         stored = await self._stored(request.context.subject)
-        await self._bank.terminate_consent(_parse_link(stored.payload).consent_id)
+        link = _parse_link(stored.payload)
+        if link.state != _ENDING:
+            ending = await self._links.replace(stored, asdict(replace(link, state=_ENDING)))
+            if ending is None:
+                # Another call was faster: what it made of the link is for the caller to see first.
+                raise CallerError(LINK_STATE)
+            stored = ending
+        await self._bank.terminate_consent(link.consent_id)
         await self._links.remove(stored)
         return Answer(None, status=204)
 

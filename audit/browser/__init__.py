@@ -1,8 +1,9 @@
 """The verifier that runs in the citizen's browser: WebCrypto only, downloadable as one file.
 
-`verifier.js` checks, `page.js` shows. A page that a gateway serves could lie; the downloaded file can be kept,
-compared by its hash and used offline. It trusts the log keys that it was built with, never those that a bundle brings
-along.
+`verifier.js` checks a bundle, by `notes.js` (who signed) and `tree.js` (hashes and proofs), and says in the words of
+`messages.js` what is wrong; `page.js` shows it. Who is given the verifier gets its parts as one text. A page that a
+gateway serves could lie; the downloaded file can be kept, compared by its hash and used offline. It trusts the log keys
+that it was built with, never those that a bundle brings along.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Final
 
+_PARTS: Final = ("messages.js", "tree.js", "notes.js", "verifier.js")
 _PAGE: Final = """<!doctype html>
 <html lang="de">
 <head>
@@ -42,8 +44,8 @@ _PAGE: Final = """<!doctype html>
 
 
 def verifier_module() -> bytes:
-    """`verifier.js`, for a page that imports it."""
-    return files(__package__).joinpath("verifier.js").read_bytes()
+    """The verifier's functions as one module, for a page that imports it."""
+    return _joined(_PARTS).encode()
 
 
 def build_verifier(vkeys: Sequence[str], *, policy: str = "") -> bytes:
@@ -51,19 +53,24 @@ def build_verifier(vkeys: Sequence[str], *, policy: str = "") -> bytes:
 
     `policy` is a tlog-policy's text: with it the page demands its quorum of witnesses.
     """
-    folder = files(__package__)
-    script = _inline("".join(folder.joinpath(name).read_text("utf-8") for name in ("verifier.js", "page.js")))
-    style = folder.joinpath("page.css").read_text("utf-8")
+    script = _inline(_joined((*_PARTS, "page.js")))
+    style = files(__package__).joinpath("page.css").read_text("utf-8")
     keys = json.dumps({"vkeys": list(vkeys), "policy": policy}).replace("<", "\\u003c")
     allowed = f"script-src '{_hash(script)}'; style-src '{_hash(style)}'"
     rules = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
     return _PAGE.format(policy=rules, style=style, keys=keys, script=script).encode()
 
 
+def _joined(names: Sequence[str]) -> str:
+    """Modules as one, each after those that it takes from: what they import from each other is there then."""
+    folder = files(__package__)
+    text = "\n".join(folder.joinpath(name).read_text("utf-8") for name in names)
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("import "))
+
+
 def _inline(module: str) -> str:
     """A module's text without its exports: nothing imports an inline script."""
-    lines = (line.removeprefix("export ") for line in module.splitlines() if not line.startswith("export {"))
-    return "\n".join(lines) + "\n"
+    return "".join(line.removeprefix("export ") for line in module.splitlines(keepends=True))
 
 
 def _hash(text: str) -> str:

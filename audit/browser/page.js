@@ -21,8 +21,11 @@ const TEXTS = {
       unproven:
         "Ob es fortsetzt, was Sie beim letzten Besuch gesehen haben, ist noch offen: Laden Sie den Nachweis mit diesem Stand neu:",
     },
-    limits:
-      "Nicht erkennen lässt sich, wenn beide beteiligten Stellen gemeinsam an diesem Weg vorbei handeln. Zugriffe, die das Gesetz noch geheim hält, stehen nicht in der Liste.",
+    limits: "Nicht erkennen lässt sich, wenn beide beteiligten Stellen gemeinsam an diesem Weg vorbei handeln.",
+    complete: "Vollständig bis auf Zugriffe, die das Gesetz noch geheim hält.",
+    withheld: (count, day) =>
+      `Nach eigener Angabe hält dieses Protokoll für den ${day} ${count} ${count === 1 ? "Zugriff" : "Zugriffe"} auf Daten irgendwelcher Personen geheim.`,
+    released: (time) => `Zuerst vom Gesetz geheim gehalten, freigegeben am ${time}; seitdem und bis dahin unverändert.`,
     report: "Datei für die Datenschutzaufsicht speichern",
     bad: "Die Prüfung ist gescheitert:",
     at: "Eintrag",
@@ -65,8 +68,11 @@ const TEXTS = {
       extended: "The log continues what you saw on your last visit.",
       unproven: "Whether it continues what you saw on your last visit is open: download the proof again with this state:",
     },
-    limits:
-      "It can't be seen when both parties together act outside of this road. Accesses that the law still keeps secret are not in the list.",
+    limits: "It can't be seen when both parties together act outside of this road.",
+    complete: "Complete, except for accesses that the law still withholds.",
+    withheld: (count, day) =>
+      `By its own account this log withholds ${count} ${count === 1 ? "access" : "accesses"} to anybody's data for ${day}.`,
+    released: (time) => `Withheld by law at first, released on ${time}; unchanged until then and since.`,
     report: "Save a file for the data protection authority",
     bad: "The check failed:",
     at: "entry",
@@ -159,8 +165,15 @@ function assured(result, texts, bundle, seen) {
     lines.push(texts.alone);
   }
   const state = result.visit === "unproven" ? ` seen=${seen[bundle.origin].size}` : "";
-  lines.push(texts.visits[result.visit] + state, texts.limits);
+  lines.push(texts.visits[result.visit] + state, texts.complete, ...withheldDays(bundle, texts), texts.limits);
   return lines.map((line) => element("p", line));
+}
+
+// What the log says of itself, without a proof: how many accesses to anybody's data it withholds, by day.
+function withheldDays({ withheld }, texts) {
+  const days = Array.isArray(withheld) ? withheld.slice(0, 31) : [];
+  const stated = days.filter((one) => Number.isSafeInteger(one?.accesses) && /^\d{4}-\d{2}-\d{2}$/.test(one.day));
+  return stated.map((one) => texts.withheld(one.accesses, new Date(one.day).toLocaleDateString(language, { timeZone: "UTC" })));
 }
 
 // Everything that an authority needs to see the same failure, as a file.
@@ -185,6 +198,7 @@ function table(accesses, texts) {
     const row = body.insertRow();
     row.append(element("td", new Date(access.time).toLocaleString(language)));
     const cell = element("td", access.details === null ? texts.gone : "");
+    if (access.released !== null) cell.append(element("p", texts.released(new Date(access.released).toLocaleString(language))));
     if (access.details !== null) cell.append(...described(access.details, texts));
     row.append(cell);
   }

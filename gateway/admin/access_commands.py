@@ -7,12 +7,12 @@ from typing import Annotated, Final
 import typer
 
 from gateway.admin.errors import AdminError
-from gateway.admin.registration import check_segment, parse_grants
+from gateway.admin.output import print_table
+from gateway.admin.registration import check_segment, parse_grants, take_rights
 from gateway.admin.terminal import (
     Code,
     GatewayConfig,
     Provider,
-    print_table,
     service_of,
     subsystem_of,
     with_repository,
@@ -206,7 +206,7 @@ def revoke_right(  # noqa: PLR0917 - typer reads the options of a command from i
 ) -> None:
     """Take a right away. A right to the whole service and rights to its endpoints are taken one by one."""
     rights = _rights(provider, code, subject, method, path)
-    with_repository(GatewaySettings.from_file(config), lambda repository: repository.revoke(*rights))
+    with_repository(GatewaySettings.from_file(config), lambda repository: take_rights(repository, *rights))
     list_rights(config)
 
 
@@ -232,4 +232,4 @@ def list_rights(config: GatewayConfig) -> None:
 
 def _rights(provider: str, code: str, subjects: list[str], method: str, path: str) -> tuple[AccessRight, ...]:
     service = service_of(provider, code)
-    return tuple(AccessRight(service, subject, method.upper(), path) for subject in parse_grants(subjects))
+    return tuple(AccessRight(service, subject, method.upper(), path) for subject in parse_grants(subjects, "--subject"))

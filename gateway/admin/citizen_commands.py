@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import typer
 
 from gateway.admin.errors import AdminError
-from gateway.admin.terminal import GatewayConfig, print_table
+from gateway.admin.output import print_table
+from gateway.admin.terminal import GatewayConfig
 from gateway.messages.headers import ROLES
 from gateway.settings import GatewaySettings
 

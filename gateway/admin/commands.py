@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from gateway.admin.errors import AdminError
-from gateway.admin.registration import Declaration, check_declaration, parse_grants, register
+from gateway.admin.output import print_table
+from gateway.admin.registration import Declaration, check_declaration, parse_grants, register, take_rights
 from gateway.admin.terminal import (
     Code,
     GatewayConfig,
     Provider,
-    print_table,
     read_certificate,
     read_file,
     service_of,
@@ -44,6 +44,8 @@ Grants = Annotated[
         "--grant", metavar="SUBSYSTEM", help="Who may use it; GLOBALGROUP:INSTANCE/GROUP for a group. Repeatable."
     ),
 ]
+
+_NOT_SERVED: Final = "--identifier: this gateway doesn't serve it"
 
 client_commands = typer.Typer(help="The members and subsystems that a gateway serves.", no_args_is_help=True)
 
@@ -148,13 +150,13 @@ def grant_access(config: GatewayConfig, provider: Provider, code: Code, grant: G
 
 def revoke_access(config: GatewayConfig, provider: Provider, code: Code, grant: Grants = None) -> None:
     """Take access away."""
-    _change_rights(config, provider, code, grant, Repository.revoke)
+    _change_rights(config, provider, code, grant, take_rights)
 
 
 @client_commands.command("add")
 def add_client(
     config: GatewayConfig,
-    identifier: Annotated[str, typer.Option(help="INSTANCE/CLASS/MEMBER[/SUBSYSTEM].")],
+    identifier: Annotated[str, typer.Option(help="INSTANCE/CLASS/MEMBER, or INSTANCE/CLASS/MEMBER/SUBSYSTEM.")],
     connection_type: Annotated[
         ConnectionType, typer.Option(help="How its systems connect; HTTPS pins certificates.")
     ] = ConnectionType.HTTP,
@@ -199,7 +201,7 @@ def list_clients(config: GatewayConfig) -> None:
 @client_commands.command("state")
 def set_client_state(
     config: GatewayConfig,
-    identifier: Annotated[str, typer.Option(help="INSTANCE/CLASS/MEMBER[/SUBSYSTEM].")],
+    identifier: Annotated[str, typer.Option(help="INSTANCE/CLASS/MEMBER, or INSTANCE/CLASS/MEMBER/SUBSYSTEM.")],
     state: Annotated[ClientState, typer.Option(help="Only a registered client exchanges messages.")],
 ) -> None:
     """Say how far a client's registration is; `disabled` stops its exchanges, `registered` lets them pass again."""
@@ -208,7 +210,7 @@ def set_client_state(
         for client in await repository.clients():
             if client.identifier.encoded == identifier:
                 return await repository.upsert_client(replace(client, state=state))
-        raise AdminError("--identifier: this gateway doesn't serve it")
+        raise AdminError(_NOT_SERVED)
 
     with_repository(GatewaySettings.from_file(config), change)
     list_clients(config)
@@ -217,14 +219,20 @@ def set_client_state(
 @client_commands.command("remove")
 def remove_client(
     config: GatewayConfig,
-    identifier: Annotated[str, typer.Option(help="INSTANCE/CLASS/MEMBER[/SUBSYSTEM].")],
+    identifier: Annotated[str, typer.Option(help="INSTANCE/CLASS/MEMBER, or INSTANCE/CLASS/MEMBER/SUBSYSTEM.")],
 ) -> None:
     """No longer serve a member or subsystem at this gateway. Its services stay registered, and unreachable."""
     try:
         client_id = parse_client_id(identifier)
     except InvalidIdentifier as error:
         raise AdminError(f"--identifier: {error}") from None
-    with_repository(GatewaySettings.from_file(config), lambda repository: repository.remove_client(client_id))
+
+    async def remove(repository: Repository) -> None:
+        if client_id not in {client.identifier for client in await repository.clients()}:
+            raise AdminError(_NOT_SERVED)
+        await repository.remove_client(client_id)
+
+    with_repository(GatewaySettings.from_file(config), remove)
     list_clients(config)
 
 

@@ -21,7 +21,7 @@ from gateway.admin.configuration_values import Difference, compare, describe, fi
 from gateway.admin.errors import AdminError
 from gateway.admin.output import print_table
 from gateway.clock import SystemClock
-from trust.errors import ConfigurationInvalid, TrustError
+from trust.errors import ConfigurationInvalid, FetchFailed, TrustError
 from trust.globalconf import Anchor, VerifiedConfiguration, anchor_hash, parse_anchor, parse_shared_parameters
 from trust.parameters import SharedParameters
 
@@ -99,8 +99,7 @@ def show_anchor(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration anchor.")], as_json: AsJSON = False
 ) -> None:
     """An anchor's hash (SHA-224), to compare with the registry's operator, and the sources that it names."""
-    data = _bytes(file)
-    anchor = parse_anchor(data)
+    data, anchor = _bytes(file), _anchor(file)
     values: dict[str, Any] = {
         "hash": anchor_hash(data),
         "instance": anchor.instance,
@@ -122,7 +121,7 @@ def show_anchor(
 
 def _read(source: str, anchor_file: Path | None) -> Read:
     """The configuration at `source`, verified if there is an anchor. Raises TrustError, AdminError."""
-    anchor = None if anchor_file is None else parse_anchor(_bytes(anchor_file))
+    anchor = None if anchor_file is None else _anchor(anchor_file)
     if source.startswith(("http://", "https://")):
         if anchor is None:
             raise AdminError("an address needs --anchor: what comes over the network counts for nothing without it")
@@ -137,11 +136,18 @@ def _read(source: str, anchor_file: Path | None) -> Read:
     return Read(parse_shared_parameters(_bytes(path)), None)
 
 
+def _anchor(path: Path) -> Anchor:
+    try:
+        return parse_anchor(_bytes(path))
+    except ConfigurationInvalid as error:
+        raise ConfigurationInvalid(f"{path}: {error}", code=error.code, hint=error.hint) from None
+
+
 def _of_gateway(path: Path, anchor: Anchor | None) -> Read:
     from gateway.settings import GatewaySettings
 
     settings = GatewaySettings.from_file(path)
-    used = anchor or parse_anchor(_bytes(settings.anchor_file))
+    used = anchor or _anchor(settings.anchor_file)
     return _of_folder(settings.data_directory / "configuration", used)
 
 
@@ -173,7 +179,10 @@ async def _fetch(url: str, anchor: Anchor) -> VerifiedConfiguration:
     asked = Anchor(anchor.instance, (AnchorSource(url, anchor.certificates),))
     with tempfile.TemporaryDirectory() as folder:
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-            return await ConfigurationClient(session, asked, Path(folder), SystemClock().now).refresh()
+            try:
+                return await ConfigurationClient(session, asked, Path(folder), SystemClock().now).refresh()
+            except FetchFailed as error:
+                raise FetchFailed(f"{url}: {error}", code=error.code, hint=error.hint) from None
 
 
 def _verified(configuration: VerifiedConfiguration) -> Read:

@@ -5,6 +5,7 @@ Who the person is comes from a prompt or a file, never from the command line, wh
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import typer
@@ -22,8 +23,10 @@ _MAX_REFERENCE = 256
 
 def read_person(file: Path | None) -> str:
     """The reference of a person, as the exchanges had it. Raises AdminError."""
-    if file is None:
+    if file is None and sys.stdin.isatty():
         text = typer.prompt("Reference of the person (not shown)", hide_input=True)
+    elif file is None:
+        text = sys.stdin.readline()
     else:
         try:
             text = file.read_text("utf-8")

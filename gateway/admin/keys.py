@@ -81,7 +81,7 @@ def list_keys(config: Config, pin_file: PINFile = None) -> None:
         for entry in info.keys:
             first = (info.name, entry.id, entry.usage.value, entry.kind, entry.member or "")
             rows += [(*first, *row) for row in _certificate_rows(entry)] or [(*first, "no certificate", "", "")]
-    print_table("keys", ("token", "key", "usage", "kind", "member", "certificate", "state", "until"), rows)
+    print_table("Keys", ("token", "key", "usage", "kind", "member", "certificate", "state", "until"), rows)
 
 
 @key_commands.command("generate")

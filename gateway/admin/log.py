@@ -9,24 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import typer
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.message_cipher import MessageCipher
 from audit.message_keys import MessageKeys
-from audit.note import NoteSigner
+from audit.note import ED25519, NoteKey
 from audit.store import log_head, open_engine
 from audit.subject_keys import SubjectKeys
 from audit.verify import LogReport, verify_log
 from gateway.admin.accepted import kept_configuration
 from gateway.admin.errors import AdminError
+from gateway.admin.output import print_table
 from gateway.checkpoint_stamping import count_verified_stamps
 from gateway.clock import SystemClock
-from gateway.node_keys import read_random_key
+from gateway.node_keys import load_log_key, load_old_log_key, read_random_key
 from gateway.settings import GatewaySettings
 from gateway.store.migrate import HEAD, version_of
 from trust.errors import KeyUnavailable
@@ -37,19 +35,17 @@ _SHOWN = 20
 async def print_verification(settings: GatewaySettings) -> bool:
     """Verifies and prints. Whether every log is sound; a database without a log is an error of use."""
     reports = await verify_logs(settings)
-    table = Table(title="Logs", title_justify="left")
-    for column in ("log", "entries", "messages", "records opened", "checkpoints", "time-stamps", "result"):
-        table.add_column(column, overflow="fold")
+    rows = []
     for report in reports:
         result = "sound" if not report.findings_total else f"{report.findings_total} contradictions"
         numbers = (report.size, report.messages, report.records_opened, report.checkpoints, report.stamps)
-        table.add_row(Text(report.origin), *map(str, numbers), result)
-    console = Console()
-    console.print(table)
+        rows.append((report.origin, *numbers, result))
+    columns = ("log", "entries", "messages", "records opened", "checkpoints", "time-stamps", "result")
+    print_table("Logs", columns, rows)
     for report in reports:
         for finding in report.findings[:_SHOWN]:
             place = "" if finding.index is None else f", entry {finding.index}"
-            console.print(Text(f"{report.origin}: {finding.code}{place}"))
+            typer.echo(f"{report.origin}: {finding.code}{place}")
     return not any(report.findings_total for report in reports)
 
 
@@ -63,16 +59,15 @@ async def verify_logs(settings: GatewaySettings) -> tuple[LogReport, ...]:
             raise AdminError("the database is not of this version, or empty: start the gateway once")
         keys: SubjectKeys | None = None
         cipher: MessageCipher | None = None
-        log_key: Ed25519PrivateKey | None = None
+        signers: set[bytes] = set()
         try:
             # Read, never made: a fresh key would open nothing.
             record_key = read_random_key(settings.record_key_file)
             index_key = read_random_key(settings.subject_index_key_file)
-            log_key = Ed25519PrivateKey.from_private_bytes(read_random_key(settings.log_key_file))
+            present = (load_log_key(settings), load_old_log_key(settings))
+            signers = {key.public_key().public_bytes_raw() for key in present if key is not None}
         except KeyUnavailable:
-            Console(stderr=True).print(
-                "The gateway's keys can't be read: no record is opened, no checkpoint is checked."
-            )
+            typer.echo("The gateway's keys can't be read: no record is opened, no checkpoint is checked.", err=True)
         else:
             key_engine = open_engine(settings.subject_key_database_url)
             stack.push_async_callback(key_engine.dispose)
@@ -82,23 +77,20 @@ async def verify_logs(settings: GatewaySettings) -> tuple[LogReport, ...]:
             await message_keys.create_schema()
             cipher = await message_keys.cipher(sealing=False, now_ms=0)
         async with engine.connect() as connection:
-            origins = (await connection.execute(select(log_head.c.origin).order_by(log_head.c.origin))).scalars().all()
+            query = select(log_head.c.origin).order_by(log_head.c.origin.desc())
+            origins = (await connection.execute(query)).scalars().all()
         if not origins:
             raise AdminError("this database holds no log yet")
-        reports = tuple(
-            [
-                await verify_log(
-                    engine,
-                    origin=origin,
-                    keys=keys,
-                    messages=cipher,
-                    verifiers=() if log_key is None else (NoteSigner(origin, log_key).verifier,),
-                )
-                for origin in origins
-            ]
-        )
+        reports: list[LogReport] = []
+        # The newest year first: the log's present key vouches for it, and it for the keys of the years before.
+        for origin in origins:
+            verifiers = tuple(NoteKey(origin, ED25519, public) for public in sorted(signers))
+            report = await verify_log(engine, origin=origin, keys=keys, messages=cipher, verifiers=verifiers)
+            if signers and not report.findings_total:
+                signers |= {key.public for key in report.keys if key.kind == ED25519}
+            reports.insert(0, report)
         await _verify_stamps(settings, engine, reports)
-        return reports
+        return tuple(reports)
 
 
 async def _verify_stamps(settings: GatewaySettings, engine: AsyncEngine, reports: Sequence[LogReport]) -> None:

@@ -1,8 +1,9 @@
 """Reads an OpenAPI 3 description strictly enough to trust its list of operations (OpenAPI 3.0.4 and 3.1.1, section 4).
 
 Checked: version, info, paths, operations with their responses, unique operationIds, path parameters that the template
-names, references inside the document. Schemas stay as they are: the gateway carries messages and doesn't validate them.
-JSON or YAML; bounded in size, depth and number of nodes, aliases counted each time they are used.
+names, references inside the document. What doesn't bear on the operations is a warning, as X-Road has it: services that
+others describe come with such mistakes. Schemas stay as they are: the gateway carries messages and doesn't validate
+them. JSON or YAML; bounded in size, depth and number of nodes, aliases counted each time they are used.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -45,12 +47,13 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class OpenAPIDescription:
-    """A checked description."""
+    """A checked description. `warnings` are the mistakes that leave its operations as they are."""
 
     title: str
     version: str
     operations: tuple[Operation, ...]
     server: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def glob_of(template: str) -> str:
@@ -70,8 +73,9 @@ class _Part(BaseModel):
 
 
 class _Info(_Part):
-    title: str = Field(min_length=1)
-    version: str
+    title: str = ""
+    # Without quotes YAML makes a number of it.
+    version: str | int | float = ""
 
 
 class _Reference(_Part):
@@ -85,7 +89,7 @@ class _Parameter(_Part):
 
 
 class _Response(_Part):
-    description: str
+    description: str | None = None
 
 
 class _Operation(_Part):
@@ -113,7 +117,7 @@ class _PathItem(_Part):
 
 
 class _Server(_Part):
-    url: str = ""
+    url: Any = ""
 
 
 class _Document(_Part):
@@ -124,23 +128,39 @@ class _Document(_Part):
 
 
 def parse_openapi(data: bytes) -> OpenAPIDescription:
-    """The description in `data` (JSON or YAML). Raises InvalidDescription, which names the place."""
+    """The description in `data` (JSON or YAML), without mistakes. Raises InvalidDescription, which names the place."""
+    description = read_openapi(data)
+    if description.warnings:
+        raise InvalidDescription(description.warnings[0])
+    return description
+
+
+def read_openapi(data: bytes) -> OpenAPIDescription:
+    """The description in `data` (JSON or YAML), with its mistakes. Raises InvalidDescription, which names the place."""
     tree = _load(data)
-    pointers = set(_references(tree))
+    warnings: list[str] = []
     try:
         document = _Document.model_validate(tree)
-        operations = tuple(_operations(document, tree))
+        operations = tuple(_operations(document, tree, warnings))
     except ValidationError as error:
         first = error.errors()[0]
         place = "/".join(map(str, first["loc"])) or "document"
         raise InvalidDescription(f"OpenAPI: {place}: {first['msg']}") from None
+    title, version = document.info.title, str(document.info.version)
+    info = (("title", title), ("version", version))
+    warnings += [f"OpenAPI: info/{name} is missing" for name, text in info if not text]
     if not operations:
-        raise InvalidDescription("OpenAPI: no operation under `paths`")
-    _check_unique(operations)
-    for pointer in sorted(pointers):
-        _resolve(tree, pointer)
+        warnings.append("OpenAPI: no operation under `paths`")
+    warnings += _used_twice(operations)
+    for pointer in sorted(set(_references(tree))):
+        try:
+            _resolve(tree, pointer)
+        except InvalidDescription as error:
+            warnings.append(str(error))
     server = document.servers[0].url if document.servers else ""
-    return OpenAPIDescription(document.info.title, document.info.version, operations, server)
+    return OpenAPIDescription(
+        title, version, operations, server if isinstance(server, str) else "", tuple(dict.fromkeys(warnings))
+    )
 
 
 def _load(data: bytes) -> Any:
@@ -149,11 +169,11 @@ def _load(data: bytes) -> Any:
     try:
         text = data.decode("utf-8-sig")
         if text.lstrip().startswith("{"):
-            tree = json.loads(text)
+            tree = json.loads(text, object_pairs_hook=_once)
         else:
             tree = load_plain_yaml(text, max_nodes=_MAX_NODES, max_depth=_MAX_DEPTH)
     except (ValueError, RecursionError, yaml.YAMLError):
-        raise InvalidDescription("OpenAPI: neither JSON nor YAML") from None
+        raise InvalidDescription("OpenAPI: neither JSON nor YAML, or a name twice in one object") from None
     # A few aliases of aliases stand for more nodes than memory holds: count them as a reader meets them.
     waiting = [(tree, 0)]
     seen = 0
@@ -169,7 +189,15 @@ def _load(data: bytes) -> Any:
     return tree
 
 
-def _operations(document: _Document, tree: Any) -> Iterator[Operation]:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; readers take either of two members with one name (RFC 8259 section 4). Raises ValueError."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name twice")
+    return found
+
+
+def _operations(document: _Document, tree: Any, warnings: list[str]) -> Iterator[Operation]:
     for path, item in document.paths.items():
         if path.startswith("x-"):  # section 4.9: extensions may stand beside the paths
             continue
@@ -178,30 +206,36 @@ def _operations(document: _Document, tree: Any) -> Iterator[Operation]:
         for method, operation in item.operations():
             place = f"OpenAPI: paths/{path}/{method}"
             if not operation.responses:
-                raise InvalidDescription(f"{place}: an operation has at least one response")
-            if bad := [status for status in operation.responses if not _STATUS.fullmatch(status)]:
-                raise InvalidDescription(f"{place}: {bad[0]!r} is not a response status")
+                warnings.append(f"{place}: an operation has at least one response")
+            for status, response in operation.responses.items():
+                if not _STATUS.fullmatch(status):
+                    warnings.append(f"{place}: {status!r} is not a response status")
+                elif isinstance(response, _Response) and response.description is None:
+                    warnings.append(f"{place}/responses/{status} has no description")
             parameters = [_resolved(tree, parameter) for parameter in item.parameters + operation.parameters]
-            named = {parameter.name for parameter in parameters if parameter.location == "path"}
+            named = {parameter.name for parameter in parameters if parameter and parameter.location == "path"}
             if missing := set(_PLACEHOLDER.findall(path)) - named:
-                raise InvalidDescription(f"{place}: path parameter {min(missing)!r} is not declared")
+                warnings.append(f"{place}: path parameter {min(missing)!r} is not declared")
             yield Operation(method.upper(), path, operation.operation_id)
 
 
-def _check_unique(operations: tuple[Operation, ...]) -> None:
+def _used_twice(operations: tuple[Operation, ...]) -> Iterator[str]:
     seen: set[str] = set()
     for operation in operations:
         if operation.operation_id is None:
             continue
         if operation.operation_id in seen:
-            raise InvalidDescription(f"OpenAPI: operationId {operation.operation_id!r} is used twice")
+            yield f"OpenAPI: operationId {operation.operation_id!r} is used twice"
         seen.add(operation.operation_id)
 
 
-def _resolved(tree: Any, parameter: _Reference | _Parameter) -> _Parameter:
-    if isinstance(parameter, _Reference):
+def _resolved(tree: Any, parameter: _Reference | _Parameter) -> _Parameter | None:
+    """The parameter, None where a reference leads nowhere (which is told of all references)."""
+    if isinstance(parameter, _Parameter):
+        return parameter
+    with suppress(InvalidDescription):
         return _Parameter.model_validate(_resolve(tree, parameter.ref))
-    return parameter
+    return None
 
 
 def _references(tree: Any) -> Iterator[str]:

@@ -1,14 +1,31 @@
-"""What commands print: tables for people."""
+"""What commands print: tables for people, and for the programs that read along."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# In a file or a pipe nothing is folded, so that a line holds whole names.
+_WIDE: Final = 10_000
+
+
+def open_console(*, highlight: bool = True) -> Console:
+    """Standard output, as wide as the terminal, or as `COLUMNS` says; without either, as wide as it takes."""
+    # Loaded here: `--help` needs no tables.
+    from rich.console import Console
+
+    console = Console(highlight=highlight)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDE
+    return console
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output, as wide as the terminal."""
-    # Loaded here: `--help` needs no tables.
-    from rich.console import Console
+    """A table on standard output."""
     from rich.table import Table
     from rich.text import Text
 
@@ -18,4 +35,4 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for row in rows:
         # Text, not markup: what comes from a configuration or a peer is never an instruction to the terminal.
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)
+    open_console().print(table)

@@ -29,8 +29,20 @@ class _Loader(yaml.CSafeLoader):
 
     max_nodes = 0
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._seen: set[yaml.MappingNode] = set()
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Merges (`<<`) are counted before they are made: a few that merge each other would fill any memory."""
+        """Merges (`<<`) are counted before they are made: a few that merge each other would fill any memory.
+
+        Two equal keys are refused (YAML 1.2 section 3.2.1.3), which the library doesn't; merges may repeat them.
+        """
+        if node not in self._seen:
+            self._seen.add(node)
+            keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if len(set(keys)) != len(keys):
+                raise NotPlain("a key twice")
         for key, value in node.value:
             if key.tag != _MERGE:
                 continue

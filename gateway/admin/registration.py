@@ -26,6 +26,7 @@ from gateway.store.model import (
     RightSubject,
     Service,
     ServiceType,
+    format_right_subject,
     parse_right_subject,
 )
 from gateway.store.repository import Repository
@@ -111,14 +112,23 @@ def endpoints_of(service: Service, description: OpenAPIDescription) -> tuple[End
     return tuple(dict.fromkeys(found))
 
 
-def parse_grants(texts: Sequence[str]) -> tuple[RightSubject, ...]:
+def parse_grants(texts: Sequence[str], option: str = "--grant") -> tuple[RightSubject, ...]:
     """Subsystems (`I/C/M/S`), global groups (`GLOBALGROUP:I/G`), local ones (`LOCALGROUP:G`). Raises AdminError."""
     try:
         return tuple(parse_right_subject(text) for text in texts)
     except InvalidIdentifier as error:
         raise AdminError(
-            f"--grant is INSTANCE/CLASS/MEMBER/SUBSYSTEM, GLOBALGROUP:INSTANCE/GROUP or LOCALGROUP:GROUP: {error}"
+            f"{option} is INSTANCE/CLASS/MEMBER/SUBSYSTEM, GLOBALGROUP:INSTANCE/GROUP or LOCALGROUP:GROUP: {error}"
         ) from None
+
+
+async def take_rights(repository: Repository, *rights: AccessRight) -> None:
+    """Takes rights away; durable when it returns. Raises AdminError if one isn't there: it may be mistyped."""
+    given = (await repository.load()).rights
+    for right in rights:
+        if right not in given:
+            raise AdminError(f"{format_right_subject(right.subject)} has no such right to {right.service.encoded}")
+    await repository.revoke(*rights)
 
 
 async def register(repository: Repository, registration: Registration) -> None:

@@ -10,8 +10,9 @@ import typer
 
 from gateway.admin import services
 from gateway.admin.errors import AdminError
+from gateway.admin.output import print_table
 from gateway.admin.services import RefreshReport, ServiceOptions
-from gateway.admin.terminal import Code, GatewayConfig, Provider, print_table, subsystem_of, with_repository
+from gateway.admin.terminal import Code, GatewayConfig, Provider, subsystem_of, with_repository
 from gateway.settings import GatewaySettings
 from gateway.store.model import Service, format_right_subject
 from gateway.store.repository import Repository
@@ -67,7 +68,10 @@ def add_service(  # noqa: PLR0917 - typer reads the options of a command from it
         if wsdl:
             return await services.add_wsdl(repository, subsystem, wsdl, options)
         if openapi:
-            return (await services.add_openapi(repository, subsystem, code, openapi, options),)
+            service, warnings = await services.add_openapi(repository, subsystem, code, openapi, options)
+            for warning in warnings:
+                typer.echo(f"warning: {warning}", err=True)
+            return (service,)
         return (await services.add_rest(repository, subsystem, code, options),)
 
     _print(with_repository(settings, add))
@@ -79,12 +83,15 @@ def refresh_service(
     provider: Provider,
     code: Code,
     source: Annotated[str, typer.Option(metavar="URL|FILE", help="Where the description is now.")] = "",
+    insecure_plain_http: PlainHTTP = False,
 ) -> None:
     """Read a service's description anew, and say what came, what went, and which rights went with it."""
     subsystem = subsystem_of(provider, "--provider")
     report, _ = with_repository(
         GatewaySettings.from_file(config),
-        lambda repository: services.refresh(repository, subsystem, code, source=source),
+        lambda repository: services.refresh(
+            repository, subsystem, code, source=source, insecure_plain_http=insecure_plain_http
+        ),
     )
     print_table(f"Refreshed from {report.source}", ("change", "what"), _report_rows(report))
 

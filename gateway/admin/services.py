@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 
 from gateway.admin.descriptions import Description, read_description
 from gateway.admin.errors import AdminError
-from gateway.admin.openapi import parse_openapi
+from gateway.admin.openapi import read_openapi
 from gateway.admin.registration import check_code, check_url, endpoints_of
 from gateway.admin.wsdl import parse_wsdl
 from gateway.exchange.service_tls import Pins
@@ -59,19 +59,19 @@ async def add_wsdl(
 
 async def add_openapi(
     repository: Repository, provider: SubsystemId, code: str, source: str, options: ServiceOptions
-) -> Service:
+) -> tuple[Service, tuple[str, ...]]:
     """A REST service with the endpoints of an OpenAPI document, at its first server if `options` names no URL.
 
-    Raises AdminError.
+    Also what is wrong with the document, as long as its operations can be read. Raises AdminError.
     """
     description = await read_description(source, await pins_of(repository, provider, options.verify_tls))
-    parsed = parse_openapi(description.content)
+    parsed = read_openapi(description.content)
     url = options.url or _server_url(parsed.server, description.source)
     service = _described(_service(provider, code, ServiceType.OPENAPI3, replace(options, url=url)), description)
     await _refuse_taken(repository, (service,))
     await _serve(repository, provider)
     await repository.upsert_service(service, generated=endpoints_of(service, parsed))
-    return service
+    return service, parsed.warnings
 
 
 async def add_rest(repository: Repository, provider: SubsystemId, code: str, options: ServiceOptions) -> Service:
@@ -84,7 +84,7 @@ async def add_rest(repository: Repository, provider: SubsystemId, code: str, opt
 
 
 async def refresh(
-    repository: Repository, provider: SubsystemId, code: str, *, source: str = ""
+    repository: Repository, provider: SubsystemId, code: str, *, source: str = "", insecure_plain_http: bool = False
 ) -> tuple[RefreshReport, tuple[Service, ...]]:
     """Reads the description that a service came from anew (from `source`, if it has moved): what changed, what is now.
 
@@ -99,7 +99,9 @@ async def refresh(
     description = await read_description(source or service.description_source, pins)
     match service.service_type:
         case ServiceType.WSDL:
-            return await _refresh_wsdl(repository, configuration, service, description)
+            return await _refresh_wsdl(
+                repository, configuration, service, description, insecure_plain_http=insecure_plain_http
+            )
         case ServiceType.OPENAPI3:
             return await _refresh_openapi(repository, configuration, service, description)
         case ServiceType.REST:
@@ -184,7 +186,12 @@ def _wsdl_services(provider: SubsystemId, description: Description, options: Ser
 
 
 async def _refresh_wsdl(
-    repository: Repository, configuration: NodeConfiguration, service: Service, description: Description
+    repository: Repository,
+    configuration: NodeConfiguration,
+    service: Service,
+    description: Description,
+    *,
+    insecure_plain_http: bool,
 ) -> tuple[RefreshReport, tuple[Service, ...]]:
     before = {s.identifier: s for s in _of_description(configuration, service)}
     options = ServiceOptions("", service.timeout_seconds, service.verify_tls, insecure_plain_http=True)
@@ -194,6 +201,9 @@ async def _refresh_wsdl(
         # An operation that was there keeps its URL, its declaration, and whether it is switched on.
         now.append(found if known is None else _described(known, description))
     fresh = [s for s in now if s.identifier not in before]
+    for new in fresh:
+        # A new version of a code has the code's rights at once: the description alone must not lead data into the open.
+        check_url(new.url, insecure_plain_http=insecure_plain_http)
     await _refuse_taken(repository, fresh)
     gone = [identifier for identifier in before if identifier not in {s.identifier for s in now}]
     codes = {s.key for s in now}
@@ -210,7 +220,7 @@ async def _refresh_wsdl(
 async def _refresh_openapi(
     repository: Repository, configuration: NodeConfiguration, service: Service, description: Description
 ) -> tuple[RefreshReport, tuple[Service, ...]]:
-    generated = endpoints_of(service, parse_openapi(description.content))
+    generated = endpoints_of(service, read_openapi(description.content))
     before = [endpoint for endpoint in configuration.endpoints if endpoint.service == service.key]
     now = {(endpoint.method, endpoint.path) for endpoint in generated}
     removed = {(e.method, e.path) for e in before if e.generated} - now

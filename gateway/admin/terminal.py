@@ -1,11 +1,11 @@
-"""What the commands have in common: the gateway's database, files, tables on the terminal, identifiers as typed."""
+"""What the commands have in common: the gateway's database, files, identifiers as typed."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -66,7 +66,7 @@ def read_certificate(path: Path) -> bytes:
         parse = load_pem_x509_certificate if data.startswith(b"-----") else load_der_x509_certificate
         return parse(data).public_bytes(Encoding.DER)
     except UNREADABLE:
-        raise AdminError(f"--certificate: {path} holds no certificate") from None
+        raise AdminError(f"{path} holds no certificate") from None
 
 
 def read_file(path: Path) -> bytes:
@@ -75,18 +75,3 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise AdminError(f"{path}: {error.strerror}") from None
-
-
-def print_table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """A table on the terminal."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), title_justify="left", show_header=any(columns))
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        # Text, not markup: what institutions declare is never an instruction to the terminal.
-        table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)

@@ -7,18 +7,17 @@ an archive with several as `/asic` and the message log's archives are. Needs no 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.admin.errors import AdminError
+from gateway.admin.verified import hint_of, plain, read_within, utc_text, write_new
 from gateway.clock import SystemClock
-from gateway.messages.vocabulary import ERRORS
 from trust.asic import (
     Limits,
     VerificationConfiguration,
@@ -74,7 +73,7 @@ def run_verification(
 
 def verify_file(file: Path, configuration: VerificationConfiguration, *, at: datetime) -> tuple[Outcome, ...]:
     """The outcome for each container in `file`. Raises AdminError when it can't be read or holds none."""
-    data = _read(file, _BUNDLE.archive_bytes)
+    data = read_within(file, _BUNDLE.archive_bytes)
     verifier = ContainerVerifier(configuration)
 
     def outcome(name: str, content: bytes) -> Outcome:
@@ -101,7 +100,7 @@ def load_verification_configuration(path: Path) -> VerificationConfiguration:
     """
     try:
         if not path.is_dir():
-            return read_verification_configuration(_read(path, _MAX_CONFIGURATION))
+            return read_verification_configuration(read_within(path, _MAX_CONFIGURATION))
         inner = path / FOLDER
         return parse_verification_configuration(_configuration_files(inner if inner.is_dir() else path))
     except ConfigurationInvalid as error:
@@ -112,7 +111,7 @@ def _configuration_files(folder: Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for name in (INSTANCE_FILE, *_parameter_files(folder)):
         if (folder / name).is_file():
-            files[name] = _read(folder / name, _MAX_CONFIGURATION)
+            files[name] = read_within(folder / name, _MAX_CONFIGURATION)
     return files
 
 
@@ -123,30 +122,19 @@ def _parameter_files(folder: Path) -> list[str]:
     return [f"{name}/{PARAMETERS_FILE}" for name in names]
 
 
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise AdminError(f"{path}: {error.strerror}") from None
-    if len(data) > limit:
-        raise AdminError(f"{path}: larger than {limit >> 20} MiB")
-    return data
-
-
 # Printing
 
 
 def _lines(outcome: Outcome) -> Iterator[str]:
     if outcome.error is not None:
-        yield f"{_plain(outcome.name)}: NOT VERIFIED: {_plain(outcome.error.code)}"
-        yield f"  reason        {_plain(str(outcome.error))}"
-        if hint := _hint(outcome.error):
-            yield f"  what to do    {_plain(hint)}"
+        yield f"{plain(outcome.name)}: NOT VERIFIED: {plain(outcome.error.code)}"
+        yield f"  reason        {plain(str(outcome.error))}"
+        if hint := hint_of(outcome.error):
+            yield f"  what to do    {plain(hint)}"
         return
-    yield f"{_plain(outcome.name)}: verified"
+    yield f"{plain(outcome.name)}: verified"
     for label, value in _facts(outcome.container):
-        yield f"  {label:<13} {_plain(value)}"
+        yield f"  {label:<13} {plain(value)}"
 
 
 def _facts(verified: VerifiedContainer | None) -> Iterator[tuple[str, str]]:
@@ -157,9 +145,9 @@ def _facts(verified: VerifiedContainer | None) -> Iterator[tuple[str, str]]:
     yield "member", str(verified.member)
     yield "signer", verified.signer_subject
     yield "serial number", str(verified.signer_serial_number)
-    yield "signing time", f"{_time(verified.signing_time)} (the signer's clock)"
-    yield "OCSP answer", f"good, produced {_time(verified.ocsp_produced_at)} by {verified.ocsp_responder}"
-    yield "time-stamp", f"{_time(verified.timestamp.time)} by {verified.tsa_subject}"
+    yield "signing time", f"{utc_text(verified.signing_time)} (the signer's clock)"
+    yield "OCSP answer", f"good, produced {utc_text(verified.ocsp_produced_at)} by {verified.ocsp_responder}"
+    yield "time-stamp", f"{utc_text(verified.timestamp.time)} by {verified.tsa_subject}"
     yield "form", f"signature {verified.form.value}, time-stamp over {_STAMPED[verified.timestamp_form.value]}"
     for name in ("/message.xml", *verified.attachments_verified):
         yield "covered", f"{name} (signed, unchanged)"
@@ -175,20 +163,6 @@ def _facts(verified: VerifiedContainer | None) -> Iterator[tuple[str, str]]:
 _STAMPED: Final = {"signature": "this signature", "batch": "a batch of signatures"}
 
 
-def _hint(error: TrustError) -> str:
-    known = ERRORS.get(error.code)
-    return error.hint or ("" if known is None else known.hint)
-
-
-def _plain(text: str) -> str:
-    """Text of strangers, without what a terminal would take for an instruction."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-
-
-def _time(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def _as_document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {
         "verified": all(outcome.error is None for outcome in outcomes),
@@ -201,7 +175,7 @@ def _as_object(outcome: Outcome) -> dict[str, Any]:
     if verified is None:
         assert error is not None
         return {
-            "name": outcome.name, "verified": False, "code": error.code, "reason": str(error), "hint": _hint(error)
+            "name": outcome.name, "verified": False, "code": error.code, "reason": str(error), "hint": hint_of(error)
         }  # fmt: skip
     return {
         "name": outcome.name,
@@ -210,10 +184,10 @@ def _as_object(outcome: Outcome) -> dict[str, Any]:
         "direction": "response" if verified.origin.is_response else "request",
         "member": verified.member.encoded,
         "signer": {"subject": verified.signer_subject, "serial_number": str(verified.signer_serial_number)},
-        "signing_time": _time(verified.signing_time),
-        "ocsp": {"produced_at": _time(verified.ocsp_produced_at), "responder": verified.ocsp_responder},
+        "signing_time": utc_text(verified.signing_time),
+        "ocsp": {"produced_at": utc_text(verified.ocsp_produced_at), "responder": verified.ocsp_responder},
         "timestamp": {
-            "time": _time(verified.timestamp.time),
+            "time": utc_text(verified.timestamp.time),
             "tsa": verified.tsa_subject,
             "name": verified.tsa.name,
             "form": verified.timestamp_form.value,
@@ -248,15 +222,8 @@ def _extract(outcomes: Sequence[Outcome], directory: Path) -> None:
             covered = {"/message.xml", *outcome.container.attachments_verified}
             for name, content in outcome.container.container.parts().items():
                 if name in covered:
-                    _write_new(target / name.removeprefix("/"), content)
+                    write_new(target / name.removeprefix("/"), content)
     except FileExistsError as error:
         raise AdminError(f"{error.filename} exists already and isn't overwritten: choose another folder") from None
     except OSError as error:
         raise AdminError(f"{error.filename}: {error.strerror}") from None
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    # O_EXCL takes no existing file and follows no link; the name is one of `message.xml` and `attachment<n>`.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)

@@ -11,8 +11,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 ACCESSES: Final = "datenwegAccesses"
+# Our own gateway's log, read under the city's pseudonym; under a provider's it is `own:` and the provider's member.
+OWN_LOG: Final = "own"
 RESULTS: Final = ("delivered", "denied", "failed")
 _BUILT_IN: Final = (ACCESSES, "datenwegConsent", "datenwegServices")
+# The consent service's, which only our own log tells of. Elsewhere an institution may use these codes.
+_CONSENT_SERVICE: Final = ("consent", "reporting")
 _BASES: Final = ("consent", "law", "contract", "not_declared")
 _LEVELS: Final = ("low", "substantial", "high")
 _ROLES: Final = ("parent", "guardian")
@@ -71,7 +75,8 @@ class Access:
 
     @property
     def own_look(self) -> bool:
-        """Whether the citizen looked into a log: an access too, and one that soon outnumbers all others."""
+        """Whether the citizen, or who acts for them, looked into a log: an access too, and one that soon outnumbers all
+        others."""
         return self.built_in == ACCESSES and self.result == "delivered"
 
     @property
@@ -140,7 +145,7 @@ def read_access(
         client=_named(record, "client", names),
         provider=_named(record, "provider", names),
         service=identifier,
-        built_in=code if code in _BUILT_IN else "",
+        built_in=code if code in _BUILT_IN or _is_consent_service(record, code, log) else "",
         titles=_texts(service, "title"),
         purposes=_texts(record, "purpose"),
         basis_kind=_one_of(basis, "kind", _BASES),
@@ -160,9 +165,15 @@ def read_access(
     )
 
 
+def _is_consent_service(record: Mapping[str, Any], code: str, log: str) -> bool:
+    """Whether our own gateway answered by its consent service: a registered service's record states a legal basis."""
+    ours = log.partition(":")[0] == OWN_LOG and record.get("role") == "provider"
+    return ours and code in _CONSENT_SERVICE and "legalBasis" not in record
+
+
 def merge_accesses(first: Access, second: Access) -> Access:
     """One exchange from two logs: the provider's record says more (it has the declaration), both are named."""
-    fuller = first if first.titles or first.basis_kind else second
+    fuller = first if first.titles or first.basis_kind or first.built_in else second
     return replace(
         fuller,
         logs=tuple(dict.fromkeys((*first.logs, *second.logs))),

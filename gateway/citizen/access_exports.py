@@ -51,11 +51,15 @@ def build_csv(accesses: Sequence[Access], language: str) -> bytes:
     return b"\xef\xbb\xbf" + file.getvalue().encode()
 
 
-def build_json(views: Sequence[AccessView], accesses: Sequence[Access], *, at: datetime) -> bytes:
-    """The accesses that were chosen, and all logs' bundles of these months, by which each of them can be checked."""
+def build_json(views: Sequence[AccessView], accesses: Sequence[Access], *, at: datetime, person: str = "") -> bytes:
+    """The accesses that were chosen, and all logs' bundles of these months, by which each of them can be checked.
+
+    `person`: the name of whose data they are about, where somebody acts for them.
+    """
     document = {
         "version": 1,
         "exported": at.isoformat(timespec="seconds"),
+        **({"person": person} if person else {}),
         "accesses": [access.as_json() for access in accesses],
         "months": [{"month": view.month, "sources": view.as_json()["sources"]} for view in views],
     }

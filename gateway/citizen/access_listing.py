@@ -134,6 +134,8 @@ def build_listing(views: Sequence[AccessView], look: Look, language: str) -> Lis
 
 def title_of(access: Access, language: str) -> str:
     """What an access was, in words: the service's title, or our own for what belongs to the road itself."""
+    if access.own_look and access.representative:
+        return text("builtin_represented_look", language)
     return text(f"builtin_{access.built_in}", language) if access.built_in else access.title(language)
 
 
@@ -154,7 +156,7 @@ def explain_access(access: Access, language: str) -> tuple[str, ...]:
     client, provider = (name or text("an_institution", language) for name in (access.client, access.provider))
     lines = [text(f"happened_{access.result}", language, client=client, provider=provider)]
     if access.own_look:
-        lines.append(text("why_own_look", language))
+        lines.append(text("why_represented_look" if access.representative else "why_own_look", language))
     elif access.result == "delivered":
         lines.append(text(f"why_{access.basis_kind or 'not_declared'}", language, provider=provider))
     else:

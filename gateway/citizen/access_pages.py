@@ -30,6 +30,7 @@ from gateway.citizen.access_listing import (
 )
 from gateway.citizen.access_pdf import build_pdf
 from gateway.citizen.accesses import AccessView, is_month, load_accesses, months_before
+from gateway.citizen.acting import session_for
 from gateway.citizen.datenschutzcockpit import build_protocol_data
 from gateway.citizen.errors import InvalidRequest, UnknownThing
 from gateway.citizen.explain import explain
@@ -47,7 +48,7 @@ routes: Final = web.RouteTableDef()
 @routes.get("/accesses")
 async def accesses(request: web.Request) -> web.Response:
     """A month's accesses, or several months', from every log: filtered, grouped, drawn."""
-    session, language = await session_of(request), language_of(request)
+    session, language = await session_for(request), language_of(request)
     look = read_look(request.query, _months(request))
     views = await _views(request, session, look)
     listing = build_listing(views, look, language)
@@ -77,7 +78,7 @@ async def accesses(request: web.Request) -> web.Response:
 @routes.get("/accesses/one/{month}/{key}")
 async def access(request: web.Request) -> web.Response:
     """Everything that the logs say about one access; `log` names those that hold it."""
-    session, language = await session_of(request), language_of(request)
+    session, language = await session_for(request), language_of(request)
     month, logs = request.match_info["month"], request.query.getall("log", [])[:_MAX_LOGS]
     if not is_month(month):
         raise InvalidRequest("month")
@@ -101,25 +102,29 @@ async def access(request: web.Request) -> web.Response:
 @routes.get("/accesses/export.{format}")
 async def export(request: web.Request) -> web.Response:
     """What a look shows, on all its pages, as a file."""
-    citizen = request.app[CITIZEN]
+    citizen, session = request.app[CITIZEN], await session_for(request)
     kind = request.match_info["format"]
     if kind not in FORMATS:
         raise UnknownThing("format")
-    session, language, at = await session_of(request), language_of(request), citizen.context.clock.now()
+    language, at = language_of(request), citizen.context.clock.now()
     look = read_look(request.query, _months(request))
     views = await _views(request, session, look)
     chosen = build_listing(views, look, language).selected
+    person = "" if session.representing is None else session.representing.name
     period = look.month if len(views) == 1 else f"{views[-1].month} – {views[0].month}"
     match kind:
         case "csv":
             body = build_csv(chosen, language)
         case "json":
-            body = build_json(views, chosen, at=at)
+            body = build_json(views, chosen, at=at, person=person)
         case "xml":
             body = build_protocol_data(views, chosen, created=at)
         case _:
-            body = build_pdf(chosen, language, title=text("accesses_title", language), period=period, at=at)
-    name = f"accesses-{views[-1].month}{f'-{look.month}' if len(views) > 1 else ''}.{kind}"
+            title = text("accesses_title", language)
+            title = f"{title} – {person}" if person else title
+            body = build_pdf(chosen, language, title=title, period=period, at=at)
+    whose = "for-another-" if session.representing is not None else ""
+    name = f"accesses-{whose}{views[-1].month}{f'-{look.month}' if len(views) > 1 else ''}.{kind}"
     charset = "utf-8" if kind == "csv" else None
     return web.Response(
         body=body,
@@ -135,13 +140,14 @@ async def access_bundle(request: web.Request) -> web.Response:
 
     `seen` is the log's size at an earlier visit: the bundle then proves that the log continues it.
     """
+    session = await session_for(request)
     seen = request.query.get("seen", "0")
     if not (seen.isascii() and seen.isdigit() and len(seen) <= _MAX_DIGITS):
         raise InvalidRequest("seen")
     source = request.query.get("source", "")
     if not source:
         raise InvalidRequest("source")
-    view = await _view(request, await session_of(request), seen=int(seen), only=(source,))
+    view = await _view(request, session, seen=int(seen), only=(source,))
     if not view.sources or view.sources[0].bundle is None:
         raise UnknownThing("bundle")
     return download(view.sources[0].bundle, f"accesses-{view.month}-{_file_name(source)}.json")
@@ -150,7 +156,7 @@ async def access_bundle(request: web.Request) -> web.Response:
 @routes.get("/verify")
 async def verify(request: web.Request) -> web.Response:
     """Whether the proofs of a month's accesses hold: checked here, and once more by the script in the browser."""
-    session = await session_of(request)
+    session = await session_for(request)
     view = await _view(request, session)
     return render(
         request, "verify.html", session=session, view=view, month=view.month, months=_months(request), scripts=True
@@ -179,7 +185,7 @@ async def verifier_script(_request: web.Request) -> web.Response:
 @routes.get("/verify/verifier.html")
 async def verifier(request: web.Request) -> web.Response:
     """The verifier as one file to keep. A download, never run on our own origin."""
-    session = await session_of(request)
+    session = await session_for(request)
     keys = request.app[CITIZEN].context.log_keys
     if not keys:
         # No policy was set: the keys that the logs name themselves, to be kept and compared with those of a later

@@ -1,4 +1,4 @@
-"""The access log as a PDF to print or hand on: headings, rows of label and value, page numbers. A core.
+"""The access log as a PDF to print or hand on: headings, rows of label and value, page numbers; tagged. A core.
 
 The standard fonts of PDF 1.7 (ISO 32000-1, 9.6.2.2) in WinAnsi encoding, so that no font travels along: letters outside
 of it lose their accents, and what has no plain form becomes a question mark. The CSV and JSON files keep every letter.
@@ -17,6 +17,7 @@ import pydyf
 from gateway.citizen.access import Access
 from gateway.citizen.access_exports import COLUMNS, row_of
 from gateway.citizen.access_listing import explain_access, title_of
+from gateway.citizen.pdf_structure import Element, StructureTree, artifact
 from gateway.citizen.texts import text
 
 # A4 in points.
@@ -48,40 +49,55 @@ class _Pages:
         self._document.info["CreationDate"] = pydyf.String(at.strftime("D:%Y%m%d%H%M%SZ"))
         self._streams: list[pydyf.Stream] = []
         self._y = 0.0
+        self._tree = StructureTree(self._document)
+        self.top = self._tree.top
 
-    def line(self, words: str, *, size: float = _SIZE, bold: bool = False, gap: float = 0) -> None:
-        """A paragraph over the whole width, with a gap above it."""
+    def part(self, kind: str, parent: Element) -> Element:
+        """A part that holds others."""
+        return self._tree.add(kind, parent)
+
+    def line(
+        self, words: str, parent: Element, kind: str = "P", *, size: float = _SIZE, bold: bool = False, gap: float = 0
+    ) -> None:
+        """A paragraph or heading over the whole width, with a gap above it."""
+        element = self._tree.add(kind, parent)
         lines = wrap(words, (_WIDTH - 2 * _MARGIN) / size / (_BOLD_IS_WIDER if bold else 1))
         self._need(gap + size * _LEADING * min(len(lines), 3))
         self._y -= gap
         for line in lines:
-            self._draw(line, _MARGIN, size, bold=bold)
+            self._draw(line, _MARGIN, element, size=size, bold=bold)
 
-    def row(self, label: str, value: str) -> None:
-        """A label with its value beside it."""
+    def row(self, label: str, value: str, parent: Element) -> None:
+        """A label with its value beside it, an item of the list `parent`."""
+        item = self._tree.add("LI", parent)
         lines = wrap(value, (_WIDTH - 2 * _MARGIN - _LABEL_WIDTH) / _SIZE)
         self._need(_SIZE * _LEADING)
         y = self._y
-        self._draw(label, _MARGIN, _SIZE, bold=True)
+        self._draw(label, _MARGIN, self._tree.add("Lbl", item), bold=True)
         self._y = y
+        body = self._tree.add("LBody", item)
         for line in lines:
-            self._draw(line, _MARGIN + _LABEL_WIDTH, _SIZE)
+            self._draw(line, _MARGIN + _LABEL_WIDTH, body)
 
     def finished(self) -> bytes:
         """The file."""
+        pages = []
         for number, stream in enumerate(self._streams, start=1):
-            _show(
-                stream, f"{number} / {len(self._streams)}", _WIDTH - _MARGIN - 40, _MARGIN / 2, font="Regular", size=8
-            )
+            place = f"{number} / {len(self._streams)}"
+            with artifact(stream):
+                _show(stream, place, _WIDTH - _MARGIN - 40, _MARGIN / 2, font="Regular", size=8)
             self._document.add_object(stream)
-            page = {
+            values = {
                 "Type": "/Page",
                 "Parent": self._document.pages.reference,
                 "MediaBox": pydyf.Array([0, 0, _WIDTH, _HEIGHT]),
                 "Contents": stream.reference,
                 "Resources": pydyf.Dictionary({"Font": self._fonts}),
             }
-            self._document.add_page(pydyf.Dictionary(page))
+            page = pydyf.Dictionary(values)
+            self._document.add_page(page)
+            pages.append(page)
+        self._tree.finish(pages)
         output = io.BytesIO()
         self._document.write(output, compress=True)
         return output.getvalue()
@@ -97,24 +113,28 @@ class _Pages:
             self._streams.append(pydyf.Stream(compress=True))
             self._y = float(_HEIGHT - _MARGIN)
 
-    def _draw(self, line: str, x: float, size: float, *, bold: bool = False) -> None:
+    def _draw(self, line: str, x: float, element: Element, *, size: float = _SIZE, bold: bool = False) -> None:
         self._need(size * _LEADING)
         self._y -= size * _LEADING
-        _show(self._streams[-1], line, x, self._y, font="Bold" if bold else "Regular", size=size)
+        stream = self._streams[-1]
+        with self._tree.marked(stream, len(self._streams) - 1, element):
+            _show(stream, line, x, self._y, font="Bold" if bold else "Regular", size=size)
 
 
 def build_pdf(accesses: Sequence[Access], language: str, *, title: str, period: str, at: datetime) -> bytes:
     """The accesses in words, each with what it means. `period` is the months that were looked at."""
     pages = _Pages(language, title, at)
-    pages.line(title, size=_TITLE, bold=True)
-    pages.line(f"{period}. {text('export_made', language, at=at.strftime('%Y-%m-%d %H:%M UTC'))}")
-    pages.line(text("accesses_selected", language, count=len(accesses)))
+    pages.line(title, pages.top, "H1", size=_TITLE, bold=True)
+    pages.line(f"{period}. {text('export_made', language, at=at.strftime('%Y-%m-%d %H:%M UTC'))}", pages.top)
+    pages.line(text("accesses_selected", language, count=len(accesses)), pages.top)
     for access in accesses:
-        pages.line(title_of(access, language), size=_HEADING, bold=True, gap=14)
-        pages.line(" ".join(explain_access(access, language)))
+        section = pages.part("Sect", pages.top)
+        pages.line(title_of(access, language), section, "H2", size=_HEADING, bold=True, gap=14)
+        pages.line(" ".join(explain_access(access, language)), section)
+        facts = pages.part("L", section)
         for column, value in zip(COLUMNS, row_of(access, language), strict=True):
             if value:
-                pages.row(text(column, language), value)
+                pages.row(text(column, language), value, facts)
     return pages.finished()
 
 

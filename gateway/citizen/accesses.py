@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from audit.errors import LogUnavailable
-from gateway.citizen.access import ACCESSES, Access, merge_accesses, read_access
+from gateway.citizen.access import ACCESSES, OWN_LOG, Access, merge_accesses, read_access
 from gateway.citizen.bundles import BundleBroken, VerifiedBundle, verify_bundle
 from gateway.citizen.errors import LevelTooLow, RoadDown
 from gateway.citizen.notice_accesses import tell_of_accesses
@@ -29,8 +29,6 @@ from trust.identifiers import ServiceId, SubsystemId
 
 # The list says as much about a person as the data itself; the providers ask for this level too.
 REQUIRED_LEVEL: Final = IdentityLevel.SUBSTANTIAL
-# Our own gateway's log, read under the city's pseudonym; under a provider's it is `own:` and the provider's member.
-OWN_LOG: Final = "own"
 _MONTH: Final = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
 _DAY: Final = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}")
 # Records are kept two years (DESIGN section 8).

@@ -1,28 +1,29 @@
-"""The citizen API, version 1: identity, services, calls, consents, accesses. `openapi.yaml` says what each does.
+"""The citizen API, version 1: identity, services, calls, accesses. `openapi.yaml` says what each does.
 
-The rest of the account (devices, links, notices, complaints, export) is in `api_account`.
+Consents are in `api_consents`, the rest of the account (devices, links, notices, complaints, export) in `api_account`,
+the ways by which notices go out in `api_notices`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
 from gateway.citizen.access import Access
 from gateway.citizen.accesses import load_accesses, months_before
+from gateway.citizen.acting import verified_citizen
 from gateway.citizen.api_account import operations as account_operations
 from gateway.citizen.api_answers import answer, page
+from gateway.citizen.api_consents import operations as consent_operations
+from gateway.citizen.api_notices import operations as notice_operations
 from gateway.citizen.api_operations import CONTRACT, Call, Operations
-from gateway.citizen.callers import verified_citizen
 from gateway.citizen.calls import call_service
 from gateway.citizen.contract import BASE
-from gateway.citizen.documents import consent_json, represented_json, service_json
+from gateway.citizen.documents import represented_json, service_json
 from gateway.citizen.errors import IssuerDown
 from gateway.citizen.login_pages import end_session_url
-from gateway.citizen.web import language_of
 
 operations: Final = Operations()
 
@@ -69,7 +70,7 @@ async def end_session(call: Call) -> web.Response:
 async def list_represented(call: Call) -> web.Response:
     """Whom the citizen may act for."""
     found = await call.citizen.relations.of(await verified_citizen(call.citizen, call.session))
-    listed, following = page(found, lambda one: (0, one.reference), **_paging(call))
+    listed, following = page(found, lambda one: (0, one.reference), **call.paging)
     return answer(call.request, {"represented": [represented_json(one) for one in listed], "next": following})
 
 
@@ -85,7 +86,7 @@ async def list_services(call: Call) -> web.Response:
     offered = [service for service in catalogue.services if wanted in (None, service.purpose.shown_category)]
     # In the order in which the city declares them.
     numbered = list(enumerate(offered))
-    listed, following = page(numbered, lambda one: (one[0], one[1].key), **_paging(call))
+    listed, following = page(numbered, lambda one: (one[0], one[1].key), **call.paging)
     return answer(
         call.request,
         {
@@ -136,43 +137,6 @@ async def call_one_service(call: Call) -> web.Response:
     )
 
 
-@operations.handles("listConsents")
-async def list_consents(call: Call) -> web.Response:
-    """All of the citizen's decisions."""
-    decided = await call.citizen.consents.of(call.session)
-    listed, following = page(decided, lambda one: (-one.given_ms, one.reference), **_paging(call))
-    return answer(call.request, {"consents": [consent_json(one) for one in listed], "next": following})
-
-
-@operations.handles("giveConsent")
-async def give_consent(call: Call) -> web.Response:
-    """The citizen consents."""
-    offered = (await call.citizen.catalogues.current()).find(call.body["service"])
-    consent = await call.citizen.consents.give(call.session, offered, language=language_of(call.request))
-    location = f"{BASE}/consents/{consent.reference}"
-    return answer(call.request, consent_json(consent), status=201, headers={"Location": location})
-
-
-@operations.handles("getConsent")
-async def get_consent(call: Call) -> web.Response:
-    """One decision."""
-    return answer(call.request, consent_json(await call.citizen.consents.get(call.session, call.path["reference"])))
-
-
-@operations.handles("withdrawConsent")
-async def withdraw_consent(call: Call) -> web.Response:
-    """The citizen takes a consent back: 200 when the provider has acknowledged, 202 when it hasn't yet."""
-    consent = await call.citizen.consents.withdraw(call.session, call.path["reference"])
-    return answer(call.request, consent_json(consent), status=200 if consent.provider_knows else 202)
-
-
-@operations.handles("getReceipt")
-async def get_receipt(call: Call) -> web.Response:
-    """The receipt of one decision, to keep."""
-    document = await call.citizen.consents.receipt(call.session, call.path["reference"])
-    return answer(call.request, document, content_type="application/ld+json")
-
-
 @operations.handles("listAccesses")
 async def list_accesses(call: Call) -> web.Response:
     """A month's accesses from every gateway, each log with its proofs."""
@@ -181,7 +145,7 @@ async def list_accesses(call: Call) -> web.Response:
     document = view.as_json()
     wanted = call.query.get("result")
     found = [one for one in view.accesses if wanted in (None, one.result)]
-    listed, following = page(found, _place, **_paging(call))
+    listed, following = page(found, _place, **call.paging)
     document["accesses"] = [one.as_json() for one in listed]
     document["next"] = following
     if not call.query["proofs"]:
@@ -194,11 +158,9 @@ def _place(access: Access) -> tuple[int, str]:
     return -access.time_ms, f"{access.message_id}\0{access.key}"
 
 
-def _paging(call: Call) -> Mapping[str, Any]:
-    return {"limit": call.query["limit"], "cursor": call.query.get("cursor")}
-
-
 _all: Final = Operations()
 _all.take(operations)
+_all.take(consent_operations)
 _all.take(account_operations)
+_all.take(notice_operations)
 routes: Final = _all.routes(CONTRACT, documented=web.get(f"{BASE}/openapi.json", _describe))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -12,6 +11,7 @@ from gateway.citizen.api_operations import Call, Operations
 from gateway.citizen.contract import BASE
 from gateway.citizen.documents import complaint_json, device_json, link_json, notice_json
 from gateway.citizen.export import build_archive, build_export
+from gateway.citizen.linking import link_identity
 from gateway.citizen.unlinking import end_link
 
 operations: Final = Operations()
@@ -21,7 +21,7 @@ operations: Final = Operations()
 async def list_devices(call: Call) -> web.Response:
     """The citizen's devices."""
     found = await call.citizen.devices.of(call.person)
-    listed, following = page(found, lambda one: (-one.created_ms, one.id), **_paging(call))
+    listed, following = page(found, lambda one: (-one.created_ms, one.id), **call.paging)
     devices = [device_json(one, current=call.session.device) for one in listed]
     return answer(call.request, {"devices": devices, "next": following})
 
@@ -44,8 +44,16 @@ async def revoke_device(call: Call) -> web.Response:
 async def list_links(call: Call) -> web.Response:
     """The linked accounts."""
     found = await call.citizen.links.of(call.person)
-    listed, following = page(found, lambda one: (-one.created_ms, one.id), **_paging(call))
+    listed, following = page(found, lambda one: (-one.created_ms, one.id), **call.paging)
     return answer(call.request, {"links": [link_json(one) for one in listed], "next": following})
+
+
+@operations.handles("linkIdentity")
+async def link_to_identity(call: Call) -> web.Response:
+    """Links the authority to who the login proves the citizen to be."""
+    offered = (await call.citizen.catalogues.current()).find(call.body["service"])
+    link = await link_identity(call.citizen, call.session, offered)
+    return answer(call.request, link_json(link), status=201, headers={"Location": f"{BASE}/links/{link.id}"})
 
 
 @operations.handles("getLink")
@@ -66,7 +74,7 @@ async def list_notices(call: Call) -> web.Response:
     """What the citizen is told."""
     found = await call.citizen.notices.of(call.person)
     wanted = [one for one in found if one.read_ms is None or not call.query["unread"]]
-    listed, following = page(wanted, lambda one: (-one.at_ms, one.id), **_paging(call))
+    listed, following = page(wanted, lambda one: (-one.at_ms, one.id), **call.paging)
     return answer(call.request, {"notices": [notice_json(one) for one in listed], "next": following})
 
 
@@ -80,7 +88,7 @@ async def read_notice(call: Call) -> web.Response:
 async def list_complaints(call: Call) -> web.Response:
     """The citizen's complaints."""
     found = await call.citizen.complaints.of(call.person)
-    listed, following = page(found, lambda one: (-one.at_ms, one.id), **_paging(call))
+    listed, following = page(found, lambda one: (-one.at_ms, one.id), **call.paging)
     return answer(call.request, {"complaints": [complaint_json(one) for one in listed], "next": following})
 
 
@@ -106,7 +114,3 @@ async def export_everything(call: Call) -> web.Response:
         headers = {"Content-Disposition": 'attachment; filename="datenweg-export.zip"'}
         return web.Response(body=build_archive(document), content_type="application/zip", headers=headers)
     return answer(call.request, document)
-
-
-def _paging(call: Call) -> Mapping[str, Any]:
-    return {"limit": call.query["limit"], "cursor": call.query.get("cursor")}

@@ -41,6 +41,11 @@ class Call:
         """How the tables name whom the request is about."""
         return self.citizen.person(self.session)
 
+    @property
+    def paging(self) -> Mapping[str, Any]:
+        """Which part of a list is asked for, as `api_answers.page` takes it."""
+        return {"limit": self.query["limit"], "cursor": self.query.get("cursor")}
+
 
 Handler = Callable[[Call], Awaitable[web.Response]]
 

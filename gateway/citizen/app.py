@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,11 @@ from gateway.citizen import (
     notice_pages,
     pages,
     personal_pages,
+    representation_pages,
     well_known,
 )
 from gateway.citizen.accounts import add_accounts
+from gateway.citizen.background import repeating
 from gateway.citizen.bindings import DeviceBindings, Nonces, UsedStatements
 from gateway.citizen.catalogue import Catalogues
 from gateway.citizen.complaints import Complaints
@@ -35,6 +38,7 @@ from gateway.citizen.notices import Notices
 from gateway.citizen.representation import Relations
 from gateway.citizen.road import RoadClient
 from gateway.citizen.sessions import Sessions
+from gateway.citizen.unlinking import end_due
 from gateway.citizen.web import CITIZEN, Citizen, errors_as_answers, security_headers
 from gateway.exchange.citizen_tokens import CitizenTokens
 from gateway.exchange.vouching import Vouchers
@@ -114,7 +118,7 @@ def build_citizen_app(
     app[CITIZEN] = citizen
     app.cleanup_ctx.append(_background)
     parts = (pages, access_pages, personal_pages, login_pages, consent_pages, link_pages, notice_pages)
-    for part in (*parts, api, well_known):
+    for part in (*parts, representation_pages, api, well_known):
         app.router.add_routes(part.routes)
     add_accounts(app)
     app.router.add_get("/static/{name}", _static)
@@ -122,7 +126,10 @@ def build_citizen_app(
 
 
 async def _background(app: web.Application) -> AsyncIterator[None]:
-    async with app[CITIZEN].consents.running():
+    citizen = app[CITIZEN]
+    interval_ms = citizen.context.settings.push_interval_ms
+    unlinking = repeating(partial(end_due, citizen), interval_ms=interval_ms, failure="links not ended")
+    async with citizen.consents.running(), unlinking:
         yield
 
 

@@ -18,11 +18,13 @@ from audit.checkpoint import Checkpoint, parse_checkpoint
 from audit.errors import AuditError
 from audit.leaf import NO_PREVIOUS, Leaf, parse_leaf
 from audit.merkle import leaf_hash, verify_inclusion
-from audit.note import parse_vkey, verify_note
+from audit.note import NoteKey, parse_vkey, verify_note
 from audit.period_index import KIND, IndexRow, RowProof, parse_index_record, verify_row
 from audit.record import commit
-from audit.releasing import KIND as RELEASE
+from audit.release import KIND as RELEASE
+from audit.release import verify_release
 from audit.tag import KEY_BYTES, month_key, month_of
+from audit.witness import key_for
 
 _MAX_ACCESSES: Final = 50_000
 _MAX_RECORD: Final = 1 << 16
@@ -82,7 +84,8 @@ def _verify(bundle: Mapping[str, Any], month: str, log_keys: Sequence[str]) -> V
     if bundle["version"] != 1 or bundle["month"] != month:
         raise BundleBroken("month")
     # 1. The checkpoint: signed by this log's key, about this log.
-    checkpoint = _checkpoint(bundle, log_keys)
+    keys = _keys(bundle, log_keys)
+    checkpoint = _checkpoint(str(bundle["origin"]), str(bundle["checkpoint"]), keys)
     origin = checkpoint.origin
     accesses = bundle["accesses"]
     if not isinstance(accesses, list) or len(accesses) > _MAX_ACCESSES:
@@ -121,7 +124,9 @@ def _verify(bundle: Mapping[str, Any], month: str, log_keys: Sequence[str]) -> V
             erased += 1
         else:
             records.append(record)
-    # 6. The month's index, if there is one, counts as many and ends where the chain did.
+        # 6. What was withheld until now stood in its log, as it is shown.
+        _verify_release(access, leaf, checkpoint, keys)
+    # 7. The month's index, if there is one, counts as many and ends where the chain did.
     if bundle.get("index") is not None:
         _verify_index(bundle["index"], month, tag, heads, checkpoint)
     return VerifiedBundle(origin, entries, unsealed, erased, tuple(records))
@@ -151,13 +156,39 @@ def _row(proof: Mapping[str, Any]) -> RowProof:
     return RowProof(int(proof["position"]), IndexRow(tag, int(proof["n"]), head), path)
 
 
-def _checkpoint(bundle: Mapping[str, Any], log_keys: Sequence[str]) -> Checkpoint:
-    origin = str(bundle["origin"])
-    if log_keys and bundle["vkey"] not in log_keys:
+def _verify_release(access: Mapping[str, Any], leaf: Leaf, checkpoint: Checkpoint, keys: Sequence[NoteKey]) -> None:
+    if leaf.kind != RELEASE or access["record"] is None:
+        return
+    released, _ = verify_release(leaf, b64decode(access["record"], validate=True))
+    shown = access["withheld"]
+    if released.origin != checkpoint.origin:
+        # In the log of another year, which has a checkpoint of its own.
+        checkpoint = _checkpoint(released.origin, str(shown["checkpoint"]), keys)
+    proven = _sealed({"index": released.index, "proof": shown["proof"]}, leaf_hash(released.leaf), checkpoint)
+    if not proven and access["proof"] is not None:
+        raise BundleBroken("proof")
+
+
+def _keys(bundle: Mapping[str, Any], log_keys: Sequence[str]) -> tuple[NoteKey, ...]:
+    """The keys that count; the bundle's own must be one of them, or the same log's of another year."""
+    stated, origin = parse_vkey(str(bundle["vkey"])), str(bundle["origin"])
+    try:
+        known = tuple(parse_vkey(key) for key in log_keys) or (stated,)
+    except AuditError:
+        raise BundleBroken("log key") from None
+    if stated not in [key_for(key, stated.name) for key in known]:
         raise BundleBroken("log key")
-    key = parse_vkey(str(bundle["vkey"]))
-    checkpoint = parse_checkpoint(verify_note(str(bundle["checkpoint"]).encode(), [key]).text)
-    if checkpoint.origin != origin or key.name != origin:
+    if stated.name != origin:
+        raise BundleBroken("origin")
+    return known
+
+
+def _checkpoint(origin: str, note: str, known: Sequence[NoteKey]) -> Checkpoint:
+    keys = [key for one in known if (key := key_for(one, origin)) is not None]
+    if not keys:
+        raise BundleBroken("log key")
+    checkpoint = parse_checkpoint(verify_note(note.encode(), keys).text)
+    if checkpoint.origin != origin:
         raise BundleBroken("origin")
     return checkpoint
 

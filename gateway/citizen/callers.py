@@ -10,19 +10,13 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.citizen.acting import act_for
 from gateway.citizen.devices import DeviceRevoked
-from gateway.citizen.errors import IssuerDown, NotLoggedIn, RepresentationRefused, TokenRefused
+from gateway.citizen.errors import IssuerDown, RepresentationRefused, TokenRefused
 from gateway.citizen.sessions import Session
-from gateway.citizen.web import CITIZEN, Citizen, require_csrf, require_same_site, session_of
-from gateway.exchange.citizen_tokens import (
-    CitizenTokenRefused,
-    IssuerUnavailable,
-    NonceWanted,
-    Presentation,
-    VerifiedCitizen,
-)
+from gateway.citizen.web import CITIZEN, require_csrf, require_same_site, session_of
+from gateway.exchange.citizen_tokens import CitizenTokenRefused, IssuerUnavailable, NonceWanted, Presentation
 from gateway.exchange.dpop import ALGORITHMS
-from gateway.exchange.representation import NotRepresented
 from gateway.messages.headers import REPRESENTING
 
 _SAFE: Final = ("GET", "HEAD")
@@ -77,41 +71,22 @@ async def _app(request: web.Request, scheme: str, token: str) -> Session:
             raise TokenRefused("device revoked", challenge=_challenge(scheme, "invalid_token")) from None
     expires_ms = int(caller.expires.timestamp() * 1000)
     return Session(
-        caller.issuer, caller.subject, "", caller.level, token, expires_ms, csrf="", device=caller.thumbprint
+        caller.issuer, caller.subject, caller.name, caller.level, token, expires_ms, csrf="", device=caller.thumbprint
     )
-
-
-async def verified_citizen(citizen: Citizen, session: Session) -> VerifiedCitizen:
-    """The session's access token, verified once more: what it says of whom the citizen may act for.
-
-    Raises NotLoggedIn, IssuerDown.
-    """
-    token = session.road_token(now_ms=citizen.context.clock.now_ms())
-    try:
-        # Its proof was checked when it came; it is not presented anew.
-        return await citizen.tokens.verify_presented(token, Presentation("", (), vouched=True))
-    except CitizenTokenRefused:
-        raise NotLoggedIn("token") from None
-    except IssuerUnavailable:
-        raise IssuerDown("keys") from None
 
 
 async def acting_for(request: web.Request, session: Session, *, allowed: bool) -> Session:
     """The session, or the same for the person that the request names in X-Datenweg-Representing.
 
-    Raises RepresentationRefused: for somebody whom nothing lets them act for, and where an operation allows nobody.
+    What was chosen on the pages doesn't count here: a request of the API says for whom it is. Raises
+    RepresentationRefused: for somebody whom nothing lets them act for, and where an operation allows nobody.
     """
     references = request.headers.getall(REPRESENTING, ())
     if not references:
         return session
     if not allowed or len(references) != 1:
         raise RepresentationRefused
-    citizen = request.app[CITIZEN]
-    try:
-        represented = await citizen.relations.resolve(await verified_citizen(citizen, session), references[0])
-    except NotRepresented:
-        raise RepresentationRefused from None
-    return session.acting_for(represented)
+    return await act_for(request, session, references[0])
 
 
 def _challenge(scheme: str, error: str) -> str:

@@ -19,8 +19,11 @@ from joserfc import jws
 from joserfc.jwk import ECKey
 
 from gateway.citizen.context import ConsentKey
+from gateway.messages.headers import IdentityLevel
 
 ALGORITHM: Final = "ES256"
+# Giving somebody's data away is no smaller a step than looking at them.
+REQUIRED_LEVEL: Final = IdentityLevel.SUBSTANTIAL
 DPV: Final = "https://w3id.org/dpv#"
 
 
@@ -69,10 +72,11 @@ class ServiceStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConsentEvent:
-    """Something that happened to a consent."""
+    """Something that happened to a consent. `representative`: who did it in the person's place, or empty."""
 
     state: EventState
     at_ms: int
+    representative: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +97,27 @@ class Declaration:
     processor_name: str = ""
     # By how much the citizen may extend it; 0: not at all.
     extension_days: int = 0
+    # Where the recipient keeps the data, if it said so.
+    storage_location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Transmitted:
+    """How often data were handed over on a consent, as its provider reported, and when lastly.
+
+    Milliseconds since 1970, UTC, newest first, a few of them.
+    """
+
+    count: int = 0
+    latest_ms: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
     """One citizen's consent for one purpose. `subject` is their pseudonym at the provider.
 
-    One that an institution asked for names the person as that institution does (`client_subject`).
+    One that an institution asked for names the person as that institution does (`client_subject`), and how surely
+    whoever gave it was identified (`identity_level`): the person isn't there when the institution uses it.
     """
 
     reference: str
@@ -116,10 +134,12 @@ class Consent:
     events: tuple[ConsentEvent, ...]
     jws: str
     client_subject: str = ""
+    identity_level: str = ""
     service_declaration: str = ""
     group_reference: str = ""
     representative: str = ""
     reason: EndReason = EndReason.NONE
+    transmitted: Transmitted = Transmitted()
 
     @property
     def provider_knows(self) -> bool:
@@ -171,9 +191,10 @@ def sign_copy(
     given_ms: int,
     expires_ms: int,
     events: tuple[ConsentEvent, ...],
+    identity_level: str = "",
 ) -> str:
     """The signed copy for the provider, as a compact JWS."""
-    payload = {
+    payload: dict[str, Any] = {
         "reference": reference,
         "client": client,
         "subject": subject,
@@ -185,6 +206,8 @@ def sign_copy(
         "expires_ms": expires_ms,
         "events": [{"state": DPV + event.state.value, "at_ms": event.at_ms} for event in events],
     }
+    if identity_level:
+        payload["identity_level"] = identity_level
     return sign_document(key, "datenweg-consent+jwt", payload)
 
 

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from gateway.citizen.accounts import ACCOUNTS
-from gateway.citizen.consent_requests import REQUIRED_LEVEL
+from gateway.citizen.acting import session_for
+from gateway.citizen.consent import REQUIRED_LEVEL
 from gateway.citizen.errors import InvalidRequest
-from gateway.citizen.web import CITIZEN, form_of, language_of, redirect, render, session_of
+from gateway.citizen.web import CITIZEN, form_of, language_of, redirect, render
 
 _MAX_REFERENCE: Final = 64
 routes: Final = web.RouteTableDef()
@@ -23,7 +24,7 @@ routes: Final = web.RouteTableDef()
 @routes.get("/consent-request")
 async def asked(request: web.Request) -> web.Response:
     """Who asks for which data, what for, for how long: one choice for each."""
-    session = await session_of(request)
+    session = await session_for(request)
     reference = request.query.get("reference", "")[:_MAX_REFERENCE]
     found = await request.app[ACCOUNTS].consent_requests.open(session, reference)
     return render(
@@ -40,7 +41,7 @@ async def asked(request: web.Request) -> web.Response:
 @routes.post("/consent-request")
 async def decided(request: web.Request) -> web.Response:
     """The decision. The link is spent with it."""
-    session = await session_of(request)
+    session = await session_for(request)
     form = await form_of(request, session)
     requests, language = request.app[ACCOUNTS].consent_requests, language_of(request)
     reference = form.get("reference", "")[:_MAX_REFERENCE]
@@ -66,7 +67,7 @@ async def decided(request: web.Request) -> web.Response:
 @routes.post("/consents/{reference}/extend")
 async def extended(request: web.Request) -> web.Response:
     """The citizen lets a consent last longer."""
-    session = await session_of(request)
+    session = await session_for(request)
     await form_of(request, session)
     consent = await request.app[CITIZEN].consents.extend(session, request.match_info["reference"])
     return redirect(f"/consents#c-{consent.reference}")
@@ -76,7 +77,7 @@ async def extended(request: web.Request) -> web.Response:
 async def signed_receipt(request: web.Request) -> web.Response:
     """The receipt's signature by itself: a compact JWS, which holds the receipt."""
     citizen = request.app[CITIZEN]
-    session = await session_of(request)
+    session = await session_for(request)
     receipt = await citizen.consents.receipt(session, request.match_info["reference"])
     return web.Response(
         text=str(receipt["signature"]),

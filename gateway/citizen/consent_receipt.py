@@ -19,15 +19,34 @@ RECEIPT_TYPE: Final = "datenweg-consent-receipt+jwt"
 _CONTEXT: Final = {
     "dpv": DPV,
     "dct": "http://purl.org/dc/terms/",
+    "dcat": "http://www.w3.org/ns/dcat#",
     "eu-gdpr": "https://w3id.org/dpv/legal/eu/gdpr#",
     "xsd": "http://www.w3.org/2001/XMLSchema#",
+    # What is ours: the signed copy, the signature, and times in milliseconds.
+    "@vocab": "urn:datenweg:receipt:",
 }
+# DPV's words for who stands in a person's place.
+_ROLES: Final = {"parent": "dpv:ParentOfDataSubject", "guardian": "dpv:GuardianOfDataSubject"}
 _BY_NOBODY: Final = (EventState.EXPIRED,)
 _BY_INSTITUTION: Final = (EventState.REQUESTED, EventState.TERMINATED)
+_DECIDED: Final = "form in the citizen account, after login"
+_TOLD: Final = "message over the data road, signed"
 
 
-def build_receipt(consent: Consent, *, controller: str) -> dict[str, Any]:
-    """The receipt's document. `controller`: the name of who answers for our own consents."""
+def build_receipt(
+    consent: Consent,
+    *,
+    controller: str,
+    exercised_at: str,
+    represented: str = "",
+    representative: str = "",
+    role: str = "",
+) -> dict[str, Any]:
+    """The receipt's document. `controller`: the name of who answers for our own consents. `exercised_at`: the page on
+    which the consent is taken back.
+
+    Where somebody decided for the person: the names of both, and as what, as far as the reader knows them.
+    """
     declaration = consent.declaration
     recipient = declaration.recipient_name or controller
     parties = [{"@type": "dpv:DataController", "dct:title": recipient, "dct:identifier": consent.client}]
@@ -54,20 +73,23 @@ def build_receipt(consent: Consent, *, controller: str) -> dict[str, Any]:
             "dpv:hasRecipient": recipient,
             "dpv:hasPurpose": {"dct:identifier": consent.purpose, "dct:description": declaration.purpose_text},
             "dpv:hasPersonalData": list(declaration.data_categories),
-            "dpv:hasStorageCondition": {"dpv:hasStorageDuration": {"xsd:dateTime": _moment(consent.expires_ms)}},
+            "dpv:hasStorageCondition": _storage(consent),
         },
         "dpv:hasNotice": {
             "@type": "dpv:ConsentNotice",
             "dct:language": declaration.language,
-            "dct:source": declaration.privacy_url,
+            "dct:coverage": "DE",
+            **({"dct:source": declaration.privacy_url} if declaration.privacy_url else {}),
         },
-        "dpv:hasConsentControl": ["dpv:ProvideConsent", "dpv:WithdrawConsent"],
+        "dpv:hasConsentControl": [
+            {"@type": f"dpv:{control}", "dpv:isExercisedAt": {"@id": exercised_at}}
+            for control in ("ProvideConsent", "WithdrawConsent")
+        ],
         "dpv:hasRight": ["eu-gdpr:A7-3", "eu-gdpr:A15", "eu-gdpr:A17"],
         "dpv:hasDuration": {
-            "from_ms": consent.given_ms,
-            "until_ms": consent.expires_ms,
-            "from": _moment(consent.given_ms),
-            "until": _moment(consent.expires_ms),
+            "@type": "dpv:TemporalDuration",
+            "dcat:startDate": _moment(consent.given_ms),
+            "dcat:endDate": _moment(consent.expires_ms),
         },
         "dpv:hasConsentStatus": [_status(consent, event) for event in consent.events],
         "signedCopy": consent.jws,
@@ -75,14 +97,47 @@ def build_receipt(consent: Consent, *, controller: str) -> dict[str, Any]:
     if declaration.processor_name:
         receipt["dpv:hasDataProcessor"] = {"dct:title": declaration.processor_name}
     if consent.representative:
-        receipt["dpv:hasRepresentative"] = consent.representative
+        person = {"dct:identifier": receipt["dpv:hasDataSubject"]}
+        receipt["dpv:hasRepresentative"] = {
+            "@type": _ROLES.get(role, "dpv:Representative"),
+            "dct:identifier": consent.representative,
+            **({"dct:title": representative} if representative else {}),
+            "dpv:isRepresentativeFor": person | ({"dct:title": represented} if represented else {}),
+        }
     return receipt
 
 
-def build_signed_receipt(consent: Consent, *, controller: str, key: ConsentKey) -> dict[str, Any]:
+def build_signed_receipt(
+    consent: Consent,
+    *,
+    controller: str,
+    exercised_at: str,
+    key: ConsentKey,
+    represented: str = "",
+    representative: str = "",
+    role: str = "",
+) -> dict[str, Any]:
     """The receipt with the city's signature over all the rest of it, under `signature`."""
-    receipt = build_receipt(consent, controller=controller)
+    receipt = build_receipt(
+        consent,
+        controller=controller,
+        exercised_at=exercised_at,
+        represented=represented,
+        representative=representative,
+        role=role,
+    )
     return receipt | {"signature": sign_document(key, RECEIPT_TYPE, receipt)}
+
+
+def _storage(consent: Consent) -> list[dict[str, Any]]:
+    """How long, and where as far as the recipient has declared it."""
+    conditions: list[dict[str, Any]] = [
+        {"@type": "dpv:StorageDuration", "dcat:endDate": _moment(consent.expires_ms)},
+    ]
+    if consent.declaration.storage_location:
+        location = {"@type": "dpv:StorageLocation", "dct:title": consent.declaration.storage_location}
+        conditions.append(location)
+    return conditions
 
 
 def _status(consent: Consent, event: ConsentEvent) -> dict[str, Any]:
@@ -92,11 +147,13 @@ def _status(consent: Consent, event: ConsentEvent) -> dict[str, Any]:
         "dpv:isIndicatedAtTime": _moment(event.at_ms),
     }
     if event.state in _BY_INSTITUTION:
-        status["dpv:isIndicatedBy"] = consent.client
+        status |= {"dpv:isIndicatedBy": consent.client, "dpv:hasIndicationMethod": _TOLD}
     elif event.state not in _BY_NOBODY:
-        status["dpv:isIndicatedBy"] = consent.representative or consent.subject
+        status["dpv:isIndicatedBy"] = event.representative or consent.subject or consent.client_subject
+        status["dpv:hasIndicationMethod"] = _DECIDED
     return status
 
 
-def _moment(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+def _moment(milliseconds: int) -> dict[str, str]:
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    return {"@type": "xsd:dateTime", "@value": moment}

@@ -13,11 +13,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.citizen import tables
-from gateway.citizen.consent import Consent, ConsentEvent, ConsentState, Declaration, EventState
+from gateway.citizen.consent import (
+    REQUIRED_LEVEL,
+    Consent,
+    ConsentEvent,
+    ConsentState,
+    Declaration,
+    EventState,
+)
 from gateway.citizen.consent_errors import ConsentServiceError, ServiceError
 from gateway.citizen.consent_store import ConsentStore
 from gateway.citizen.consents import Consents
@@ -27,11 +34,8 @@ from gateway.citizen.errors import ConsentConflict, LevelTooLow, UnknownThing
 from gateway.citizen.notices import NoticeKind, Notices
 from gateway.citizen.sessions import Session
 from gateway.exchange.representation import Represented
-from gateway.messages.headers import IdentityLevel
 from trust.identifiers import SubsystemId
 
-# Giving somebody's data away is no smaller a step than looking at them.
-REQUIRED_LEVEL: Final = IdentityLevel.SUBSTANTIAL
 _DAY_MS: Final = 86_400_000
 _LINK_DAYS: Final = 7
 _IN_FORCE: Final = (ConsentState.PENDING, ConsentState.VALID)
@@ -63,6 +67,7 @@ class ConsentRequest:
     callback: str
     asked: tuple[Asked, ...]
     represented: str
+    created_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class _Group:
     opener: str
     person: str
     callback: str
+    created_ms: int
 
 
 class ConsentRequests:
@@ -112,7 +118,7 @@ class ConsentRequests:
             raise ConsentServiceError(
                 ServiceError.ALL_REQUESTED_CONSENTS_HAVE_ALREADY_BEEN_APPROVED, "nothing is left to decide"
             )
-        group = _Group(str(uuid.uuid4()), client.encoded, opener or person, person, callback)
+        group = _Group(str(uuid.uuid4()), client.encoded, opener or person, person, callback, now_ms)
         await self._keep(group, missing, now_ms)
         await self._ask_for(group, [declared[name] for name in missing], client_subject, now_ms)
         return group.reference, f"{self._context.settings.public_url}/consent-request?reference={group.reference}"
@@ -194,9 +200,9 @@ class ConsentRequests:
                 asked.append(Asked(consent, declared, declared.latest_ms(now_ms)))
         if not asked:
             raise UnknownThing(reference)
-        represented = await self._represented(group)
+        represented = await self._represented(session, group)
         name = "" if represented is None else represented.name
-        return ConsentRequest(group.reference, group.client, group.callback, tuple(asked), name)
+        return ConsentRequest(group.reference, group.client, group.callback, tuple(asked), name, group.created_ms)
 
     async def decide(
         self, session: Session, reference: str, approved: Collection[str], *, language: str
@@ -209,10 +215,11 @@ class ConsentRequests:
             raise LevelTooLow(REQUIRED_LEVEL.word)
         request = await self.open(session, reference)
         group = await self._group(session, reference)
-        represented = await self._represented(group)
+        represented = await self._represented(session, group)
         issuer, subject, representative = session.issuer, session.subject, ""
         if represented is not None:
-            issuer, subject, representative = represented.issuer, represented.subject, group.opener
+            issuer, subject = represented.issuer, represented.subject
+            representative = self._context.person(session.own.issuer, session.own.subject)
         await self._spend(reference)
         for asked in request.asked:
             # Decided meanwhile by another link, or its declaration was withdrawn: that stands.
@@ -226,21 +233,43 @@ class ConsentRequests:
                     subject=self._context.pseudonym_at(provider, issuer, subject),
                     declaration=declaration_of(asked.declared, language),
                     expires_ms=asked.expires_ms,
+                    level=session.level,
                     representative=representative,
                 )
         return request
 
-    async def _group(self, session: Session, reference: str) -> _Group:
+    async def waiting(self, session: Session) -> tuple[ConsentRequest, ...]:
+        """The requests that this session's citizen may decide now, newest first."""
+        row = tables.consent_group.c
+        query = select(row.reference).where(*self._may_open(session)).order_by(row.created_ms.desc(), row.reference)
+        async with self._engine.connect() as connection:
+            references = (await connection.execute(query)).scalars().all()
+        found = []
+        for reference in references:
+            # Withdrawn meanwhile, or asked anew under another link.
+            with suppress(UnknownThing):
+                found.append(await self.open(session, reference))
+        return tuple(found)
+
+    def _may_open(self, session: Session) -> tuple[ColumnElement[bool], ...]:
+        """Unspent links for this citizen; while they act for somebody, those about that person."""
         row, now_ms = tables.consent_group.c, self._context.clock.now_ms()
         person = self._context.person(session.issuer, session.subject)
+        own = self._context.person(session.own.issuer, session.own.subject)
+        mine = [row.opener == own]
+        if session.representing is not None:
+            mine = [row.opener.in_((own, person)), row.person == person]
+        return (*mine, row.spent_ms.is_(None), row.expires_ms > now_ms)
+
+    async def _group(self, session: Session, reference: str) -> _Group:
         query = select(tables.consent_group).where(
-            row.reference == reference, row.opener == person, row.spent_ms.is_(None), row.expires_ms > now_ms
+            tables.consent_group.c.reference == reference, *self._may_open(session)
         )
         async with self._engine.connect() as connection:
             found = (await connection.execute(query)).one_or_none()
         if found is None:
             raise UnknownThing(reference)
-        return _Group(found.reference, found.client, found.opener, found.person, found.callback)
+        return _Group(found.reference, found.client, found.opener, found.person, found.callback, found.created_ms)
 
     async def _spend(self, reference: str) -> None:
         row = tables.consent_group.c
@@ -253,8 +282,10 @@ class ConsentRequests:
         if spent.rowcount != 1:
             raise ConsentConflict(reference)
 
-    async def _represented(self, group: _Group) -> Represented | None:
+    async def _represented(self, session: Session, group: _Group) -> Represented | None:
         """Whom the opener decides for; None for themselves. Raises UnknownThing if they may not any more."""
+        if session.representing is not None:
+            return session.representing
         if group.opener == group.person:
             return None
         known = () if self._guardianship is None else await self._guardianship.registered(group.opener)
@@ -296,4 +327,5 @@ def declaration_of(declared: Declared, language: str) -> Declaration:
         controller_name=service.texts.controller_name,
         processor_name=service.texts.processor_name,
         extension_days=service.max_days if service.extension_allowed else 0,
+        storage_location=purpose.texts.storage_location,
     )

@@ -20,13 +20,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
 from typing import Any, Final
 from urllib.parse import unquote
 
-from sqlalchemy.dialects import postgresql, sqlite
-
-from gateway.citizen import tables
 from gateway.citizen.acquaintances import Acquaintances
 from gateway.citizen.consent import Consent, ConsentState, ServiceStatus
 from gateway.citizen.consent_errors import ConsentServiceError, ServiceError
@@ -48,14 +44,19 @@ from gateway.citizen.consent_store import ConsentStore
 from gateway.citizen.consents import Consents
 from gateway.citizen.context import CitizenContext
 from gateway.citizen.declarations import (
+    INVALID,
+    VALID,
     DeclarationInvalid,
     Declarations,
     DeclarationTaken,
     parse_moment,
     parse_purpose_declaration,
     parse_service_declaration,
+    purpose_document,
+    service_document,
 )
 from gateway.citizen.notices import NoticeKind, Notices
+from gateway.citizen.transmissions import Transmissions
 from gateway.exchange.services import ServiceAnswer
 from gateway.rate import RateLimit, TooManyAttempts
 from trust.identifiers import SubsystemId, parse_service_id
@@ -92,6 +93,7 @@ class ConsentService:
         self._store = ConsentStore(context.engine)
         self._declarations = Declarations(context.engine)
         self._notices = Notices(context.engine, context.clock)
+        self._transmissions = Transmissions(context.engine)
         self._asked = RateLimit(burst=200, refill_ms=500)
 
     async def answer(
@@ -239,15 +241,8 @@ class ConsentService:
         consent = await self._store.find(reference)
         if consent is None or parse_service_id(consent.service).provider != client or not consent.subject:
             raise ConsentServiceError(ServiceError.HTTP_NOT_FOUND, "no such consent of yours")
-        engine = self._context.engine
-        write = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-        async with engine.begin() as connection:
-            await connection.execute(
-                write(tables.transmission)
-                .values(reference=reference, at_ms=at_ms, reported_ms=now_ms)
-                .on_conflict_do_nothing()
-            )
-        if consent.client != self._context.settings.client.encoded:
+        news = await self._transmissions.record(reference, at_ms=at_ms, now_ms=now_ms)
+        if news and consent.client != self._context.settings.client.encoded:
             facts = {
                 "institution": consent.declaration.recipient_name,
                 "title": consent.declaration.title,
@@ -276,17 +271,14 @@ class ConsentService:
         found = await self._declarations.service(values["id"])
         if found is None:
             raise ConsentServiceError(ServiceError.HTTP_NOT_FOUND, "no such declaration")
-        holds = {"status": "VALID" if found.holds(self._now_ms) else "INVALID", "maxValidityDays": found.max_days}
-        named = {"id": found.id, "provider": found.provider.encoded, "service": found.service.encoded}
-        return named | asdict(found.texts) | holds | {"extensionAllowed": found.extension_allowed}
+        return {"id": found.id} | service_document(found) | _status(found.holds(self._now_ms))
 
     async def purpose_declaration(self, client: SubsystemId, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """One of the recipient's own purpose declarations."""
         found = (await self._declarations.of_client(client, [values["id"]])).get(values["id"])
         if found is None:
             raise ConsentServiceError(ServiceError.HTTP_NOT_FOUND, "no such declaration of yours")
-        named = {"id": found.purpose.id, "serviceDeclaration": found.service.id}
-        return named | asdict(found.purpose.texts) | {"status": "VALID" if found.holds(self._now_ms) else "INVALID"}
+        return {"id": found.purpose.id} | purpose_document(found.purpose) | _status(found.holds(self._now_ms))
 
     async def withdraw_service(self, client: SubsystemId, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """A service declaration becomes INVALID, with every purpose and consent on it."""
@@ -343,6 +335,10 @@ _DECLARATION_CALLS: Final[Mapping[tuple[str, str], _Call]] = {
     ("GET", "purpose"): ConsentService.purpose_declaration,
     ("DELETE", "purpose"): ConsentService.withdraw_purpose,
 }
+
+
+def _status(holds: bool) -> dict[str, str]:
+    return {"status": VALID if holds else INVALID}
 
 
 def _json(status: int, reason: str, document: Mapping[str, Any]) -> ServiceAnswer:

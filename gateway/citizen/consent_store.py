@@ -15,8 +15,17 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.citizen import tables
-from gateway.citizen.consent import Consent, ConsentEvent, ConsentState, Declaration, EndReason, EventState
+from gateway.citizen.consent import (
+    Consent,
+    ConsentEvent,
+    ConsentState,
+    Declaration,
+    EndReason,
+    EventState,
+    Transmitted,
+)
 from gateway.citizen.errors import ConsentConflict, UnknownThing
+from gateway.citizen.transmissions import Transmissions
 
 _IN_FORCE = (ConsentState.PENDING.value, ConsentState.VALID.value)
 _ENDING = (ConsentState.REQUESTED.value, *_IN_FORCE, ConsentState.WITHDRAWING.value)
@@ -33,6 +42,7 @@ class ConsentStore:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._transmissions = Transmissions(engine)
 
     async def add(self, consent: Consent, *, person: str, due_ms: int) -> None:
         """Keeps a new consent; it is due to be pushed by the background at `due_ms`.
@@ -40,7 +50,9 @@ class ConsentStore:
         Raises ConsentConflict when one is in force for the purpose.
         """
         values = asdict(consent)
-        values.pop("events")
+        # Kept in tables of their own.
+        for name in ("events", "transmitted"):
+            values.pop(name)
         values["status"] = values.pop("state")
         try:
             async with self._engine.begin() as connection:
@@ -166,6 +178,7 @@ class ConsentStore:
             "given_ms": given.given_ms,
             "expires_ms": given.expires_ms,
             "representative": given.representative,
+            "identity_level": given.identity_level,
             "jws": given.jws,
             "attempts": 0,
             "next_push_ms": due_ms,
@@ -269,18 +282,28 @@ class ConsentStore:
             references = [row.reference for row in rows]
             found = select(tables.consent_event).where(event.reference.in_(references))
             events = (await connection.execute(found.order_by(event.reference, event.position))).all()
-        return tuple(_consent(row, [e for e in events if e.reference == row.reference]) for row in rows)
+        transmitted = await self._transmissions.of(references) if references else {}
+        return tuple(
+            _consent(
+                row, [e for e in events if e.reference == row.reference], transmitted.get(row.reference, Transmitted())
+            )
+            for row in rows
+        )
 
 
 async def _add_event(connection: AsyncConnection, reference: str, position: int, event: ConsentEvent) -> None:
     await connection.execute(
         insert(tables.consent_event).values(
-            reference=reference, position=position, state=event.state.value, at_ms=event.at_ms
+            reference=reference,
+            position=position,
+            state=event.state.value,
+            at_ms=event.at_ms,
+            representative=event.representative,
         )
     )
 
 
-def _consent(row: Row[Any], events: Sequence[Row[Any]]) -> Consent:
+def _consent(row: Row[Any], events: Sequence[Row[Any]], transmitted: Transmitted) -> Consent:
     declaration = dict(row.declaration)
     declaration["data_categories"] = tuple(declaration["data_categories"])
     return Consent(
@@ -295,11 +318,13 @@ def _consent(row: Row[Any], events: Sequence[Row[Any]]) -> Consent:
         expires_ms=row.expires_ms,
         sequence=row.sequence,
         acknowledged=row.acknowledged,
-        events=tuple(ConsentEvent(EventState(event.state), event.at_ms) for event in events),
+        events=tuple(ConsentEvent(EventState(event.state), event.at_ms, event.representative) for event in events),
         jws=row.jws,
         client_subject=row.client_subject,
+        identity_level=row.identity_level,
         service_declaration=row.service_declaration,
         group_reference=row.group_reference,
         representative=row.representative,
         reason=EndReason(row.reason),
+        transmitted=transmitted,
     )

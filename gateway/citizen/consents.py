@@ -19,8 +19,10 @@ from sqlalchemy import and_
 
 from gateway.citizen import tables
 from gateway.citizen.acquaintances import Acquaintances
+from gateway.citizen.background import repeating
 from gateway.citizen.catalogue import OfferedService
 from gateway.citizen.consent import (
+    REQUIRED_LEVEL,
     Consent,
     ConsentEvent,
     ConsentState,
@@ -33,11 +35,12 @@ from gateway.citizen.consent_receipt import build_signed_receipt
 from gateway.citizen.consent_store import ConsentStore
 from gateway.citizen.context import CitizenContext
 from gateway.citizen.declarations import Declarations
-from gateway.citizen.errors import ConsentConflict, RoadDown, UnknownThing
+from gateway.citizen.errors import ConsentConflict, LevelTooLow, RoadDown, UnknownThing
 from gateway.citizen.notices import NoticeKind, Notices
 from gateway.citizen.road import RoadClient
 from gateway.citizen.sessions import Session
-from gateway.logging import describe_error, get_logger
+from gateway.logging import get_logger
+from gateway.messages.headers import IdentityLevel
 from trust.identifiers import ServiceId, SubsystemId, parse_service_id
 
 PUSH: Final = "datenwegConsent"
@@ -46,7 +49,6 @@ _DAY_MS: Final = 86_400_000
 _FIRST_WAIT_MS: Final = 5_000
 _LONGEST_WAIT_MS: Final = 600_000
 _BATCH: Final = 50
-_STOP_SECONDS: Final = 5
 # A consent that ends within these days is told of.
 _WARNING_DAYS: Final = 14
 _log = get_logger()
@@ -101,7 +103,9 @@ class Consents:
         reference = str(uuid.uuid4())
         subject = self._context.pseudonym_at(purpose.service.provider.member, session.issuer, session.subject)
         expires_ms = now_ms + purpose.validity_days * _DAY_MS
-        events = (ConsentEvent(EventState.REQUESTED, now_ms), ConsentEvent(EventState.GIVEN, now_ms))
+        representative = self._representative(session)
+        given = ConsentEvent(EventState.GIVEN, now_ms, representative)
+        events = (ConsentEvent(EventState.REQUESTED, now_ms), given)
         consent = Consent(
             reference=reference,
             subject=subject,
@@ -119,6 +123,7 @@ class Consents:
                 legal_basis=service.declaration.legal_basis,
                 data_categories=service.declaration.data_categories,
                 extension_days=purpose.validity_days,
+                storage_location=purpose.storage_location,
             ),
             state=ConsentState.PENDING,
             given_ms=now_ms,
@@ -127,7 +132,7 @@ class Consents:
             acknowledged=0,
             events=events,
             jws="",
-            representative="" if session.representing is None else session.representing.reference,
+            representative=representative,
         )
         consent = replace(consent, jws=self._sign(consent))
         person = self._person(session)
@@ -142,7 +147,7 @@ class Consents:
         Raises UnknownThing, ConsentConflict (it has ended already).
         """
         consent = await self.get(session, reference)
-        await self._end(consent, EndReason.CITIZEN)
+        await self._end(consent, EndReason.CITIZEN, representative=self._representative(session))
         return await self._store.get(reference, person=self._person(session))
 
     async def withdraw_all_for(self, session: Session, provider: SubsystemId) -> int:
@@ -154,7 +159,7 @@ class Consents:
                 continue
             # What changed in between was the citizen's own doing, in another window.
             with suppress(ConsentConflict):
-                await self._end(consent, EndReason.UNLINKED)
+                await self._end(consent, EndReason.UNLINKED, representative=self._representative(session))
                 ended += 1
         return ended
 
@@ -178,17 +183,18 @@ class Consents:
                     ended += 1
         return ended
 
-    async def _end(self, consent: Consent, reason: EndReason) -> None:
+    async def _end(self, consent: Consent, reason: EndReason, *, representative: str = "") -> None:
         """Ends a consent. Durable here when it returns; tried at once at the provider. Raises ConsentConflict."""
         now_ms = self._context.clock.now_ms()
         withdrawn = EventState.TERMINATED if reason is EndReason.DECLARATION else EventState.WITHDRAWN
         if consent.state is ConsentState.REQUESTED:
             state = withdrawn if reason is EndReason.DECLARATION else EventState.REFUSED
-            await self._store.decline(consent, event=ConsentEvent(state, now_ms), reason=reason)
+            event = ConsentEvent(state, now_ms, representative)
+            await self._store.decline(consent, event=event, reason=reason, representative=representative)
             return
         if not consent.in_force:
             raise ConsentConflict(consent.reference)
-        event = ConsentEvent(withdrawn, now_ms)
+        event = ConsentEvent(withdrawn, now_ms, representative)
         after = replace(consent, sequence=consent.sequence + 1, events=(*consent.events, event))
         signed = self._sign(after, withdrawn=True)
         await self._store.withdraw(consent, jws=signed, event=event, reason=reason, due_ms=now_ms + _FIRST_WAIT_MS)
@@ -197,11 +203,14 @@ class Consents:
     async def extend(self, session: Session, reference: str) -> Consent:
         """The citizen extends a valid consent by what its provider allows, from now on.
 
-        Raises UnknownThing, ConsentConflict (it has ended, or may not be extended).
+        Raises UnknownThing, LevelTooLow, ConsentConflict (it has ended, or may not be extended).
         """
         consent = await self.get(session, reference)
-        if not consent.extendable:
+        if not consent.extendable or session.representing is not None:
             raise ConsentConflict(reference)
+        if consent.client_subject and session.level < REQUIRED_LEVEL:
+            # As much is given away by it as by the decision itself.
+            raise LevelTooLow(REQUIRED_LEVEL.word)
         now_ms = self._context.clock.now_ms()
         expires_ms = now_ms + consent.declaration.extension_days * _DAY_MS
         if consent.service_declaration:
@@ -221,9 +230,23 @@ class Consents:
 
     async def receipt(self, session: Session, reference: str) -> dict[str, Any]:
         """The signed receipt of one of the citizen's decisions. Raises UnknownThing."""
-        consent = await self.get(session, reference)
-        controller = self._context.settings.city_name
-        return build_signed_receipt(consent, controller=controller, key=self._context.consent_key)
+        return self.receipt_of(session, await self.get(session, reference))
+
+    def receipt_of(self, session: Session, consent: Consent) -> dict[str, Any]:
+        """The signed receipt of a consent of this session's person, with the names of both where somebody acts for
+        them."""
+        represented = session.representing
+        mine = represented is not None and consent.representative == self._representative(session)
+        return build_signed_receipt(
+            consent,
+            controller=self._context.settings.city_name,
+            exercised_at=f"{self._context.settings.public_url}/consents#c-{consent.reference}",
+            key=self._context.consent_key,
+            represented="" if represented is None else represented.name,
+            # Another representative's name is theirs: the pseudonym stands for them.
+            representative=session.own.name if mine else "",
+            role=represented.role if mine and represented is not None else "",
+        )
 
     async def find_decided(self, reference: str) -> Consent:
         """What has become of a consent that a request of the same session just decided. Raises UnknownThing."""
@@ -243,14 +266,15 @@ class Consents:
         subject: str,
         declaration: Declaration,
         expires_ms: int,
+        level: IdentityLevel,
         representative: str = "",
     ) -> None:
         """What an institution asked for is given; tried at once at the provider. Raises ConsentConflict.
 
-        `subject` is the person's pseudonym at the provider.
+        `subject` is the person's pseudonym at the provider, `level` how surely who decided is identified.
         """
         now_ms = self._context.clock.now_ms()
-        event = ConsentEvent(EventState.GIVEN, now_ms)
+        event = ConsentEvent(EventState.GIVEN, now_ms, representative)
         given = replace(
             consent,
             subject=subject,
@@ -261,6 +285,7 @@ class Consents:
             sequence=consent.sequence + 1,
             events=(*consent.events, event),
             representative=representative,
+            identity_level=level.word,
         )
         given = replace(given, jws=self._sign(given))
         await self._store.give(consent, given, event=event, due_ms=now_ms + _FIRST_WAIT_MS)
@@ -268,7 +293,7 @@ class Consents:
 
     async def refuse(self, consent: Consent, *, representative: str = "") -> None:
         """What an institution asked for is refused. Raises ConsentConflict."""
-        event = ConsentEvent(EventState.REFUSED, self._context.clock.now_ms())
+        event = ConsentEvent(EventState.REFUSED, self._context.clock.now_ms(), representative)
         await self._store.decline(consent, event=event, reason=EndReason.CITIZEN, representative=representative)
 
     async def tell_of_expiring(self) -> int:
@@ -299,6 +324,7 @@ class Consents:
             given_ms=consent.given_ms,
             expires_ms=consent.expires_ms,
             events=consent.events,
+            identity_level=consent.identity_level,
         )
 
     async def _push_current(self, reference: str) -> None:
@@ -316,28 +342,14 @@ class Consents:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Within this block the background retries run. At its end the push under way gets a moment to finish."""
-        stopping = asyncio.Event()
-        task = asyncio.create_task(self._retry(stopping))
-        try:
+        """Within this block the background retries run."""
+        interval_ms = self._context.settings.push_interval_ms
+        async with repeating(self._round, interval_ms=interval_ms, failure="consent push failed"):
             yield
-        finally:
-            stopping.set()
-            _, unfinished = await asyncio.wait({task}, timeout=_STOP_SECONDS)
-            for late in unfinished:
-                late.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
-    async def _retry(self, stopping: asyncio.Event) -> None:
-        while not stopping.is_set():
-            try:
-                await self.push_due()
-                await self.tell_of_expiring()
-            except Exception as error:  # noqa: BLE001 - the loop must go on
-                # The loop must outlive a database that is away for a while; what failed is due again.
-                _log.error("consent push failed", **describe_error(error))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), self._context.settings.push_interval_ms / 1000)
+    async def _round(self) -> None:
+        await self.push_due()
+        await self.tell_of_expiring()
 
     async def _push(self, consent: Consent) -> None:
         """One attempt to have the provider acknowledge the newest state."""
@@ -360,3 +372,6 @@ class Consents:
 
     def _person(self, session: Session) -> str:
         return self._context.person(session.issuer, session.subject)
+
+    def _representative(self, session: Session) -> str:
+        return "" if session.representing is None else self._person(session.own)

@@ -47,6 +47,8 @@ class CitizenSettings:
     requests_per_minute: int = 240
     require_bound_tokens: bool = False
     require_dpop_nonce: bool = False
+    # The header in which the proxy before us names the browser's address; None when browsers reach us themselves.
+    proxy_header: str | None = None
     # Who may declare services and purposes at the consent service.
     consent_declarants: frozenset[SubsystemId] = frozenset()
     notices: NoticeSettings = field(default_factory=NoticeSettings)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -84,6 +84,7 @@ class PurposeTexts:
     purpose_de: str
     purpose_en: str
     privacy_url: str
+    storage_location: str = ""
 
     def purpose(self, language: str) -> str:
         return (self.purpose_en if language == "en" else self.purpose_de) or self.purpose_de
@@ -159,7 +160,7 @@ def parse_service_declaration(document: Mapping[str, Any], *, id_: str, provider
 def parse_purpose_declaration(document: Mapping[str, Any], *, id_: str, client: SubsystemId) -> DeclaredPurpose:
     """A purpose declaration as `client` sends it. Raises DeclarationInvalid."""
     reader = _Reader(document, required={"name", "recipientName", "serviceDeclaration", "purpose", "privacyUrl"},
-                     optional={"recipientCode", "tradeName", "purposeEn", "expiry"})  # fmt: skip
+                     optional={"recipientCode", "tradeName", "purposeEn", "storageLocation", "expiry"})  # fmt: skip
     privacy_url = reader.text("privacyUrl", maximum=1000)
     if not is_web_address(privacy_url, "https", "http"):
         raise DeclarationInvalid("privacyUrl")
@@ -171,8 +172,50 @@ def parse_purpose_declaration(document: Mapping[str, Any], *, id_: str, client: 
         purpose_de=reader.text("purpose", maximum=_MAX_TEXT),
         purpose_en=reader.text("purposeEn", maximum=_MAX_TEXT),
         privacy_url=privacy_url,
+        storage_location=reader.text("storageLocation"),
     )
     return DeclaredPurpose(_identifier(id_), client, reader.text("serviceDeclaration"), texts, reader.moment("expiry"))
+
+
+def service_document(declared: DeclaredService) -> dict[str, Any]:
+    """A service declaration in the words in which its provider sent it."""
+    texts = declared.texts
+    document: dict[str, Any] = {
+        "name": texts.name,
+        "service": declared.service.encoded,
+        "description": texts.description,
+        "controllerName": texts.controller_name,
+        "controllerCode": texts.controller_code,
+        "processorName": texts.processor_name,
+        "processorCode": texts.processor_code,
+        "dataCategories": list(texts.data_categories),
+        "maxValidityDays": declared.max_days,
+        "extensionAllowed": declared.extension_allowed,
+    }
+    return document | _expiry(declared.expires_ms)
+
+
+def purpose_document(declared: DeclaredPurpose) -> dict[str, Any]:
+    """A purpose declaration in the words in which its recipient sent it."""
+    texts = declared.texts
+    document = {
+        "name": texts.name,
+        "recipientName": texts.recipient_name,
+        "recipientCode": texts.recipient_code,
+        "tradeName": texts.trade_name,
+        "serviceDeclaration": declared.service_declaration,
+        "purpose": texts.purpose_de,
+        "purposeEn": texts.purpose_en,
+        "privacyUrl": texts.privacy_url,
+        "storageLocation": texts.storage_location,
+    }
+    return document | _expiry(declared.expires_ms)
+
+
+def _expiry(expires_ms: int | None) -> dict[str, str]:
+    if expires_ms is None:
+        return {}
+    return {"expiry": datetime.fromtimestamp(expires_ms / 1000, UTC).isoformat(timespec="milliseconds")}
 
 
 def is_web_address(text: str, *schemes: str) -> bool:

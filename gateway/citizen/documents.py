@@ -7,8 +7,10 @@ from typing import Any
 from gateway.citizen.catalogue import OfferedService
 from gateway.citizen.complaints import Complaint
 from gateway.citizen.consent import Consent
+from gateway.citizen.consent_requests import Asked, ConsentRequest
 from gateway.citizen.devices import Device
 from gateway.citizen.links import Link
+from gateway.citizen.notice_channels import Choice, Subscribed
 from gateway.citizen.notices import Notice
 from gateway.exchange.representation import Represented
 
@@ -44,8 +46,68 @@ def consent_json(consent: Consent) -> dict[str, Any]:
         "givenMs": consent.given_ms,
         "expiresMs": consent.expires_ms,
         "lapsesMs": None if consent.provider_knows else consent.expires_ms,
-        "events": [{"state": event.state.value, "atMs": event.at_ms} for event in consent.events],
+        "extendable": consent.extendable,
+        "byRepresentative": bool(consent.representative),
+        "events": [
+            {"state": event.state.value, "atMs": event.at_ms, "byRepresentative": bool(event.representative)}
+            for event in consent.events
+        ],
+        "transmissions": {
+            "count": consent.transmitted.count,
+            "latestMs": list(consent.transmitted.latest_ms),
+        },
     }
+
+
+def consent_request_json(request: ConsentRequest) -> dict[str, Any]:
+    """What an institution asks for."""
+    return {
+        "reference": request.reference,
+        "client": request.client,
+        "callback": request.callback,
+        "represented": request.represented or None,
+        "consents": [_asked_json(one) for one in request.asked],
+    }
+
+
+def _asked_json(asked: Asked) -> dict[str, Any]:
+    purpose, service = asked.declared.purpose, asked.declared.service
+    return {
+        "reference": asked.consent.reference,
+        "purpose": purpose.id,
+        "title": service.texts.name,
+        "description": service.texts.description,
+        "service": service.service.encoded,
+        "provider": service.provider.encoded,
+        "recipient": {
+            "id": purpose.client.encoded,
+            "name": purpose.texts.recipient_name,
+            "tradeName": purpose.texts.trade_name or None,
+        },
+        "purposeTexts": {"de": purpose.texts.purpose("de"), "en": purpose.texts.purpose("en")},
+        "privacyUrl": purpose.texts.privacy_url,
+        "dataCategories": list(service.texts.data_categories),
+        "controller": service.texts.controller_name or None,
+        "processor": service.texts.processor_name or None,
+        "expiresMs": asked.expires_ms,
+    }
+
+
+def notice_channel_json(choice: Choice) -> dict[str, Any]:
+    """A way out of the page."""
+    return {
+        "channel": choice.channel.value,
+        "address": choice.address or None,
+        "confirmed": choice.confirmed,
+        "language": choice.language,
+        "detailed": choice.detailed,
+        "kinds": sorted(kind.value for kind in choice.kinds),
+    }
+
+
+def push_subscription_json(subscribed: Subscribed) -> dict[str, Any]:
+    """A browser or app that is told."""
+    return {"id": subscribed.id, "createdMs": subscribed.created_ms}
 
 
 def represented_json(represented: Represented) -> dict[str, Any]:

@@ -10,8 +10,10 @@
     ├── UnknownThing           no such service, consent, page                        (the caller's fault)
     ├── ConsentConflict        a consent for this is in force already, or has ended  (the caller's fault)
     ├── LinkConflict           an account is linked for this service already        (the caller's fault)
+    ├── LinkEnding             the account's link has been ended                    (the caller's fault)
     ├── ComplaintLimit         too many complaints of this person wait              (the caller's fault: wait)
     ├── RepresentationRefused  nothing says that the citizen may act for the person (the caller's fault)
+    │   └── RepresentationEnded nor any longer for whom they chose                   (nobody's)
     ├── ServiceDisabled        the provider has taken the service out of use         (nobody's: try again)
     ├── IssuerDown             the issuer does not answer                            (nobody's: try again)
     └── RoadDown               our own gateway does not answer, or not as a gateway  (ours: try again)
@@ -110,6 +112,13 @@ class LinkConflict(CitizenError):
     status = 409
 
 
+class LinkEnding(CitizenError):
+    """The citizen has ended the account's link, and its institution has not confirmed that yet."""
+
+    code = "link_ending"
+    status = 409
+
+
 class ComplaintLimit(CitizenError):
     """Too many complaints of this person wait for an answer."""
 
@@ -122,6 +131,12 @@ class RepresentationRefused(CitizenError):
 
     code = "representation_refused"
     status = 403
+
+
+class RepresentationEnded(RepresentationRefused):
+    """The citizen chose to act for somebody, and nothing says any longer that they may."""
+
+    code = "representation_ended"
 
 
 class ServiceDisabled(CitizenError):

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.citizen.accesses import load_accesses, months_before
-from gateway.citizen.callers import verified_citizen
-from gateway.citizen.consent_receipt import build_signed_receipt
+from gateway.citizen.acting import verified_citizen
 from gateway.citizen.documents import (
     complaint_json,
     consent_json,
@@ -35,6 +34,10 @@ async def build_export(citizen: Citizen, session: Session, *, months: int) -> di
     """The document, with `months` months of accesses. Raises NotLoggedIn, IssuerDown."""
     person, context = citizen.person(session), citizen.context
     consents = await citizen.consents.of(session)
+    # What a person logs in with and whom they act for is theirs alone, not for who acts for them.
+    own = session.representing is None
+    devices = await citizen.devices.of(person) if own else ()
+    represented = await citizen.relations.of(await verified_citizen(citizen, session)) if own else ()
     accesses: list[Mapping[str, Any]] = []
     for month in months_before(context.clock.now())[:months]:
         try:
@@ -44,25 +47,27 @@ async def build_export(citizen: Citizen, session: Session, *, months: int) -> di
             break
     return {
         "made": context.clock.now().isoformat(timespec="seconds"),
-        "identity": {
-            "issuer": session.issuer,
-            "subject": session.subject,
-            "name": session.name or None,
-            "identityLevel": session.level.word,
-        },
-        "devices": [device_json(one, current=session.device) for one in await citizen.devices.of(person)],
+        "identity": _identity(session),
+        "devices": [device_json(one, current=session.device) for one in devices],
         "links": [link_json(one) for one in await citizen.links.of(person)],
         "consents": [consent_json(one) for one in consents],
-        "receipts": [
-            build_signed_receipt(one, controller=context.settings.city_name, key=context.consent_key)
-            for one in consents
-        ],
+        "receipts": [citizen.consents.receipt_of(session, one) for one in consents],
         "notices": [notice_json(one) for one in await citizen.notices.of(person)],
         "complaints": [complaint_json(one) for one in await citizen.complaints.of(person)],
-        "represented": [
-            represented_json(one) for one in await citizen.relations.of(await verified_citizen(citizen, session))
-        ],
+        "represented": [represented_json(one) for one in represented],
         "accesses": accesses,
+    }
+
+
+def _identity(session: Session) -> dict[str, Any]:
+    if (represented := session.representing) is not None:
+        # What the issuer calls another person leaves this application nowhere.
+        return {"reference": represented.reference, "name": represented.name, "representedBy": represented.role}
+    return {
+        "issuer": session.issuer,
+        "subject": session.subject,
+        "name": session.name or None,
+        "identityLevel": session.level.word,
     }
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.citizen.acting import session_for
 from gateway.citizen.calls import call_service
 from gateway.citizen.errors import InvalidRequest
 from gateway.citizen.journeys import NextForm, next_forms
@@ -21,7 +22,7 @@ from gateway.citizen.linking import (
 from gateway.citizen.pages import ActionResult, result_of
 from gateway.citizen.sessions import Session
 from gateway.citizen.unlinking import end_link
-from gateway.citizen.web import CITIZEN, form_of, language_of, redirect, render, session_of
+from gateway.citizen.web import CITIZEN, form_of, language_of, redirect, render
 from gateway.messages.headers import IdentityLevel
 
 routes: Final = web.RouteTableDef()
@@ -30,7 +31,7 @@ routes: Final = web.RouteTableDef()
 @routes.get("/links")
 async def links(request: web.Request) -> web.Response:
     """Which accounts are linked, and which could be."""
-    session = await session_of(request)
+    session = await session_for(request)
     found = await linkables(request.app[CITIZEN], session)
     return render(request, "links.html", session=session, linkables=found)
 
@@ -38,14 +39,14 @@ async def links(request: web.Request) -> web.Response:
 @routes.get("/links/{key}")
 async def way(request: web.Request) -> web.Response:
     """The first step to a link."""
-    session = await session_of(request)
+    session = await session_for(request)
     return await _way(request, session, await linkable(request.app[CITIZEN], session, request.match_info["key"]))
 
 
 @routes.post("/links/{key}/identity")
 async def by_identity(request: web.Request) -> web.Response:
     """Links the authority to who the login proves the citizen to be."""
-    citizen, session = request.app[CITIZEN], await session_of(request)
+    citizen, session = request.app[CITIZEN], await session_for(request)
     await form_of(request, session)
     found = await linkable(citizen, session, request.match_info["key"])
     await link_identity(citizen, session, found.service)
@@ -55,7 +56,7 @@ async def by_identity(request: web.Request) -> web.Response:
 @routes.post("/links/{key}/step/{action}")
 async def step(request: web.Request) -> web.Response:
     """One step at the institution: done, the next form, or what went wrong."""
-    citizen, session = request.app[CITIZEN], await session_of(request)
+    citizen, session = request.app[CITIZEN], await session_for(request)
     form = await form_of(request, session)
     found = await linkable(citizen, session, request.match_info["key"])
     action = step_of(found.service, request.match_info["action"])
@@ -77,7 +78,7 @@ async def step(request: web.Request) -> web.Response:
 @routes.post("/links/{key}/end")
 async def unlink(request: web.Request) -> web.Response:
     """The link is over, and the consents with it."""
-    citizen, session = request.app[CITIZEN], await session_of(request)
+    citizen, session = request.app[CITIZEN], await session_for(request)
     await form_of(request, session)
     found = await linkable(citizen, session, request.match_info["key"])
     if found.link is not None:

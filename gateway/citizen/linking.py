@@ -25,7 +25,8 @@ from gateway.messages.headers import IdentityLevel
 from gateway.store.model import RequiredIdentityLevel
 
 # The path below a service at which its adapter links accounts.
-_LINK: Final = "link"
+LINK_PATH: Final = ("link",)
+# What an institution's adapter answers when there is no link (any more): as good as one that it ended.
 _GONE: Final = (404, 410)
 _MAX_LABEL: Final = 100
 _NAME_FIELD: Final = "familyName"
@@ -56,7 +57,8 @@ async def linkables(citizen: Citizen, session: Session) -> tuple[Linkable, ...]:
         journey = service.purpose.journey
         if journey in _FIRST_STEP:
             found.append(Linkable(service, find_action(journey, _FIRST_STEP[journey]), links.get(service.key)))
-        elif journey is Journey.APPOINTMENTS:
+        elif journey is Journey.APPOINTMENTS and session.representing is None:
+            # A login proves who its own citizen is, and nobody else.
             found.append(Linkable(service, None, links.get(service.key)))
     return tuple(found)
 
@@ -120,21 +122,31 @@ async def follow_answer(
     citizen: Citizen, session: Session, service: OfferedService, answer: RoadAnswer, *, method: str, path: Sequence[str]
 ) -> None:
     """Keeps the link as the institution's answer to a call has it. Unlinking takes the consents with it."""
-    if not path or path[0] != _LINK or service.purpose.journey not in _STEPS:
+    if tuple(path[:1]) != LINK_PATH or service.purpose.journey not in _STEPS:
         return
     person = citizen.person(session)
     if method == "DELETE":
-        gone = answer.good or (answer.failure is None and answer.status in _GONE)
         current = await citizen.links.current(person, service.key)
-        if not gone or current is None:
+        if current is None or not is_unlinked(answer):
             return
         if current.state == "linked":
             await citizen.consents.withdraw_all_for(session, service.provider)
-        await citizen.links.end(person, current.id, confirmed=True)
-    elif answer.good and isinstance(answer.data, dict) and answer.data.get("state") == "linked":
+        await citizen.links.end(person, current.id)
+        return
+    if method == "POST" and answer.good:
+        # A new link begins at the institution: an old one that it had not ended is over with that.
+        current = await citizen.links.current(person, service.key)
+        if current is not None and current.state == "ending":
+            await citizen.links.end(person, current.id)
+    if answer.good and isinstance(answer.data, dict) and answer.data.get("state") == "linked":
         await citizen.links.keep(
             person, service=service.key, provider=service.provider.encoded, label=_label(answer.data)
         )
+
+
+def is_unlinked(answer: RoadAnswer) -> bool:
+    """Whether the institution's answer to `DELETE link` says that there is no link any more."""
+    return answer.good or (answer.failure is None and answer.status in _GONE)
 
 
 def _label(data: Mapping[str, Any]) -> str:

@@ -1,15 +1,16 @@
 """Linked accounts: which account at which institution is a person's. The flows of the institutions fill the table.
 
 Unlinking asks the institution first, while the consent that it may need still holds, then takes the consents for that
-provider back: no link, no data. Where the institution doesn't answer, the link is `ending` and nothing is asked for
-on it any more.
+provider back: no link, no data. Where the institution doesn't answer, the link is `ending`: nothing is asked for on it
+any more, and the institution is asked again to end it.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -21,6 +22,8 @@ from gateway.citizen.notices import NoticeKind, Notices
 from gateway.clock import Clock
 
 State = Literal["linked", "ending", "ended"]
+# Of a link that isn't `ending`.
+_SETTLED: Final[Mapping[str, Any]] = {"subject": "", "attempts": 0, "due_ms": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,19 @@ class Link:
     state: State
     created_ms: int
     ended_ms: int | None
+    # When an institution that has not ended it is asked again; None if only the citizen may ask.
+    due_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unended:
+    """A link that its institution has not ended yet. `subject`: the person there. `attempts`: in vain so far."""
+
+    link: Link
+    person: str
+    subject: str
+    attempts: int
+    due_ms: int
 
 
 class Links:
@@ -51,7 +67,7 @@ class Links:
         try:
             async with self._engine.begin() as connection:
                 await connection.execute(
-                    insert(tables.link).values(**values, state=link.state, created_ms=link.created_ms)
+                    insert(tables.link).values(**values, **_SETTLED, state=link.state, created_ms=link.created_ms)
                 )
         except IntegrityError:
             raise LinkConflict(service) from None
@@ -74,7 +90,7 @@ class Links:
             await connection.execute(
                 update(row)
                 .where(row.c.id == current.id, row.c.state != "ended")
-                .values(state="linked", label=label, ended_ms=None)
+                .values(state="linked", label=label, ended_ms=None, **_SETTLED)
             )
         return await self.get(person, current.id)
 
@@ -99,20 +115,50 @@ class Links:
             raise UnknownThing(identifier)
         return _link(found)
 
-    async def end(self, person: str, identifier: str, *, confirmed: bool) -> Link:
-        """The link is over, `confirmed` by the institution or not yet. Raises UnknownThing."""
-        row, now_ms = tables.link, self._clock.now_ms()
-        state: State = "ended" if confirmed else "ending"
+    async def end(self, person: str, identifier: str) -> Link:
+        """The institution has ended the link. Raises UnknownThing."""
+        row = tables.link
+        ended = {"state": "ended", "ended_ms": self._clock.now_ms(), **_SETTLED}
         async with self._engine.begin() as connection:
-            changed = await connection.execute(
-                update(row)
-                .where(row.c.id == identifier, row.c.person == person, row.c.state != "ended")
-                .values(state=state, ended_ms=now_ms if confirmed else None)
-            )
-        if changed.rowcount == 1 and confirmed:
+            mine = (row.c.id == identifier, row.c.person == person, row.c.state != "ended")
+            changed = await connection.execute(update(row).where(*mine).values(ended))
+        if changed.rowcount == 1:
             await self._notices.add(person, NoticeKind.LINK_ENDED, {"link": identifier})
         return await self.get(person, identifier)
 
+    async def begin_end(self, person: str, identifier: str, *, subject: str, due_ms: int | None) -> Link:
+        """The citizen ends the link; its institution doesn't know. Raises UnknownThing.
+
+        At `due_ms` it is asked again, in the background, by the pseudonym (`subject`) that it knows the person by; with
+        None only when the citizen wants to.
+        """
+        row = tables.link
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                update(row)
+                .where(row.c.id == identifier, row.c.person == person, row.c.state != "ended")
+                .values(state="ending", ended_ms=None, subject=subject, attempts=0, due_ms=due_ms)
+            )
+        return await self.get(person, identifier)
+
+    async def unended(self, *, now_ms: int, limit: int) -> tuple[Unended, ...]:
+        """The links whose institution is to be asked again now, the longest waiting first."""
+        row = tables.link
+        query = select(row).where(row.c.state == "ending", row.c.due_ms <= now_ms).order_by(row.c.due_ms).limit(limit)
+        async with self._engine.connect() as connection:
+            found = (await connection.execute(query)).all()
+        return tuple(Unended(_link(one), one.person, one.subject, one.attempts, one.due_ms) for one in found)
+
+    async def claim(self, unended: Unended, *, due_ms: int) -> bool:
+        """Whether the caller is the one to ask, before it is due again: no other process was faster."""
+        row = tables.link
+        still = (row.c.id == unended.link.id, row.c.state == "ending", row.c.due_ms == unended.due_ms)
+        async with self._engine.begin() as connection:
+            claimed = await connection.execute(
+                update(row).where(*still).values(due_ms=due_ms, attempts=unended.attempts + 1)
+            )
+        return claimed.rowcount == 1
+
 
 def _link(row: Row[Any]) -> Link:
-    return Link(row.id, row.service, row.provider, row.label, row.state, row.created_ms, row.ended_ms)
+    return Link(row.id, row.service, row.provider, row.label, row.state, row.created_ms, row.ended_ms, row.due_ms)

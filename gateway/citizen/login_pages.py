@@ -9,8 +9,8 @@ from aiohttp import web
 
 from gateway.citizen.devices import DeviceRevoked
 from gateway.citizen.errors import InvalidRequest, IssuerDown, LoginRefused, NotLoggedIn, UnknownThing
-from gateway.citizen.login import CALLBACK
-from gateway.citizen.sessions import Session
+from gateway.citizen.login import CALLBACK, FinishedLogin
+from gateway.citizen.sessions import Chosen, Session
 from gateway.citizen.texts import LANGUAGES
 from gateway.citizen.web import (
     CITIZEN,
@@ -30,6 +30,7 @@ _LOGIN_COOKIE: Final = "datenweg_login"
 BACK_CHANNEL: Final = "/login/backchannel"
 _DEVICE_SECONDS: Final = 400 * 86_400
 _MAX_LOGOUT_TOKEN: Final = 8_192
+_MAX_ADDRESS: Final = 64
 _LEVELS: Final = tuple(level.word for level in IdentityLevel if level is not IdentityLevel.NONE)
 
 
@@ -62,7 +63,9 @@ async def callback(request: web.Request) -> web.Response:
     citizen = request.app[CITIZEN]
     _count(citizen, request)
     finished = await citizen.logins.finish(request.query, browser_state=request.cookies.get(_LOGIN_COOKIE, ""))
+    chosen = None
     if previous := request.cookies.get(citizen.session_cookie):
+        chosen = await _chosen_before(request, previous, finished)
         await citizen.sessions.end(previous)
     person = citizen.context.person(finished.identity.issuer, finished.identity.subject)
     device_cookie = citizen.sessions.device_cookie(request.cookies.get(citizen.device_cookie))
@@ -74,7 +77,7 @@ async def callback(request: web.Request) -> web.Response:
         device_cookie = citizen.sessions.device_cookie(None)
         browser = browser_of(citizen, request, device_cookie)
         await citizen.devices.use(person, browser.device, kind="browser", user_agent=browser.user_agent)
-    cookie = await citizen.sessions.open(finished, person=person, browser=browser)
+    cookie = await citizen.sessions.open(finished, person=person, browser=browser, chosen=chosen)
     answer = redirect(local_path(finished.return_to))
     answer.del_cookie(_LOGIN_COOKIE, path="/login")
     secure = citizen.context.settings.secure
@@ -84,6 +87,21 @@ async def callback(request: web.Request) -> web.Response:
         path="/",
     )  # fmt: skip
     return answer
+
+
+async def _chosen_before(request: web.Request, previous: str, finished: FinishedLogin) -> Chosen | None:
+    """Whom the same citizen acted for in the session that ends now.
+
+    A login that comes in between (a higher level, a token that ran out) must not turn one person's page into another's.
+    """
+    citizen = request.app[CITIZEN]
+    browser = browser_of(citizen, request, request.cookies.get(citizen.device_cookie, ""))
+    try:
+        before = await citizen.sessions.find(previous, browser=browser)
+    except NotLoggedIn:
+        return None
+    same = (before.issuer, before.subject) == (finished.identity.issuer, finished.identity.subject)
+    return before.chosen if same else None
 
 
 @routes.post(BACK_CHANNEL)
@@ -154,4 +172,14 @@ async def language(request: web.Request) -> web.Response:
 
 
 def _count(citizen: Citizen, request: web.Request) -> None:
-    citizen.login_attempts.admit(request.remote or "", now_ms=citizen.context.clock.now_ms())
+    citizen.login_attempts.admit(_address(citizen, request), now_ms=citizen.context.clock.now_ms())
+
+
+def _address(citizen: Citizen, request: web.Request) -> str:
+    """Whose attempts are counted together: an address, as the proxy before us states it or as we see it.
+
+    Only the last entry is the proxy's own; what stands before it may be the browser's invention.
+    """
+    header = citizen.context.settings.proxy_header
+    stated = "" if header is None else ",".join(request.headers.getall(header, ()))
+    return stated.rpartition(",")[2].strip()[:_MAX_ADDRESS] or request.remote or ""

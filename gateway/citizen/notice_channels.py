@@ -54,6 +54,14 @@ class Choice:
     kinds: frozenset[NoticeKind]
 
 
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A push subscription as its citizen sees it: not where it leads."""
+
+    id: str
+    created_ms: int
+
+
 def is_address(text: str) -> bool:
     """Whether mail can be sent there."""
     return _ADDRESS.fullmatch(text) is not None
@@ -176,6 +184,21 @@ class NoticeChannels:
             found = (await connection.execute(select(row).where(row.c.person == person))).all()
         opened = {one.id: self._push.open(one.sealed, row=one.id) for one in found}
         return {identifier: Subscription.from_json(content) for identifier, content in opened.items()}
+
+    async def subscribed(self, person: str) -> tuple[Subscribed, ...]:
+        """Which browsers and apps are told, newest first."""
+        row = tables.push_subscription
+        query = select(row.c.id, row.c.created_ms).where(row.c.person == person)
+        async with self._engine.connect() as connection:
+            found = (await connection.execute(query.order_by(row.c.created_ms.desc(), row.c.id))).all()
+        return tuple(Subscribed(one.id, one.created_ms) for one in found)
+
+    async def subscription(self, person: str, identifier: str) -> Subscribed:
+        """One of them. Raises UnknownThing, for another's too."""
+        for one in await self.subscribed(person):
+            if one.id == identifier:
+                return one
+        raise UnknownThing(identifier)
 
     async def count_subscriptions(self, person: str) -> int:
         """How many browsers are told."""

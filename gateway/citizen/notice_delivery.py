@@ -13,7 +13,7 @@ import smtplib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from email.message import EmailMessage
 from typing import Final
 from urllib.parse import urlsplit
@@ -25,13 +25,14 @@ from sqlalchemy import delete, select, update
 
 from gateway.bounded import TooLarge, read_bounded
 from gateway.citizen import tables
+from gateway.citizen.background import repeating
 from gateway.citizen.context import CitizenContext
 from gateway.citizen.notice_channels import Channel, Choice, NoticeChannels
 from gateway.citizen.notice_texts import build_code_mail, build_mail, push_content
 from gateway.citizen.notices import Notice, notice_of
 from gateway.citizen.sealing import SealBroken
 from gateway.citizen.web_push import PushSender, Subscription, is_public_address
-from gateway.logging import describe_error, get_logger
+from gateway.logging import get_logger
 
 _BATCH: Final = 50
 _FAILURES: Final = 10
@@ -41,7 +42,6 @@ _PUSH_SECONDS: Final = aiohttp.ClientTimeout(total=15)
 _IMPLICIT_TLS_PORT: Final = 465
 _MAX_ANSWER: Final = 64 * 1024
 _GONE: Final = (404, 410)
-_STOP_SECONDS: Final = 5
 _log = get_logger()
 
 
@@ -129,25 +129,9 @@ class NoticeDelivery:
         if not (self._settings.by_mail or self._settings.by_push):
             yield
             return
-        stopping = asyncio.Event()
-        task = asyncio.create_task(self._loop(stopping))
-        try:
+        interval_ms = self._context.settings.push_interval_ms
+        async with repeating(self.deliver_due, interval_ms=interval_ms, failure="notices not delivered"):
             yield
-        finally:
-            stopping.set()
-            _, unfinished = await asyncio.wait({task}, timeout=_STOP_SECONDS)
-            for late in unfinished:
-                late.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _loop(self, stopping: asyncio.Event) -> None:
-        while not stopping.is_set():
-            try:
-                await self.deliver_due()
-            except Exception as error:  # noqa: BLE001 - the loop must go on
-                _log.error("notices not delivered", **describe_error(error))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), self._context.settings.push_interval_ms / 1000)
 
     async def _claim(self, person: str, channel: str, seen_ms: int, next_ms: int) -> bool:
         row = tables.notice_channel

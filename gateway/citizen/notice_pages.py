@@ -10,9 +10,9 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.citizen.accounts import ACCOUNTS
+from gateway.citizen.acting import session_for
 from gateway.citizen.errors import InvalidRequest
-from gateway.citizen.notice_channels import Channel, is_address
-from gateway.citizen.notice_delivery import NotDelivered
+from gateway.citizen.notice_channels import Channel
 from gateway.citizen.notice_texts import kind_text, notice_text
 from gateway.citizen.notices import NoticeKind
 from gateway.citizen.web import (
@@ -33,8 +33,12 @@ routes: Final = web.RouteTableDef()
 
 @routes.get("/notices")
 async def notices(request: web.Request) -> web.Response:
-    """Everything that the citizen was told, newest first. Seen here, it is read."""
-    citizen, session = request.app[CITIZEN], await session_of(request)
+    """Everything that the citizen was told, newest first. Seen here, it is read.
+
+    A represented person's too; but the ways out of the page are the citizen's own, since an address would stay when the
+    relation ends.
+    """
+    citizen, session = request.app[CITIZEN], await session_for(request)
     accounts, language = request.app[ACCOUNTS], language_of(request)
     person = citizen.person(session)
     found = await citizen.notices.of(person)
@@ -54,7 +58,9 @@ async def notices(request: web.Request) -> web.Response:
         minutes=round(settings.digest_ms / 60_000),
         scripts=settings.by_push,
     )
-    await citizen.notices.mark_all_read(person)
+    if session.representing is None:
+        # What a representative sees is still news to the person.
+        await citizen.notices.mark_all_read(person)
     return page
 
 
@@ -62,16 +68,9 @@ async def notices(request: web.Request) -> web.Response:
 async def set_mail(request: web.Request) -> web.Response:
     """A new address: a code is sent there."""
     citizen, session = request.app[CITIZEN], await session_of(request)
-    form, accounts, language = await form_of(request, session), request.app[ACCOUNTS], language_of(request)
-    person, address = citizen.person(session), form.get("email", "").strip()
-    if not citizen.context.settings.notices.by_mail or not is_address(address):
-        raise InvalidRequest("email")
-    accounts.mails.admit(person, now_ms=citizen.context.clock.now_ms())
-    code = await accounts.channels.set_mail(person, address, language=language)
-    try:
-        await accounts.delivery.send_code(address, code, language=language)
-    except NotDelivered:
-        raise InvalidRequest("email") from None
+    form, person = await form_of(request, session), citizen.person(session)
+    address = form.get("email", "").strip()
+    await request.app[ACCOUNTS].ask_for_mail(person, address, language=language_of(request))
     return redirect("/notices#mail")
 
 
@@ -116,11 +115,8 @@ async def subscribe(request: web.Request) -> web.Response:
     citizen, session = request.app[CITIZEN], await session_of(request)
     require_same_site(request)
     require_csrf(session, request.headers.get("X-CSRF-Token", ""))
-    if not citizen.context.settings.notices.by_push:
-        raise InvalidRequest("endpoint")
-    document = _object(await request.read())
-    person = citizen.person(session)
-    identifier = await request.app[ACCOUNTS].channels.subscribe(person, document, language=language_of(request))
+    document, person = _object(await request.read()), citizen.person(session)
+    identifier = await request.app[ACCOUNTS].subscribe(person, document, language=language_of(request))
     return web.json_response({"id": identifier}, status=201)
 
 

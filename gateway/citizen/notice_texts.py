@@ -12,6 +12,7 @@ from email.utils import formatdate, make_msgid
 
 from gateway.citizen.notices import Notice, NoticeKind
 from gateway.citizen.texts import text
+from gateway.messages.headers import ROLES
 
 
 def notice_text(notice: Notice, language: str) -> str:
@@ -22,6 +23,8 @@ def notice_text(notice: Notice, language: str) -> str:
         "institution": facts.get("institution") or text("an_institution", language),
         "title": facts.get("title") or facts.get("service") or "–",
         "name": facts.get("name") or "–",
+        "role": text(f"acting_by_{facts['role']}" if facts.get("role") in ROLES else "an_institution", language),
+        "day": facts.get("day") or "–",
         "date": datetime.fromtimestamp(int(expires) / 1000, UTC).strftime("%Y-%m-%d") if expires.isdigit() else "–",
     }
     return text(f"notice_{notice.kind.value}", language, **parts)

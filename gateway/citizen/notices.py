@@ -39,6 +39,7 @@ class NoticeKind(StrEnum):
     CONSENT_EXPIRING = "consent_expiring"
     CONSENT_ENDED = "consent_ended"
     COMPLAINT_ANSWERED = "complaint_answered"
+    REPRESENTED = "represented"
 
 
 @dataclass(frozen=True, slots=True)

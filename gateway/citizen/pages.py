@@ -16,6 +16,7 @@ from gateway.citizen.access import Access
 from gateway.citizen.access_listing import title_of
 from gateway.citizen.access_pages import download
 from gateway.citizen.accesses import REQUIRED_LEVEL, load_accesses, months_before
+from gateway.citizen.acting import for_chosen, session_for
 from gateway.citizen.calls import call_service, missing_level
 from gateway.citizen.catalogue import Catalogue, OfferedService
 from gateway.citizen.consent import ConsentState
@@ -53,9 +54,10 @@ async def overview(request: web.Request) -> web.Response:
     """The start page: a welcome, or what is there for the citizen."""
     citizen = request.app[CITIZEN]
     try:
-        session = await session_of(request)
+        own = await session_of(request)
     except NotLoggedIn:
         return render(request, "welcome.html", session=None)
+    session = await for_chosen(request, own)
     consents = await citizen.consents.of(session)
     catalogue = await citizen.catalogues.current()
     waiting = (ConsentState.PENDING, ConsentState.WITHDRAWING)
@@ -93,7 +95,7 @@ async def _last_accesses(citizen: Citizen, session: Session) -> list[tuple[str, 
 @routes.get("/services")
 async def services(request: web.Request) -> web.Response:
     """All services, with what each is for and on what basis."""
-    session = await session_of(request)
+    session = await session_for(request)
     catalogue = await request.app[CITIZEN].catalogues.current()
     return render(request, "services.html", session=session, catalogue=catalogue)
 
@@ -101,14 +103,14 @@ async def services(request: web.Request) -> web.Response:
 @routes.get("/services/{key}")
 async def service(request: web.Request) -> web.Response:
     """One service, with its forms."""
-    return await _service_page(request, await session_of(request))
+    return await _service_page(request, await session_for(request))
 
 
 @routes.post("/services/{key}/{action}")
 async def act(request: web.Request) -> web.Response:
     """Runs an action and shows its answer on the service's page."""
     citizen = request.app[CITIZEN]
-    session = await session_of(request)
+    session = await session_for(request)
     form = await form_of(request, session)
     offered = (await citizen.catalogues.current()).find(request.match_info["key"])
     action = find_action(offered.purpose.journey, request.match_info["action"])
@@ -186,7 +188,7 @@ def _service_problem(answer: RoadAnswer, language: str) -> tuple[str, str]:
 @routes.get("/consents")
 async def consents(request: web.Request) -> web.Response:
     """All of the citizen's decisions."""
-    session = await session_of(request)
+    session = await session_for(request)
     decided = await request.app[CITIZEN].consents.of(session)
     return render(request, "consents.html", session=session, consents=decided)
 
@@ -194,7 +196,7 @@ async def consents(request: web.Request) -> web.Response:
 @routes.get("/consents/new")
 async def consent_question(request: web.Request) -> web.Response:
     """The decision: who gets what, what for, for how long."""
-    session = await session_of(request)
+    session = await session_for(request)
     offered = (await request.app[CITIZEN].catalogues.current()).find(request.query.get("service", ""))
     return render(request, "consent_new.html", session=session, service=offered, here=request.path_qs)
 
@@ -203,7 +205,7 @@ async def consent_question(request: web.Request) -> web.Response:
 async def consent_decision(request: web.Request) -> web.Response:
     """The citizen's answer: consent, or not."""
     citizen = request.app[CITIZEN]
-    session = await session_of(request)
+    session = await session_for(request)
     form = await form_of(request, session)
     offered = (await citizen.catalogues.current()).find(form.get("service", ""))
     match form.get("decision"):
@@ -219,7 +221,7 @@ async def consent_decision(request: web.Request) -> web.Response:
 @routes.post("/consents/{reference}/withdraw")
 async def consent_withdrawal(request: web.Request) -> web.Response:
     """The citizen takes a consent back."""
-    session = await session_of(request)
+    session = await session_for(request)
     await form_of(request, session)
     consent = await request.app[CITIZEN].consents.withdraw(session, request.match_info["reference"])
     return redirect(f"/consents#c-{consent.reference}")
@@ -229,6 +231,6 @@ async def consent_withdrawal(request: web.Request) -> web.Response:
 async def consent_receipt(request: web.Request) -> web.Response:
     """The receipt of a decision, as a file to keep."""
     citizen = request.app[CITIZEN]
-    session = await session_of(request)
+    session = await session_for(request)
     receipt = await citizen.consents.receipt(session, request.match_info["reference"])
     return download(receipt, f"consent-{receipt['dct:identifier']}.json", "application/ld+json")

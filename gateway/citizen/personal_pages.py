@@ -9,6 +9,7 @@ from aiohttp import web
 from gateway.citizen.access_listing import SPANS
 from gateway.citizen.access_pages import FORMATS
 from gateway.citizen.accesses import months_before
+from gateway.citizen.acting import session_for
 from gateway.citizen.errors import InvalidRequest, NotLoggedIn
 from gateway.citizen.sessions import Session
 from gateway.citizen.texts import TEXTS
@@ -47,7 +48,7 @@ async def revoke_device(request: web.Request) -> web.Response:
 @routes.get("/export")
 async def export(request: web.Request) -> web.Response:
     """Everything that there is to take along, and as what."""
-    session = await session_of(request)
+    session = await session_for(request)
     citizen = request.app[CITIZEN]
     return render(
         request,

@@ -41,7 +41,11 @@ class Journey(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PurposeDeclaration:
-    """What the city's app wants one service for. `key` is its name in URLs and signed headers."""
+    """What the city's app wants one service for. `key` is its name in URLs and signed headers.
+
+    `unlink_service` is the provider's service by which the app ends an account's link (`DELETE link`): one that asks
+    for no consent and no login, so that the end of a link can be made up for when the citizen is gone.
+    """
 
     key: str
     service: ServiceId
@@ -52,8 +56,12 @@ class PurposeDeclaration:
     privacy_url: str = ""
     validity_days: int = 180
     category: str = ""
+    unlink_service: ServiceId | None = None
+    storage_location: str = ""
 
     def __post_init__(self) -> None:
+        if self.unlink_service is not None and self.unlink_service.provider != self.service.provider:
+            raise InvalidPurposes(f"{self.key}: unlink_service is a service of the same provider")
         if not _KEY.fullmatch(self.key):
             raise InvalidPurposes("key: lower-case letters, digits and '-', at most 63")
         if not 1 <= self.validity_days <= 730:
@@ -99,7 +107,7 @@ def _parse(entry: Any) -> PurposeDeclaration:
     if not isinstance(entry, dict):
         raise InvalidPurposes("[[purpose]] is a table")
     known = {"key", "service", "journey", "provider_name", "text_de", "text_en", "privacy_url", "validity_days"}
-    known |= {"category"}
+    known |= {"category", "unlink_service", "storage_location"}
     if not {"key", "service", "provider_name", "text_de", "text_en"} <= set(entry) <= known:
         raise InvalidPurposes("a purpose has key, service, provider_name, text_de, text_en, and known fields only")
     days = entry.get("validity_days", 180)
@@ -108,9 +116,10 @@ def _parse(entry: Any) -> PurposeDeclaration:
         raise InvalidPurposes("texts are strings of at most 2000 characters, validity_days is a whole number")
     try:
         service, journey = parse_service_id(texts["service"]), Journey(texts.get("journey", "plain"))
+        unlink = parse_service_id(texts["unlink_service"]) if "unlink_service" in texts else None
     except (InvalidIdentifier, ValueError):
-        raise InvalidPurposes(f"{texts['key']}: service or journey is not one") from None
+        raise InvalidPurposes(f"{texts['key']}: service, unlink_service or journey is not one") from None
     return PurposeDeclaration(
         texts["key"], service, journey, texts["provider_name"], texts["text_de"], texts["text_en"],
-        texts.get("privacy_url", ""), days, texts.get("category", ""),
+        texts.get("privacy_url", ""), days, texts.get("category", ""), unlink, texts.get("storage_location", ""),
     )  # fmt: skip

@@ -67,8 +67,9 @@ class Relations:
         ]
         now_ms = self._clock.now_ms()
         known = await self.registered(self._person(citizen.issuer, citizen.subject))
-        registered = [one for one in known if one.until_ms is None or one.until_ms > now_ms]
-        return tuple({one.reference: one for one in (*claimed, *registered)}.values())
+        ended = {one.reference for one in known if one.until_ms is not None and one.until_ms <= now_ms}
+        # Where the city's register says that it is over, an issuer that hasn't heard of it yet doesn't count.
+        return tuple({one.reference: one for one in (*claimed, *known) if one.reference not in ended}.values())
 
     async def registered(self, person: str) -> tuple[Represented, ...]:
         """Everybody whom the city registered `person` (a pseudonym at the city) for, ended relations too."""

@@ -19,7 +19,7 @@ from gateway.bounded import TooLarge, read_bounded
 from gateway.citizen.context import CitizenSettings
 from gateway.citizen.errors import RoadDown
 from gateway.exchange.vouching import Vouchers
-from gateway.messages.headers import AUDIT_RECEIPT, CITIZEN, CONSENT, PURPOSE, REPRESENTING
+from gateway.messages.headers import AUDIT_RECEIPT, CITIZEN, CONSENT, PURPOSE, REPRESENTING, SUBJECT
 from trust.identifiers import ServiceId
 
 MAX_ANSWER: Final = 4 << 20
@@ -83,10 +83,12 @@ class RoadClient:
         consent: str | None = None,
         purpose: str | None = None,
         representing: str | None = None,
+        subject: str | None = None,
     ) -> RoadAnswer:
         """One exchange.
 
-        `path` is unencoded segments below the service. Raises RoadDown when our gateway doesn't answer.
+        `path` is unencoded segments below the service. `subject` is the person's pseudonym at the provider, where they
+        aren't there themselves and no `token` speaks for them. Raises RoadDown when our gateway doesn't answer.
         """
         segments = "".join("/" + quote(segment, safe="") for segment in path)
         search = f"?{urlencode(query)}" if query else ""
@@ -94,6 +96,7 @@ class RoadClient:
         url = URL(f"{self._base}/r1/{service.encoded}{segments}{search}", encoded=True)
         headers = {"X-Road-Client": self._client, "Accept": "application/json"}
         optional = {CITIZEN: token, CONSENT: consent, PURPOSE: purpose, REPRESENTING: representing}
+        optional[SUBJECT] = subject
         headers |= {name: value for name, value in optional.items() if value is not None}
         if token is not None and self._vouchers is not None:
             # The token may be bound to an app's key, whose proof was checked where the app sent it: at our own door.

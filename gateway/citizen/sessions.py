@@ -15,8 +15,9 @@ import hashlib
 import hmac
 import json
 import secrets
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -40,12 +41,21 @@ _TOKEN_MARGIN_MS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """Whom a browser's citizen chose to act for. Gives no right: whether they may is asked at each request."""
+
+    reference: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """Somebody who is logged in.
 
     `csrf` is what each of their forms has to carry; empty for an app's token, which needs none. `device` is the
     thumbprint of the browser or of the app's key; empty for a token that is bound to none. With `representing`, issuer
-    and subject are those of the person who is represented, and everything else is the representative's.
+    and subject are those of the person who is represented, `login` is the representative's own session, and everything
+    else is the representative's, too.
     """
 
     issuer: str
@@ -57,11 +67,30 @@ class Session:
     csrf: str
     device: str = ""
     id_token: str = ""
+    chosen: Chosen | None = None
     representing: Represented | None = None
+    login: Session | None = None
+
+    @property
+    def own(self) -> Session:
+        """The session of who is logged in, whomever they act for."""
+        return self if self.login is None else self.login
 
     def acting_for(self, represented: Represented) -> Session:
-        """The same login, for the data of another."""
-        return replace(self, issuer=represented.issuer, subject=represented.subject, name="", representing=represented)
+        """The same login, for the data of another.
+
+        Its forms carry another token: one that was shown for one person is never taken for another, whatever was chosen
+        in another window meanwhile.
+        """
+        return replace(
+            self,
+            issuer=represented.issuer,
+            subject=represented.subject,
+            name="",
+            csrf=_bound(self.csrf, represented.reference) if self.csrf else "",
+            representing=represented,
+            login=self.own,
+        )
 
     def road_token(self, *, now_ms: int) -> str:
         """The access token for the road.
@@ -103,10 +132,12 @@ class Sessions:
         self._clock = clock
         self._key = cookie_key
 
-    async def open(self, login: FinishedLogin, *, person: str, browser: BrowserHint) -> str:
+    async def open(
+        self, login: FinishedLogin, *, person: str, browser: BrowserHint, chosen: Chosen | None = None
+    ) -> str:
         """A new session; gives the cookie's value.
 
-        Always a new secret, so that none can be planted before the login.
+        Always a new secret, so that none can be planted before the login. `chosen`: whom its citizen acts for already.
         """
         secret = secrets.token_bytes(_SECRET_BYTES)
         content = {
@@ -119,9 +150,9 @@ class Sessions:
             "token_expires_ms": int(login.citizen.expires.timestamp() * 1000),
             "id_token": login.id_token,
             "browser": browser.digest,
+            "chosen": _stored(chosen),
         }
-        nonce = secrets.token_bytes(12)
-        sealed = nonce + AESGCM(_derive(secret, b"seal")).encrypt(nonce, json.dumps(content).encode(), None)
+        sealed = _seal(secret, content)
         now_ms = self._clock.now_ms()
         row = tables.session
         async with self._engine.begin() as connection:
@@ -151,10 +182,7 @@ class Sessions:
         if found.expires_ms <= now_ms or found.seen_ms + self._settings.session_idle_ms <= now_ms:
             await self.end(cookie)
             raise NotLoggedIn("ended")
-        try:
-            content = json.loads(AESGCM(_derive(secret, b"seal")).decrypt(found.sealed[:12], found.sealed[12:], None))
-        except InvalidTag:
-            raise NotLoggedIn("sealed for another") from None
+        content = _open(secret, found.sealed)
         same = hmac.compare_digest(content.pop("browser"), browser.digest)
         if not same or not hmac.compare_digest(found.device, browser.device):
             await self.end(cookie)
@@ -163,7 +191,23 @@ class Sessions:
             async with self._engine.begin() as connection:
                 await connection.execute(update(row).where(row.c.id == key).values(seen_ms=now_ms))
         level = IdentityLevel.from_word(content.pop("level"))
-        return Session(**content, level=level, csrf=self._csrf(secret), device=found.device)
+        chosen = None if content["chosen"] is None else Chosen(**content["chosen"])
+        known = content | {"level": level, "chosen": chosen}
+        return Session(**known, csrf=self._csrf(secret), device=found.device)
+
+    async def choose(self, cookie: str, chosen: Chosen | None) -> None:
+        """Keeps whom this session's citizen acts for, None for themselves; durable when it returns.
+
+        Raises NotLoggedIn.
+        """
+        secret = self._secret(cookie)
+        row, key = tables.session, _derive(secret, b"id")
+        async with self._engine.begin() as connection:
+            sealed = (await connection.execute(select(row.c.sealed).where(row.c.id == key))).scalar_one_or_none()
+            if sealed is None:
+                raise NotLoggedIn("unknown")
+            kept = _seal(secret, _open(secret, sealed) | {"chosen": _stored(chosen)})
+            await connection.execute(update(row).where(row.c.id == key).values(sealed=kept))
 
     async def end(self, cookie: str) -> None:
         """Ends a cookie's session, if there is one; durable when it returns."""
@@ -225,6 +269,27 @@ class Sessions:
 
     def _csrf(self, secret: bytes) -> str:
         return _base64(hmac.new(self._key, b"datenweg/csrf/v1\0" + secret, hashlib.sha256).digest())
+
+
+def _seal(secret: bytes, content: Mapping[str, Any]) -> bytes:
+    nonce = secrets.token_bytes(12)
+    return nonce + AESGCM(_derive(secret, b"seal")).encrypt(nonce, json.dumps(content).encode(), None)
+
+
+def _open(secret: bytes, sealed: bytes) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(AESGCM(_derive(secret, b"seal")).decrypt(sealed[:12], sealed[12:], None))
+    except InvalidTag:
+        raise NotLoggedIn("sealed for another") from None
+    return content
+
+
+def _stored(chosen: Chosen | None) -> dict[str, str] | None:
+    return None if chosen is None else asdict(chosen)
+
+
+def _bound(token: str, reference: str) -> str:
+    return _base64(hmac.digest(token.encode(), b"datenweg/represented/v1\0" + reference.encode(), "sha256"))
 
 
 def _derive(secret: bytes, purpose: bytes) -> bytes:

@@ -122,6 +122,7 @@ consent = Table(
     Column("jws", Text, nullable=False),
     # Of a consent that an institution asked for: how it names the person, and what it is about. Empty for our own.
     Column("client_subject", Text, nullable=False),
+    Column("identity_level", Text, nullable=False),
     Column("service_declaration", Text, nullable=False),
     Column("group_reference", Text, nullable=False),
     # Who decided in the person's place, as a pseudonym at the city; empty for themselves.
@@ -152,6 +153,8 @@ consent_event = Table(
     Column("position", Integer, primary_key=True),
     Column("state", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
+    # Who did it in the person's place, as a pseudonym at the city; empty for themselves.
+    Column("representative", Text, nullable=False),
     ForeignKeyConstraint(["reference"], ["citizen_consent.reference"], ondelete="CASCADE"),
 )
 
@@ -238,8 +241,14 @@ link = Table(
     Column("state", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),
+    # Of a link that its institution has not ended yet: how it knows the person, how often it was asked to end it in
+    # vain, and when it is asked again. Empty and null otherwise.
+    Column("subject", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_ms", BigInteger),
     CheckConstraint("state IN ('linked', 'ending', 'ended')", name="state"),
 )
+Index(None, link.c.due_ms)
 Index(
     "uq_citizen_link_in_force",
     link.c.person,

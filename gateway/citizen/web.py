@@ -1,9 +1,8 @@
 """What every answer of the citizen's application shares: security headers, language, sessions, forms, errors.
 
-Content Security Policy without any script or third host, but for the verifier's own page, which runs our script files;
-the pages work without JavaScript. Errors become a page or,
-under /api/, problem details (RFC 9457): here and nowhere else. What isn't ours becomes an opaque error with an id
-that is in the log.
+Content Security Policy without any script or third host, but for the verifier's page and the notices' with web push,
+which run our script files; the pages work without JavaScript. Errors become a page or, under /api/, problem details
+(RFC 9457): here and nowhere else. What isn't ours becomes an opaque error with an id that is in the log.
 """
 
 from __future__ import annotations
@@ -280,7 +279,7 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
         return answer
     except Exception as error:  # noqa: BLE001 - becomes an opaque error with an id
         number = _number(request)
-        _log.error("citizen request failed", detail=number, path=_route(request), **describe_error(error))
+        _log.error("citizen request failed", detail=number, path=route_of(request), **describe_error(error))
         return await _failed(request, "internal_error", 500, number=number)
 
 
@@ -291,7 +290,7 @@ def _return_path(request: web.Request) -> str:
     return local_path("/" + "/".join(request.path.split("/")[1:3])) if request.path.startswith("/services/") else "/"
 
 
-def _route(request: web.Request) -> str:
+def route_of(request: web.Request) -> str:
     """The route's pattern: a path itself may hold a reference to a person's consent."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "unknown"
@@ -319,7 +318,7 @@ async def _failed(
         session = None
     return render(
         request, "error.html", session=session, status=status, message=message, number=number, step_up=required_level,
-        here=_return_path(request),
+        here=_return_path(request), neutral=True,
     )  # fmt: skip
 
 
@@ -352,5 +351,5 @@ def _problem(request: web.Request, code: str, status: int, *, facts: Mapping[str
     body = {"type": f"urn:datenweg:problem:{code}", "title": title, "status": status, "code": code, **(facts or {})}
     body["instance"] = f"urn:uuid:{_number(request)}"
     if status < 500:
-        _log.info("citizen request refused", exchange=_number(request), path=_route(request), code=code)
+        _log.info("citizen request refused", exchange=_number(request), path=route_of(request), code=code)
     return web.json_response(body, status=status, content_type="application/problem+json")

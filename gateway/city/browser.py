@@ -6,6 +6,7 @@ Cookies, redirects, forms, and the citizen API with its CSRF token.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from types import TracebackType
 from typing import Any, Final, Self
@@ -42,7 +43,7 @@ class Browser:
     async def log_in(self, username: str, password: str) -> str:
         """Logs in at the issuer that the application sends us to; the identity level of the session."""
         page = await self._open("GET", self._home / "login")
-        form = _first_form(page)
+        form = _form(page)
         values = form.values | {"username": username, "password": password}
         await self._open("POST", page.url.join(URL(form.action)), data=values)
         me = await self.api("GET", "me")
@@ -61,6 +62,13 @@ class Browser:
     async def page(self, path: str) -> str:
         """The HTML of a page."""
         return (await self._open("GET", self._home / path)).text
+
+    async def decide(self, url: str, decision: str) -> str:
+        """Opens the link to a decision and decides everything that it asks: `give` or `refuse`. The page after it."""
+        page = await self._open("GET", URL(url))
+        form = _form(page, URL(url).path)
+        values = form.values | dict.fromkeys(form.choices, decision)
+        return (await self._open("POST", page.url.join(URL(form.action)), data=values)).text
 
     @property
     def _opened(self) -> aiohttp.ClientSession:
@@ -82,30 +90,44 @@ class _Page:
         self.text = text
 
 
-class _Form(HTMLParser):
-    """The first form of a page: where it goes and what it already says."""
+@dataclass(slots=True)
+class _Form:
+    """A form of a page: where it goes, what it already says, and what is still to be chosen."""
+
+    action: str
+    values: dict[str, str] = field(default_factory=dict)
+    choices: set[str] = field(default_factory=set)
+
+
+class _Forms(HTMLParser):
+    """All forms of a page."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.action: str = ""
-        self.values: dict[str, str] = {}
-        self._state = "before"
+        self.found: list[_Form] = []
+        self._inside = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        if tag == "form" and self._state == "before":
-            self._state, self.action = "inside", found.get("action") or ""
-        elif tag == "input" and self._state == "inside" and found.get("name"):
-            self.values[str(found["name"])] = found.get("value") or ""
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.found.append(_Form(given.get("action", "")))
+            self._inside = True
+        elif tag == "input" and self._inside and given.get("name"):
+            if given.get("type") == "radio":
+                self.found[-1].choices.add(given["name"])
+            else:
+                self.found[-1].values[given["name"]] = given.get("value", "")
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form":
-            self._state = "after"
+            self._inside = False
 
 
-def _first_form(page: _Page) -> _Form:
-    form = _Form()
-    form.feed(page.text)
-    if not form.action:
-        raise PageUnexpected(f"{page.url.path} has no form")
-    return form
+def _form(page: _Page, action: str = "") -> _Form:
+    """The page's form that goes there, or its first one. Raises PageUnexpected."""
+    forms = _Forms()
+    forms.feed(page.text)
+    for form in forms.found:
+        if form.action and action in ("", form.action):
+            return form
+    raise PageUnexpected(f"{page.url.path} has no form")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.admin.errors import AdminError
+from gateway.admin.output import open_console
 from gateway.city.journey import Journey
 from gateway.city.plan import ORGANISATIONS, Plan
 from gateway.city.report import Report
@@ -39,7 +40,7 @@ def run_demo(*, data_directory: Path, base_port: int, once: bool, report: Path |
 
 
 async def _demo(plan: Plan, once: bool, file: Path | None, in_processes: bool) -> bool:
-    console, clock, started = Console(highlight=False), SystemClock(), perf_counter()
+    console, clock, started = open_console(highlight=False), SystemClock(), perf_counter()
     with console.status("setting up Musterstadt: authority, keys, registrations"):
         settings = await prepare(plan, clock)
     city: AbstractAsyncContextManager[None] = processes(plan, settings) if in_processes else embedded(settings)

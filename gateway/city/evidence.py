@@ -30,7 +30,9 @@ class SignaturesDiffer(Exception):
     """The gateways don't hold the same signed message, or one of them holds two."""
 
 
-async def count_verified_signatures(plan: Plan, provider: Organisation, request_id: str, clock: Clock) -> int:
+async def count_verified_signatures(
+    plan: Plan, provider: Organisation, request_id: str, clock: Clock, *, consumer: Organisation = CITY
+) -> int:
     """How many signatures of the exchange hold and stand in both logs.
 
     2 for a request and its response, 1 for a request that was refused. Raises TrustError for a signature that doesn't
@@ -38,13 +40,13 @@ async def count_verified_signatures(plan: Plan, provider: Organisation, request_
     """
     certificates = CertificateVerifier(_parameters(plan))
     logs: list[dict[str, bytes]] = []
-    for organisation in (CITY, provider):
+    for organisation in (consumer, provider):
         held: dict[str, bytes] = {}
         for logged in await _messages(plan, organisation, request_id):
             if not logged.signature:
                 continue
             direction = logged.header.direction
-            signer = CITY.member if direction == "request" else provider.member
+            signer = consumer.member if direction == "request" else provider.member
             verify_signature(
                 logged.signature,
                 _parts(logged),

@@ -12,11 +12,14 @@ from datetime import timedelta
 from time import perf_counter
 from typing import Any, Final
 
+import aiohttp
+
 from gateway.city.browser import Browser, PageUnexpected
 from gateway.city.citizens import CITIZENS, DEMO_PASSWORD
 from gateway.city.evidence import SignaturesDiffer, count_verified_signatures
 from gateway.city.plan import AUTHORITY, BANK, PROVIDERS, UTILITY, Organisation, Plan
 from gateway.city.report import AccessLogReport, ExchangeReport, Report
+from gateway.city.third_party import PURPOSE, Answered, ThirdParty
 from gateway.clock import Clock
 from trust.errors import TrustError
 
@@ -57,8 +60,10 @@ class Journey:
                     self._bank,
                     self._utility,
                     self._authority,
+                    self._third_party,
                     self._remove_link,
                     self._withdraw,
+                    self._unlink_bank,
                     self._access_log,
                 ):
                     await step(browser)
@@ -82,7 +87,7 @@ class Journey:
             await browser.api("DELETE", f"links/{earlier['id']}")
         for earlier in (await browser.api("GET", "consents"))["consents"]:
             # A walk that was cut short has left its consent; this one shall begin without.
-            if earlier["purpose"] == _key(BANK) and earlier["state"] == "valid":
+            if earlier["purpose"] in (_key(BANK), PURPOSE) and earlier["state"] == "valid":
                 await browser.api("POST", f"consents/{earlier['reference']}/withdrawal")
         consent = await browser.api("POST", "consents", {"service": _key(BANK)})
         _require(consent["state"] == "valid" and consent["acknowledged"], "the bank has not acknowledged the consent")
@@ -159,11 +164,43 @@ class Journey:
         _require(process_id not in {appointment["processId"] for appointment in left}, "the appointment is still there")
         self._tell(f"{AUTHORITY.name}: appointment cancelled")
 
+    async def _third_party(self, browser: Browser) -> None:
+        """The utility asks for the balance at the bank; the citizen consents, and takes the consent back."""
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+            utility = ThirdParty(self._plan, http, _CITIZEN.subject)
+            await browser.decide(await utility.ask(), "give")
+            given = await utility.look_up()
+            started = perf_counter()
+            answer = await utility.balance(given)
+            report = await self._reported(answer, "balance for the utility", started)
+            _require(answer.status == 200 and bool(answer.json["accounts"]), "the utility got no balance")
+            _require(report.signatures_verified == 2, "the utility's exchange is not in both message logs")
+            self.report.third_party = report
+            await browser.api("POST", f"consents/{given.reference}/withdrawal")
+            refused = await self._reported(await utility.balance(given), "the same after withdrawal", perf_counter())
+            _require(refused.error == "server.serverproxy.consent_withdrawn", f"{UTILITY.name}: {refused.error}")
+        self._tell(f"{UTILITY.name} asked for the balance at {BANK.name}: consent given, used and taken back")
+
+    async def _reported(self, answer: Answered, operation: str, started: float) -> ExchangeReport:
+        """An exchange between the utility and the bank, from the utility's side."""
+        request_id = answer.headers["X-Road-Request-Id"]
+        return ExchangeReport(
+            service=BANK.subsystem.encoded,
+            operation=operation,
+            http_status=answer.status,
+            request_id=request_id,
+            signatures_verified=await count_verified_signatures(
+                self._plan, BANK, request_id, self._clock, consumer=UTILITY
+            ),
+            consumer_receipt=answer.headers.get("X-Datenweg-Consumer-Receipt"),
+            provider_receipt=answer.headers.get("X-Datenweg-Audit-Receipt"),
+            duration_ms=round((perf_counter() - started) * 1000, 1),
+            error=answer.headers.get("X-Road-Error"),
+        )
+
     async def _remove_link(self, browser: Browser) -> None:
         """The citizen ends what they have begun: the utility confirms, and gives nothing any more."""
-        linked = next(one for one in await self._links(browser) if one["service"] == _key(UTILITY))
-        ended = await browser.api("DELETE", f"links/{linked['id']}")
-        _require(ended["state"] == "ended", f"the link at {UTILITY.name} is {ended['state']}")
+        await self._remove(browser, UTILITY)
         refused, _ = await self._exchange(browser, UTILITY, "bills without a link", "GET", "bills")
         _require(refused.http_status >= 400, "bills were given without a link")
         self._tell(f"account at {UTILITY.name} linked and unlinked again")
@@ -181,6 +218,16 @@ class Journey:
         self.report.refused = exchange
         self._tell(f"consent withdrawn; the next request is refused: {exchange.error}")
 
+    async def _unlink_bank(self, browser: Browser) -> None:
+        """The link ends at the bank, too, which hears of it though the consent is taken back already."""
+        await self._remove(browser, BANK)
+        self._tell(f"account at {BANK.name} unlinked, there as well")
+
+    async def _remove(self, browser: Browser, organisation: Organisation) -> None:
+        linked = next(one for one in await self._links(browser) if one["service"] == _key(organisation))
+        ended = await browser.api("DELETE", f"links/{linked['id']}")
+        _require(ended["state"] == "ended", f"the link at {organisation.name} is {ended['state']}")
+
     async def _access_log(self, browser: Browser) -> None:
         view = await self._sealed_view(browser)
         for source in view["sources"]:
@@ -193,6 +240,10 @@ class Journey:
             _require(request_ids.get(exchange.request_id) == "delivered", f"{exchange.operation} is not in the log")
         _require(
             refused is not None and request_ids.get(refused.request_id) == "denied", "the refusal is not in the log"
+        )
+        third = self.report.third_party
+        _require(
+            third is not None and request_ids.get(third.request_id) == "delivered", "the utility is not in the log"
         )
         checkpoints = {
             source["bundle"]["origin"]: source["bundle"]["checkpoint"] for source in view["sources"] if source["bundle"]

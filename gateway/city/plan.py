@@ -22,13 +22,17 @@ TOKEN_AUDIENCE: Final = "https://datenweg.example/musterstadt"  # noqa: S105 - a
 
 @dataclass(frozen=True, slots=True)
 class Institution:
-    """What stands behind a provider's gateway, and what the city's app wants it for."""
+    """What stands behind a provider's gateway, and what the city's app wants it for.
+
+    `unlink_code`: the service by which a link ends without a consent, where there is one.
+    """
 
     kind: InstitutionKind
     journey: Journey
     purpose_key: str
     text_de: str
     text_en: str
+    unlink_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,7 @@ BANK: Final = _organisation(
         "balance",
         "Ihren Kontostand in der Musterstadt-App anzeigen.",
         "Showing your account balance in the Musterstadt app.",
+        unlink_code="verknuepfung",
     ),
 )
 PROVIDERS: Final = (BANK, UTILITY, AUTHORITY)

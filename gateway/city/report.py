@@ -42,6 +42,8 @@ class Report:
 
     exchanges: list[ExchangeReport] = field(default_factory=list)
     refused: ExchangeReport | None = None
+    # The utility's request to the bank, on the citizen's consent.
+    third_party: ExchangeReport | None = None
     access_log: AccessLogReport | None = None
     steps: list[str] = field(default_factory=list)
     seconds_to_first_exchange: float | None = None

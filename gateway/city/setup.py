@@ -21,12 +21,13 @@ from gateway.city.plan import (
     ORGANISATIONS,
     PROVIDERS,
     TOKEN_AUDIENCE,
+    UTILITY,
     Organisation,
     Plan,
 )
 from gateway.clock import Clock
 from gateway.exchange.origins import origin_of
-from gateway.instance.plan import HOST, SHUTDOWN_SECONDS, InstancePlan, build_plan
+from gateway.instance.plan import HOST, SHUTDOWN_SECONDS, TESTCA, InstancePlan, build_plan
 from gateway.instance.reading import TopologyFile
 from gateway.instance.settings_files import to_toml, toml_literal
 from gateway.instance.setup import prepare as prepare_instance
@@ -51,9 +52,17 @@ def _with_adapters(plan: Plan, member: Member) -> Member:
     organisation = next(known for known in ORGANISATIONS if known.member == identifier)
     if organisation.institution is None:
         return member
-    answered = {"url": plan.url(plan.adapter_port(organisation)), "declaration": _declaration(organisation)}
+    url, declaration = plan.url(plan.adapter_port(organisation)), _declaration(organisation)
     subsystems = (
-        part.model_copy(update={"services": tuple(s.model_copy(update=answered) for s in part.services)})
+        part.model_copy(
+            update={
+                # What the file declares itself stays.
+                "services": tuple(
+                    service.model_copy(update={"url": url, "declaration": service.declaration or declaration})
+                    for service in part.services
+                )
+            }
+        )
         for part in member.subsystems
     )
     return member.model_copy(update={"subsystems": tuple(subsystems)})
@@ -100,6 +109,8 @@ def all_settings(plan: Plan) -> dict[str, Settings]:
             backend_url=_entry(organisation).backend_url(origin),
             host=HOST,
             port=plan.adapter_port(organisation),
+            # In Musterstadt landlords get their certificates where members do.
+            document_authorities=plan.folder(TESTCA) / "root.crt",
             shutdown_seconds=SHUTDOWN_SECONDS,
         )
         settings[f"{organisation.folder}-sandbox"] = SandboxSettings(
@@ -122,6 +133,7 @@ def gateway_settings(plan: Plan, organisation: Organisation) -> GatewaySettings:
         "citizen_url": plan.citizen_url,
         "citizen_client": CITY.subsystem.encoded,
         "citizen_purposes_file": plan.data_directory / "purposes.toml",
+        "citizen_consent_declarants": (BANK.subsystem.encoded, UTILITY.subsystem.encoded),
     }
     return settings.model_copy(update=pages)
 
@@ -175,6 +187,9 @@ def _purposes() -> str:
             "text_de": institution.text_de,
             "text_en": institution.text_en,
             "validity_days": 90 if organisation is BANK else 180,
+            "storage_location": "Deutschland",
         }
+        if institution.unlink_code:
+            values["unlink_service"] = f"{organisation.subsystem.encoded}/{institution.unlink_code}"
         tables.append("[[purpose]]\n" + "".join(f"{name} = {toml_literal(value)}\n" for name, value in values.items()))
     return "\n".join(tables)

@@ -16,7 +16,8 @@ from typing import Final
 import aiohttp
 
 from gateway.city.institutions import build_adapter_app, build_sandbox_app
-from gateway.city.issuer import DemoIssuerSettings, build_issuer
+from gateway.city.issuer import build_issuer
+from gateway.city.issuer_clients import DemoIssuerSettings
 from gateway.city.plan import Plan
 from gateway.clock import Clock
 from gateway.errors import StartRefused

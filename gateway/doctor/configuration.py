@@ -23,6 +23,7 @@ _MAX_SOURCES: Final = 16
 # Signatures, OCSP answers and time stamps tolerate a minute; Date headers have whole seconds.
 _CLOCK_WARNING: Final = timedelta(seconds=5)
 _CLOCK_PROBLEM: Final = timedelta(seconds=60)
+_START: Final = "start the gateway (with a new anchor: again) while a source is reachable"
 
 
 async def check_configuration(patient: Patient) -> list[Finding]:
@@ -32,8 +33,8 @@ async def check_configuration(patient: Patient) -> list[Finding]:
         return [problem(name, "anchor", f"the anchor can't be read ({failure.code})", "get it from the registry")]
     if patient.configuration is None:
         failure = patient.failures.get("configuration")
-        code = "nothing was accepted yet" if failure is None else failure.code
-        todo = failure.hint if failure is not None and failure.hint else "start the gateway while a source is reachable"
+        code = "nothing was accepted under this anchor yet" if failure is None else failure.code
+        todo = failure.hint if failure is not None and failure.hint else _START
         return [problem(name, instance, f"there is no usable configuration: {code}", todo)]
     configuration, now = patient.configuration, patient.clock.now()
     left = configuration.expires - now

@@ -1,4 +1,4 @@
-"""`/healthz?full` on the operations port: the doctor's findings of the running gateway."""
+"""`/healthz?full` on the operations port: the doctor's findings of the running gateway, for this machine alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from aiohttp import web
 from gateway.doctor.examination import Doctor
 from gateway.doctor.finding import State, as_document, worst
 from gateway.doctor.patient import Patient
+from gateway.settings_base import is_loopback
 
 _DOCTOR: Final = web.AppKey("doctor", Doctor)
 
@@ -20,8 +21,12 @@ def add_doctor(app: web.Application, patient: Callable[[], Patient]) -> None:
 
 
 def asks_in_full(request: web.Request) -> bool:
-    """Whether the question is `/healthz?full`."""
-    return "full" in request.query and _DOCTOR in request.app
+    """Whether the question is `/healthz?full`, asked on this machine.
+
+    The findings say which protections are off and what is about to fail. Other gateways may reach this port, for the
+    log's sake: they are told the health alone.
+    """
+    return "full" in request.query and _DOCTOR in request.app and is_loopback(request.remote or "")
 
 
 async def answer_in_full(request: web.Request, server: str) -> web.Response:

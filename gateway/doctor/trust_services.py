@@ -124,7 +124,7 @@ async def check_time_stamping(patient: Patient) -> list[Finding]:
             async with asyncio.timeout(ASK_SECONDS):
                 stamp = await client.stamp(secrets.token_bytes(64), [authority])
         except (TrustError, TimeoutError) as error:
-            code = error.code if isinstance(error, TrustError) else "timestamping_failed"
+            code = error.code if isinstance(error, TrustError) else "mlog.timestamp_request_timed_out"
             todo = "check network and authority: when none stamps for too long, messages are refused"
             findings.append(problem("time-stamping", subject, f"gives no valid time stamp ({code})", todo))
         else:

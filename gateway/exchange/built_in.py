@@ -3,7 +3,7 @@
 PUT datenwegConsent/<reference>      a signed consent copy, taken before it is acknowledged
 *   consent/…, reporting/…           the consent service, where citizens decide (`gateway.citizen.consent_service`)
 GET datenwegAccesses?month=2026-11   one person's accesses in this gateway's log, with proofs
-GET findUsage/v2/findUsage           the Data Tracker's interface (`data_tracker`)
+GET findUsage/v2/findUsage           the Data Tracker's interface (`data_tracker`), and its older form over SOAP
 GET datenwegServices                 what the calling client may use here, and on what basis
 
 The metaservices are in `metaservices`.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -21,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit.errors import AuditError
 from gateway.exchange import metaservices
 from gateway.exchange.consents import MAX_JWS_BYTES, ConsentRefused, parse_consent, verify_consent
-from gateway.exchange.data_tracker import answer_data_tracker
+from gateway.exchange.data_tracker import answer_data_tracker, answer_data_tracker_soap
 from gateway.exchange.directory import BuiltIn, Offer
 from gateway.exchange.node import Node
 from gateway.exchange.services import ServiceAnswer
@@ -71,6 +72,8 @@ async def answer_soap(node: Node, verified: VerifiedSOAPRequest, offer: Offer) -
             return await answer_monitoring(node, verified, offer.built_in)
         case BuiltIn.LIST_METHODS | BuiltIn.ALLOWED_METHODS | BuiltIn.GET_OPENAPI | BuiltIn.GET_WSDL:
             return metaservices.answer_soap(node, verified, offer)
+        case BuiltIn.FIND_USAGE:
+            return await answer_data_tracker_soap(node, verified)
         case _:
             raise Fault("server.serverproxy.service_type", str(verified.request.service))
 
@@ -87,8 +90,10 @@ async def _take_consent(node: Node, verified: VerifiedRequest) -> ServiceAnswer:
     request = verified.request
     if request.method != "PUT" or not isinstance(verified.body, bytes) or len(verified.body) > MAX_JWS_BYTES:
         raise _invalid("PUT a consent of at most 32 KiB")
+    if not isinstance(request.client, SubsystemId):
+        raise _invalid("a consent is sent by a subsystem")
     try:
-        copy = await _verified_consent(node, verified, verified.body)
+        copy = replace(await _verified_consent(node, verified, verified.body), authority=request.client)
     except ConsentRefused as refused:
         raise _invalid(refused.reason) from None
     if request.service_path != f"/{copy.reference}" or copy.service.provider != request.service.provider:

@@ -29,6 +29,7 @@ from gateway.clock import Clock
 from gateway.exchange.discovery import ABSENT, level_of, metadata_addresses
 from gateway.exchange.dpop import ProofRefused, VerifiedProof, verify_proof
 from gateway.messages.headers import IdentityLevel, UnknownIdentityLevel
+from gateway.settings_base import is_private
 
 _ALGORITHMS: Final = ["ES256", "ES384", "PS256", "RS256", "EdDSA"]
 _LEEWAY_SECONDS: Final = 30
@@ -41,6 +42,7 @@ _KEYS_AGE: Final = timedelta(minutes=15)
 _GIVE_UP: Final = timedelta(seconds=5)
 _END_OF_TIME: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, where datetime ends
 _MAX_REPRESENTED: Final = 50
+_MAX_NAME: Final = 200
 _THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -78,7 +80,10 @@ class ClaimedRelation:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedCitizen:
-    """Who is asking, as a verified token says. `thumbprint`: of the key that it is bound to, or empty."""
+    """Who is asking, as a verified token says. `thumbprint`: of the key that it is bound to, or empty.
+
+    `name` is for the citizen's own pages and papers; empty where the issuer keeps it to itself. The road never has it.
+    """
 
     issuer: str
     subject: str
@@ -86,6 +91,7 @@ class VerifiedCitizen:
     expires: datetime
     thumbprint: str = ""
     represents: tuple[ClaimedRelation, ...] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +246,17 @@ class CitizenTokens:
         except UnknownIdentityLevel:
             raise CitizenTokenRefused("identity level") from None
         ends = datetime.fromtimestamp(expires, now.tzinfo)
-        return VerifiedCitizen(self._issuer, subject, level, ends, thumbprint, _represents(claims.get("represents")))
+        # RFC 9068 section 2.2.3.1: what else the issuer says of the person, in the claims of OpenID Connect.
+        name = claims.get("name")
+        return VerifiedCitizen(
+            self._issuer,
+            subject,
+            level,
+            ends,
+            thumbprint,
+            _represents(claims.get("represents")),
+            name[:_MAX_NAME] if isinstance(name, str) else "",
+        )
 
     async def _current_keys(self, now: datetime) -> KeySet:
         """The issuer's keys, not older than a quarter of an hour unless it is down: a key that it removed ends."""
@@ -274,10 +290,14 @@ class CitizenTokens:
     async def _fetch(self) -> KeySet:
         discovery = await self._metadata()
         # OpenID Connect Discovery 1.0 section 4.3: the document has to name the issuer that it was asked for.
-        if discovery.get("issuer") != self._issuer or not isinstance(discovery.get("jwks_uri"), str):
+        uri = discovery.get("jwks_uri")
+        if discovery.get("issuer") != self._issuer or not isinstance(uri, str):
             raise IssuerUnavailable("discovery document of another issuer")
         try:
-            return KeySet.import_key_set(await self._document(discovery["jwks_uri"]))  # type: ignore[arg-type]
+            if is_private(self._issuer) and not is_private(uri):
+                # Whoever could change the keys on the way would be every citizen.
+                raise IssuerUnavailable("the issuer's keys are not where nobody can change them on the way")
+            return KeySet.import_key_set(await self._document(uri))  # type: ignore[arg-type]
         except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise IssuerUnavailable("the issuer's key set can't be read") from None
 
@@ -327,5 +347,5 @@ def _represents(claim: Any) -> tuple[ClaimedRelation, ...]:
             continue
         subject, role, name = entry.get("sub"), entry.get("role"), entry.get("name", "")
         if isinstance(subject, str) and 0 < len(subject) <= 255 and isinstance(role, str) and isinstance(name, str):
-            found.append(ClaimedRelation(subject, role, name[:200]))
+            found.append(ClaimedRelation(subject, role, name[:_MAX_NAME]))
     return tuple(found)

@@ -32,12 +32,26 @@ _RETRY_AFTER: Final = "1"
 _DIGITS: Final = 5
 
 
+class _AsSigned(web.StreamResponse):
+    """Has a Content-Type only if the service sent one: aiohttp would add one that nobody signed."""
+
+    async def _prepare_headers(self) -> None:
+        given = "Content-Type" in self.headers
+        await super()._prepare_headers()
+        if not given:
+            self.headers.popall("Content-Type", None)
+
+
+class _AsSignedWhole(_AsSigned, web.Response):
+    """The same, with the body at hand."""
+
+
 def kind_of(target: str) -> Kind:
     """REST below `/r1/`; every other path that nobody else claims is SOAP's. The target may be in absolute form."""
     if not target.startswith("/"):
         _, _, rest_of_it = target.partition("://")
         target = rest_of_it[rest_of_it.find("/") :] if "/" in rest_of_it else "/"
-    return REST if target.startswith(rest.PATH_PREFIX) or target == rest.PATH_PREFIX[:-1] else SOAP
+    return REST if target.startswith(rest.PATH_PREFIX) else SOAP
 
 
 def delivered(exchange: ConsumerExchange) -> tuple[web.StreamResponse, Pieces]:
@@ -96,8 +110,8 @@ def _delivered_rest(exchange: ConsumerExchange, verified: VerifiedResponse) -> t
     headers["Server"] = _SERVER
     body, reason = verified.body, response.reason or None
     if isinstance(body, bytes):
-        return web.Response(status=response.status, reason=reason, headers=headers, body=body or None), ()
-    return web.StreamResponse(status=response.status, reason=reason, headers=headers), (body,)
+        return _AsSignedWhole(status=response.status, reason=reason, headers=headers, body=body or None), ()
+    return _AsSigned(status=response.status, reason=reason, headers=headers), (body,)
 
 
 def _delivered_soap(exchange: ConsumerExchange, verified: VerifiedSOAPResponse) -> tuple[web.StreamResponse, Pieces]:

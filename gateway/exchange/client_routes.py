@@ -47,6 +47,13 @@ _ZIP: Final = "application/zip"
 _ASIC: Final = "application/vnd.etsi.asic-e+zip"
 _TEXT: Final = "text/plain;charset=utf-8"
 _NOT_THERE: Final = frozenset({"unknown_service", "unknown_member", "service_type"})
+_FAILED: Final = "server.clientproxy.internal_error"
+_NO_DATABASE: Final = "server.clientproxy.database_error"
+_CODES: Final = {
+    400: "client.invalid_request",
+    401: "server.clientproxy.ssl_authentication_failed",
+    404: "client.not_found",
+}
 _PROBLEMS: Final = {
     ExportProblem.NOT_FOUND: 404,
     ExportProblem.NOT_KEPT: 404,
@@ -89,11 +96,14 @@ class ClientRoutes:
         try:
             return await self._routes[path](request, _parameters(_path_and_query(request.raw_path)[1]))
         except _Refused as refused:
+            # The text goes to the caller, who is told no code (UG-SIGDOC); the operator is.
+            self._node.log.warning("not answered", action=path, code=_CODES.get(refused.status, _FAILED))
             return _text(refused.status, str(refused))
         except Fault as fault:
             return self.refuse(path, fault)
         except (AuditError, TrustError, SQLAlchemyError) as error:
-            self._node.log.error("not answered", action=path, **describe_error(error))
+            code = _NO_DATABASE if isinstance(error, SQLAlchemyError) else _FAILED
+            self._node.log.error("not answered", action=path, code=code, **describe_error(error))
             return _text(500, "The request could not be processed")
 
     def refuse(self, path: str, fault: Fault) -> web.Response:
@@ -135,7 +145,7 @@ class ClientRoutes:
             if self._node.directory.client(provider) is None:
                 found = await self._wsdls.fetch(service)
             else:
-                found = metaservices.described_by_wsdl(self._node.directory, service).description
+                found = metaservices.stored_wsdl(self._node.directory, service)
         except Fault as fault:
             leaf = fault.code.rpartition(".")[2]
             raise _Refused(404 if leaf in _NOT_THERE else fault.status, fault.message) from None

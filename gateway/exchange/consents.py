@@ -23,13 +23,14 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from gateway.store.model import ConsentCopy, ConsentStatus
+from gateway.store.model import ConsentCopy, ConsentStatus, RequiredIdentityLevel
 from trust.identifiers import ClientId, InvalidIdentifier, ServiceId, SubsystemId, parse_client_id, parse_service_id
 
 MAX_JWS_BYTES: Final = 32 * 1024
 _TYPE: Final = "datenweg-consent+jwt"
 _MAX_MS: Final = 1 << 53
 _HELD_AT_ONCE: Final = 8
+_NO_LEVEL: Final = RequiredIdentityLevel.NONE
 
 
 class _Registry(jws.JWSRegistry):
@@ -102,9 +103,14 @@ def _consent_copy(claims: Mapping[str, Any], token: str) -> ConsentCopy:
             status=ConsentStatus(_text(claims, "status")),
             sequence=_number(claims, "sequence"),
             jws=token,
+            identity_level=_level(claims),
         )
     except (InvalidIdentifier, ValueError):
         raise ConsentRefused("the consent's fields are not as they must be") from None
+
+
+def _level(claims: Mapping[str, Any]) -> RequiredIdentityLevel:
+    return RequiredIdentityLevel(_text(claims, "identity_level")) if "identity_level" in claims else _NO_LEVEL
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str:

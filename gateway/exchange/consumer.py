@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import uuid
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final
 
 from aiohttp import ClientResponse
 
@@ -19,15 +19,15 @@ from audit.entry import Receipt, parse_receipt
 from audit.errors import MalformedInput
 from audit.message_log import MessageRecord
 from gateway.exchange.deadlines import Deadline
-from gateway.exchange.kinds import parts_of, sign
-from gateway.exchange.logging_step import WHOLE, Logged, append, keep_contents, require_stamping, subject_keys
+from gateway.exchange.kinds import parts_of, sign_aside
+from gateway.exchange.logging_step import append, keep_contents, message_record, require_stamping, subject_keys
 from gateway.exchange.node import Node
 from gateway.exchange.off_loop import off_loop
 from gateway.exchange.origins import is_log_of
 from gateway.exchange.places import Full
 from gateway.exchange.presented import Speaker, speaker_of
 from gateway.exchange.pseudonyms import pseudonym
-from gateway.exchange.recording import Access, Result, build_entries, with_chain
+from gateway.exchange.recording import Access, Result, build_entries
 from gateway.exchange.rights import DENIALS
 from gateway.exchange.state import ConsumerExchange
 from gateway.exchange.streaming import read_transport
@@ -159,19 +159,22 @@ async def sign_and_log_request(node: Node, exchange: ConsumerExchange) -> None:
     if not node.signer.serves(request.client.member):
         raise Fault("server.clientproxy.cannot_create_signature", f"no signing key for {request.client.member}")
     classic = not node.hash_chain_servers.isdisjoint(server.id for server in exchange.servers)
-    signed = exchange.signed = sign(node, content, member=request.client.member, classic=classic, hop=_HOP)
+    signed = await sign_aside(node, content, member=request.client.member, classic=classic, hop=_HOP)
+    exchange.signed = signed
     exchange.request = exchange.kind.signed_request(request, signed.signature)
     logged = await keep_contents(node, exchange.bodies, request.service, content.message, content.contents, hop=_HOP)
-    record = _message(
-        exchange,
+    record = message_record(
+        exchange.request,
+        "consumer",
         "request",
         "ok",
         time_ms=node.clock.now_ms(),
         message=signed.message,
         signature=signed.signature,
         logged=logged,
+        chain=signed.hash_chain,
     )
-    await append(node, (), lambda _: (with_chain(record, signed.hash_chain),), _HOP)
+    await append(node, (), lambda _: (record,), _HOP)
 
 
 async def send_to_provider(node: Node, exchange: ConsumerExchange) -> None:
@@ -272,16 +275,17 @@ async def log_response(node: Node, exchange: ConsumerExchange) -> None:
     logged = await keep_contents(
         node, exchange.bodies, exchange.request.service, verified.message, verified.contents, hop=_HOP
     )
-    record = _message(
-        exchange,
+    record = message_record(
+        exchange.request,
+        "consumer",
         "response",
         "ok",
         time_ms=now_ms,
         message=verified.message,
         signature=exchange.received.signature,
         logged=logged,
+        chain=exchange.received.hash_chain,
     )
-    record = with_chain(record, exchange.received.hash_chain)
     exchange.receipts = await _log_access(node, exchange, access, record)
 
 
@@ -293,7 +297,16 @@ async def log_refusal(node: Node, exchange: ConsumerExchange, fault: Fault) -> N
     received = exchange.received
     content = b"" if received is None else received.fault or received.message or b""
     document = b"" if received is None else received.signature or b""
-    record = _message(exchange, "response", fault.loggable_code, time_ms=now_ms, message=content, signature=document)
+    assert exchange.request is not None
+    record = message_record(
+        exchange.request,
+        "consumer",
+        "response",
+        fault.loggable_code,
+        time_ms=now_ms,
+        message=content,
+        signature=document,
+    )
     exchange.receipts = await _log_access(node, exchange, access, record)
 
 
@@ -323,32 +336,4 @@ def _access(exchange: ConsumerExchange, result: Result, time_ms: int) -> Access:
         request_digest=signed.message_digest,
         result=result,
         time_ms=time_ms,
-    )
-
-
-def _message(
-    exchange: ConsumerExchange,
-    direction: Literal["request", "response"],
-    outcome: str,
-    *,
-    time_ms: int,
-    message: bytes,
-    signature: bytes,
-    logged: Logged = WHOLE,
-) -> MessageRecord:
-    request = exchange.request
-    assert request is not None
-    return MessageRecord(
-        request_id=request.request_id,
-        message_id=request.message_id,
-        role="consumer",
-        direction=direction,
-        client=request.client.encoded,
-        service=request.service.encoded,
-        outcome=outcome,
-        time_ms=time_ms,
-        message=message,
-        signature=signature,
-        attachments=logged.attachments,
-        kept=logged.kept,
     )

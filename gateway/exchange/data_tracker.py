@@ -3,6 +3,7 @@
 GET findUsage/v2/findUsage?userCode=…    the uses, newest first, by page
 GET findUsage/v2/usagePeriod             since when uses are kept
 GET findUsage/v2/heartbeat               whether it works
+SOAP findUsage, version v1               the uses of whoever `userId` names (`messages.find_usage`)
 
 A service of every subsystem that this gateway serves, for the portals that its operator names (`data_tracker_clients`)
 and nobody else. `userCode` is the person's reference as X-Datenweg-Subject has it. A use is an access that delivered
@@ -25,8 +26,12 @@ from audit.errors import AuditError
 from gateway.exchange.directory import BuiltIn
 from gateway.exchange.node import Node
 from gateway.exchange.services import ServiceAnswer
-from gateway.exchange.state import VerifiedRequest
+from gateway.exchange.state import VerifiedRequest, VerifiedSOAPRequest
 from gateway.logging import describe_error
+from gateway.messages.faults import Fault
+from gateway.messages.find_usage import ListedUsage, build_find_usage_body, parse_find_usage
+from gateway.messages.soap_answer import build_soap_answer
+from gateway.messages.soap_request import SOAPParts
 from trust.identifiers import InvalidIdentifier, MemberId, SubsystemId, parse_client_id
 
 _JSON: Final = ("Content-Type", "application/json; charset=utf-8")
@@ -103,20 +108,40 @@ async def _find_usage(node: Node, verified: VerifiedRequest) -> ServiceAnswer:
     if not any(name.lower() == _USER_ID and value.strip() for name, value in request.headers):
         raise _BadQuery("X-Road-UserId says who asks")
     query = parse_usage_query(request.query or "")
-    provider = request.service.provider.encoded
+    within = await _usages(node, request.service.provider.encoded, query)
+    page = within[query.offset : query.offset + query.limit]
+    return _answered({"totalUsages": len(within), "usages": [usage.as_json() for usage in page]})
+
+
+async def _usages(node: Node, provider: str, query: UsageQuery) -> list[Usage]:
+    """All uses of a provider's data within the query's period, newest first. Raises AuditError."""
     found = await node.accesses.records(query.user_code)
     names = node.trust.latest.configuration.client_name
     usages = [usage for time_ms, record in found if (usage := usage_of(time_ms, record, provider, names)) is not None]
-    within = [
+    return [
         usage
-        for usage in usages
+        for usage in reversed(usages)
         if (query.start_ms is None or usage.time_ms >= query.start_ms)
         and (query.end_ms is None or usage.time_ms <= query.end_ms)
     ]
-    # Newest first.
-    within.reverse()
-    page = within[query.offset : query.offset + query.limit]
-    return _answered({"totalUsages": len(within), "usages": [usage.as_json() for usage in page]})
+
+
+async def answer_data_tracker_soap(node: Node, verified: VerifiedSOAPRequest) -> SOAPParts:
+    """The older form's answer. Raises Fault `server.serverproxy.invalid_request` and `database_error`."""
+    message = verified.request.message
+    values = parse_find_usage(message.data)
+    try:
+        query = _usage_query(values | {"userCode": (message.user_id or "").strip()})
+    except _BadQuery as bad:
+        raise Fault("server.serverproxy.invalid_request", str(bad)) from None
+    try:
+        found = await _usages(node, message.service.provider.encoded, query)
+    except (AuditError, SQLAlchemyError, OSError) as error:
+        node.log.error("access log not readable", **describe_error(error))
+        raise Fault("server.serverproxy.database_error") from None
+    page = found[query.offset : query.offset + query.limit]
+    listed = (ListedUsage(_rfc3339(use.time_ms), use.action, use.receiver_name or use.receiver_code) for use in page)
+    return build_soap_answer(message, build_find_usage_body(listed))
 
 
 async def _usage_period(node: Node) -> ServiceAnswer:
@@ -149,9 +174,13 @@ def parse_usage_query(text: str) -> UsageQuery:
         if name in values and name in _FIELDS:
             raise _BadQuery(f"{name} is given twice")
         values[name] = value
+    return _usage_query(values)
+
+
+def _usage_query(values: Mapping[str, str]) -> UsageQuery:
     code = values.get("userCode", "")
     if not 0 < len(code) <= _MAX_CODE:
-        raise _BadQuery("userCode names the person")
+        raise _BadQuery("userCode (userId over SOAP) names the person")
     query = UsageQuery(
         code,
         _time_ms(values, "periodStart"),
@@ -172,7 +201,8 @@ def usage_of(
     `names` knows what a member is called now; a record has the name of the member's system.
     """
     service, client = _object(record, "service"), _object(record, "client")
-    code = _text(service, "id").rpartition("/")[2]
+    # Over SOAP a version may follow the code.
+    code = _text(service, "id").removeprefix(f"{provider}/").partition("/")[0]
     if (
         record.get("role") != "provider"
         or record.get("result") != "delivered"

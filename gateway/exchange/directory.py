@@ -68,6 +68,9 @@ RESERVED_CODES: Final = frozenset(
         "listClients",
     }
 ) - {BuiltIn.FIND_USAGE.value, *(code.value for code in OF_CITIZENS)}
+_IN_ANY_VERSION: Final = frozenset(
+    (BuiltIn.LIST_METHODS.value, BuiltIn.ALLOWED_METHODS.value, BuiltIn.GET_WSDL.value, *(m.value for m in MONITORING))
+)
 _OF_MEMBERS: Final = (BuiltIn.LIST_METHODS, BuiltIn.ALLOWED_METHODS, BuiltIn.GET_WSDL)
 
 
@@ -158,12 +161,16 @@ class Directory:
     def offer(self, identifier: ServiceId) -> Offer | None:
         """What stands under the identifier here, if anything.
 
-        PR-MESS 4.2: an operation whose description names no version has version v1.
+        PR-MESS 4.2: an operation whose description names no version has version v1. What X-Road's gateways answer
+        themselves they answer in any version.
         """
         offer = self.offers.get(identifier)
+        if offer is None and identifier.service_code in _IN_ANY_VERSION:
+            return self.offers.get(replace(identifier, service_version=None))
         if offer is None and identifier.service_version == DEFAULT_VERSION:
             offer = self.offers.get(replace(identifier, service_version=None))
-            if offer is not None and offer.is_rest:
+            # Over SOAP the Data Tracker's service has a version.
+            if offer is not None and offer.is_rest and offer.built_in is not BuiltIn.FIND_USAGE:
                 return None
         return offer
 

@@ -6,6 +6,7 @@ is one list of steps, and it holds no question of which kind.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Protocol
@@ -137,6 +138,13 @@ def parts_of(content: Outgoing) -> list[SignedPart]:
     digests = [digest_of(data) for data in content.contents]
     first = digests[0] if digests else None
     return digested_parts(hashlib.sha512(content.message).digest(), first, *digests[1:])
+
+
+async def sign_aside(node: Node, content: Outgoing, *, member: MemberId, classic: bool, hop: Hop) -> SignedMessage:
+    """As `sign`; while a device signs, the event loop goes on."""
+    if node.signer.waits(member):
+        return await asyncio.to_thread(sign, node, content, member=member, classic=classic, hop=hop)
+    return sign(node, content, member=member, classic=classic, hop=hop)
 
 
 def sign(node: Node, content: Outgoing, *, member: MemberId, classic: bool, hop: Hop) -> SignedMessage:

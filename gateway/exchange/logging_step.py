@@ -6,18 +6,19 @@ Fail closed: what can't be logged isn't forwarded, so each failure becomes a Fau
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.entry import Entry, Receipt
 from audit.errors import AuditError, DuplicateRecord, LogOverloaded
 from audit.message_log import Kept, MessageRecord
-from audit.sequencer import Seal
+from audit.sequencer import Beside, Seal
 from audit.subject_keys import withheld
 from audit.tag import SubjectKey
 from gateway.bounded import BudgetSpent
 from gateway.exchange.directory import keeps_body
+from gateway.exchange.kinds import Request
 from gateway.exchange.node import Node
 from gateway.exchange.spool import Bodies
 from gateway.logging import describe_error
@@ -25,6 +26,7 @@ from gateway.message_log.content import TooLargeToLog
 from gateway.message_log.stamping import Stamper
 from gateway.messages.content import Content
 from gateway.messages.faults import Fault, Hop, prefix_of
+from gateway.messages.transport import HashChain
 from trust.errors import TrustError
 from trust.identifiers import ServiceId
 
@@ -56,6 +58,39 @@ class Logged(NamedTuple):
 
 
 WHOLE: Final = Logged((), "whole")
+
+
+def message_record(
+    request: Request,
+    role: Literal["consumer", "provider"],
+    direction: Literal["request", "response"],
+    outcome: str,
+    *,
+    time_ms: int,
+    message: bytes,
+    signature: bytes,
+    logged: Logged = WHOLE,
+    chain: HashChain | None = None,
+    unique: bytes | None = None,
+) -> MessageRecord:
+    """One message of the exchange of this request, as the log has it; `chain` is the hash chain that was signed."""
+    return MessageRecord(
+        request_id=request.request_id,
+        message_id=request.message_id,
+        role=role,
+        direction=direction,
+        client=request.client.encoded,
+        service=request.service.encoded,
+        outcome=outcome,
+        time_ms=time_ms,
+        message=message,
+        signature=signature,
+        attachments=logged.attachments,
+        unique=unique,
+        kept=logged.kept,
+        hash_chain_result=None if chain is None else chain.result,
+        hash_chain=None if chain is None else chain.chain,
+    )
 
 
 async def keep_contents(
@@ -95,11 +130,13 @@ def require_stamping(node: Node, hop: Hop) -> None:
         raise Fault(f"{prefix_of(hop)}.timestamping_failed")
 
 
-async def append(node: Node, entries: Sequence[Entry], seal: Seal, hop: Hop) -> tuple[Receipt, ...]:
-    """Waits until entries and messages are durable, and time-stamped where that is set to be done at once.
+async def append(
+    node: Node, entries: Sequence[Entry], seal: Seal, hop: Hop, *, beside: Sequence[Beside] = (), waits: bool = False
+) -> tuple[Receipt, ...]:
+    """Waits until entries, messages and what is beside are durable, and stamped where that is set to be done at once.
 
-    What of the messages is kept is the operator's choice. Raises Fault; a Fault that `seal` raises comes through as it
-    is.
+    What of the messages is kept is the operator's choice. `waits`: `seal` waits for a device, and is called in another
+    thread. Raises Fault; a Fault that `seal` raises comes through as it is.
     """
     content = node.logged_content
     logged: list[MessageRecord] = []
@@ -110,7 +147,7 @@ async def append(node: Node, entries: Sequence[Entry], seal: Seal, hop: Hop) -> 
 
     try:
         node.log_guard.require_quorum()
-        receipts = await node.sequencer.append(entries, keep)
+        receipts = await node.sequencer.append(entries, keep, beside=beside, waits=waits)
     except DuplicateRecord:
         raise Fault("server.serverproxy.replayed_message") from None
     except LogOverloaded:

@@ -17,14 +17,14 @@ from gateway.exchange.directory import BuiltIn, Directory, Offer, matches_endpoi
 from gateway.exchange.node import Node
 from gateway.exchange.services import Header, ServiceAnswer
 from gateway.exchange.state import VerifiedRequest, VerifiedSOAPRequest
-from gateway.messages import metaservices
+from gateway.messages import find_usage, metaservices
 from gateway.messages.faults import Fault
 from gateway.messages.metaservices import ListedClient, ListedMethod, UnusableDescription
 from gateway.messages.mime import Part
 from gateway.messages.soap import SOAPMessage
 from gateway.messages.soap_answer import build_soap_answer
 from gateway.messages.soap_request import SOAPParts
-from gateway.store.model import Endpoint, RightSubject, Service, ServiceType
+from gateway.store.model import Endpoint, RightSubject, ServiceType
 from trust.errors import MalformedInput
 from trust.globalconf import VerifiedConfiguration
 from trust.identifiers import ClientId, GlobalGroupId, ServiceId
@@ -156,9 +156,9 @@ def _wsdl(directory: Directory, message: SOAPMessage) -> SOAPParts:
         raise Fault("server.serverproxy.invalid_request", "the request is not readable") from None
     if not code:
         raise Fault("server.serverproxy.invalid_request", "Missing serviceCode in message body")
-    service = described_by_wsdl(directory, ServiceId(message.service.provider, code, version))
+    stored = stored_wsdl(directory, ServiceId(message.service.provider, code, version))
     try:
-        document = metaservices.hide_addresses(service.description)
+        document = metaservices.hide_addresses(stored)
     except UnusableDescription:
         raise Fault("server.serverproxy.internal_error", "the stored description is not readable") from None
     headers = (("content-transfer-encoding", "binary"), ("content-id", f"<wsdl={uuid.uuid4()}@x-road.eu>"))
@@ -167,15 +167,17 @@ def _wsdl(directory: Directory, message: SOAPMessage) -> SOAPParts:
     return build_soap_answer(message, body, attachments=(attachment,), entropy=os.urandom(_ENTROPY_BYTES))
 
 
-def described_by_wsdl(directory: Directory, identifier: ServiceId) -> Service:
-    """The SOAP service with a WSDL. Raises Fault `unknown_service` or `service_type`."""
+def stored_wsdl(directory: Directory, identifier: ServiceId) -> bytes:
+    """The WSDL of a SOAP service. Raises Fault `unknown_service` or `service_type`."""
     offer = directory.offer(identifier)
+    if offer is not None and offer.built_in is BuiltIn.FIND_USAGE:
+        return find_usage.WSDL
     service = None if offer is None else offer.registered
     if service is not None and service.service_type is not ServiceType.WSDL:
         raise Fault("server.serverproxy.service_type", "the service is a REST service and does not have a WSDL")
     if service is None or not service.description:
         raise Fault("server.serverproxy.unknown_service", str(identifier))
-    return service
+    return service.description
 
 
 # -- listClients --

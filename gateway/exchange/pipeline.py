@@ -27,6 +27,11 @@ CONSUMER: Final[tuple[Step[ConsumerExchange], ...]] = (
     consumer.log_response,  # 12 LOG
 )
 
+# What the gateway asks for in the name of a subsystem of its own: nobody connects, so there is no caller to know.
+OWN: Final[tuple[Step[ConsumerExchange], ...]] = tuple(
+    step for step in CONSUMER if step is not consumer.authenticate_caller
+)
+
 PROVIDER: Final[tuple[Step[ProviderExchange], ...]] = (
     provider.verify_request,  # 6
     provider.authorise_request,  # 7

@@ -6,23 +6,33 @@ Each step states what holds when it returns. A request that was verified and the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.entry import Receipt
 from audit.message_log import MessageRecord
-from audit.sequencer import Seal
+from audit.sequencer import Beside, Seal
 from gateway.exchange.kinds import parts_of, sign
-from gateway.exchange.logging_step import WHOLE, Logged, append, keep_contents, require_stamping, subject_keys
+from gateway.exchange.logging_step import (
+    WHOLE,
+    Logged,
+    append,
+    keep_contents,
+    message_record,
+    require_stamping,
+    subject_keys,
+)
 from gateway.exchange.node import Node
 from gateway.exchange.off_loop import off_loop
 from gateway.exchange.peer_profile import PROXY_VERSION_HEADER, require_version
 from gateway.exchange.places import Full
-from gateway.exchange.recording import Access, Result, build_entries, with_chain
+from gateway.exchange.recording import Access, Result, build_entries
 from gateway.exchange.rights import DENIALS, Demand, Policy, authorise, consent_or_legal_basis
 from gateway.exchange.state import ProviderExchange, SOAPAnswer, Verified
+from gateway.exchange.transmissions import transmission_of
 from gateway.exchange.trust_state import require_server, serves
 from gateway.exchange.withholding import extension_of, is_withheld
 from gateway.logging import describe_error
@@ -184,26 +194,30 @@ async def _sign_and_log(node: Node, exchange: ProviderExchange, demand: Demand) 
             # PR-MESS 2.9: a service's fault is passed on as it is, unsigned; that it was given is logged all the same.
             exchange.service_fault = answer.message
             fault = answer.message.data
-            return (_record(exchange, "response", "service_fault", time_ms=now_ms, message=fault, signature=b""),)
+            return (_response_record(exchange, "service_fault", now_ms, fault),)
         content = exchange.kind.build_response(exchange, receipts)
         member = verified.request.service.provider.member
         signed = exchange.response = sign(
             node, content, member=member, classic=_needs_classic(node, verified), hop=_HOP
         )
-        record = _record(
-            exchange,
+        record = message_record(
+            verified.request,
+            "provider",
             "response",
             "ok",
             time_ms=now_ms,
             message=signed.message,
             signature=signed.signature,
             logged=logged,
+            chain=signed.hash_chain,
         )
-        return (with_chain(record, signed.hash_chain),)
+        return (record,)
 
     delivered = Result.DELIVERED if answer.status < 400 else Result.FAILED
     access = replace(_access(exchange, delivered, now_ms), status=answer.status)
-    exchange.receipts = await _append_access(node, exchange, access, seal)
+    beside = transmission_of(demand, exchange.offer, access)
+    waits = node.signer.waits(verified.request.service.provider.member)
+    exchange.receipts = await _append_access(node, exchange, access, seal, beside=beside, waits=waits)
 
 
 def _needs_classic(node: Node, verified: Verified) -> bool:
@@ -230,7 +244,7 @@ async def log_denial(node: Node, exchange: ProviderExchange, fault: Fault) -> No
 async def log_failure(node: Node, exchange: ProviderExchange, fault: Fault) -> None:
     """A request that was logged and then failed: durable with the reason and the persons' leaves."""
     now_ms = node.clock.now_ms()
-    record = _record(exchange, "response", fault.code, time_ms=now_ms, message=b"", signature=b"")
+    record = _response_record(exchange, fault.code, now_ms, b"")
     # A consent may have ended while the service worked: then it is the road that refused.
     result = Result.DENIED if fault.code in DENIALS else Result.FAILED
     access = replace(_access(exchange, result, now_ms), reason=fault.code)
@@ -238,7 +252,14 @@ async def log_failure(node: Node, exchange: ProviderExchange, fault: Fault) -> N
 
 
 async def _append_access(
-    node: Node, exchange: ProviderExchange, access: Access, seal: Seal, *, known_only: bool = False
+    node: Node,
+    exchange: ProviderExchange,
+    access: Access,
+    seal: Seal,
+    *,
+    known_only: bool = False,
+    beside: Sequence[Beside] = (),
+    waits: bool = False,
 ) -> tuple[Receipt, ...]:
     assert exchange.trusted is not None
     request = _verified(exchange).request
@@ -246,7 +267,7 @@ async def _append_access(
     subjects = access.fields.subjects
     keys = await subject_keys(node, subjects, _HOP, known_only=known_only, withhold=access.withheld)
     configuration, days = exchange.trusted.configuration, node.settings.record_retention_days
-    return await append(node, build_entries(access, keys, configuration, days), seal, _HOP)
+    return await append(node, build_entries(access, keys, configuration, days), seal, _HOP, beside=beside, waits=waits)
 
 
 def _verified(exchange: ProviderExchange) -> Verified:
@@ -278,42 +299,22 @@ async def _request_record(node: Node, exchange: ProviderExchange, outcome: str, 
     if keep:
         service = verified.request.service
         logged = await keep_contents(node, exchange.bodies, service, verified.message, verified.contents, hop=_HOP)
-    record = _record(
-        exchange,
+    return message_record(
+        verified.request,
+        "provider",
         "request",
         outcome,
         time_ms=node.clock.now_ms(),
         message=verified.message,
         signature=verified.signature.document,
         logged=logged,
+        chain=verified.hash_chain,
+        # Whoever sends what was received before is replaying.
+        unique=exchange.kind.replay_key(verified),
     )
-    record = with_chain(record, verified.hash_chain)
-    # Whoever sends what was received before is replaying.
-    return replace(record, unique=exchange.kind.replay_key(verified))
 
 
-def _record(
-    exchange: ProviderExchange,
-    direction: Literal["request", "response"],
-    outcome: str,
-    *,
-    time_ms: int,
-    message: bytes,
-    signature: bytes,
-    logged: Logged = WHOLE,
-) -> MessageRecord:
+def _response_record(exchange: ProviderExchange, outcome: str, time_ms: int, message: bytes) -> MessageRecord:
+    """Of a response that isn't signed."""
     request = _verified(exchange).request
-    return MessageRecord(
-        request_id=request.request_id,
-        message_id=request.message_id,
-        role="provider",
-        direction=direction,
-        client=request.client.encoded,
-        service=request.service.encoded,
-        outcome=outcome,
-        time_ms=time_ms,
-        message=message,
-        signature=signature,
-        attachments=logged.attachments,
-        kept=logged.kept,
-    )
+    return message_record(request, "provider", "response", outcome, time_ms=time_ms, message=message, signature=b"")

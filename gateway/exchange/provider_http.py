@@ -143,7 +143,7 @@ class PeerPort:
 
         rate = node.settings.min_body_bytes_per_second
         prefix = "server.serverproxy"
-        exchange.received = await read_request(request, limits.multipart.max_total, read, prefix=prefix, rate=rate)
+        exchange.received = await read_request(request, limits.max_total, read, prefix=prefix, rate=rate)
 
     async def _log_refusal(self, exchange: ProviderExchange, fault: Fault) -> None:
         """A verified request is logged however it ends. If that fails, the peer gets `logging_failed` instead."""

@@ -10,18 +10,16 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
 
 from audit.entry import Entry
 from audit.leaf import exchange_id
-from audit.message_log import MessageRecord
 from audit.tag import SubjectKey
 from gateway.messages.headers import RoadFields
 from gateway.messages.soap_fields import PDU
-from gateway.messages.transport import HashChain
 from gateway.store.model import Service
 from trust.globalconf import VerifiedConfiguration
 from trust.identifiers import ClientId, ServiceId
@@ -79,13 +77,6 @@ def build_entries(
         return [Entry("exchange", None, exchange, record, expires_ms)]
     kind: Literal["access", "withheld"] = "withheld" if access.withheld else "access"
     return [Entry(kind, subject, exchange, record, expires_ms) for subject in subjects]
-
-
-def with_chain(record: MessageRecord, chain: HashChain | None) -> MessageRecord:
-    """The record with the hash chain that its signature is over, if it is of that form."""
-    if chain is None:
-        return record
-    return replace(record, hash_chain_result=chain.result, hash_chain=chain.chain)
 
 
 def build_record(access: Access, configuration: VerifiedConfiguration) -> bytes:

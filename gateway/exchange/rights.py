@@ -107,8 +107,24 @@ def _identity_level(demand: Demand, offer: Offer, policy: Policy) -> None:
     required = offer.identity_level
     if required is RequiredIdentityLevel.NONE:
         return
-    if demand.identity_level is None or not demand.identity_level.reaches(IdentityLevel.from_word(required.value)):
+    level = demand.identity_level or _level_of_consent(demand, offer)
+    if level is None or not level.reaches(IdentityLevel.from_word(required.value)):
         raise Fault("server.serverproxy.identity_level_too_low", f"required: {required.value}")
+
+
+def _level_of_consent(demand: Demand, offer: Offer) -> IdentityLevel | None:
+    """How surely a third party's consent was given. The person isn't there when it is used: what counts is who gave it.
+
+    The application in which citizens decide can have their login itself: for its own requests that alone counts.
+    """
+    copy = demand.consent_copy
+    if copy is None or not offer.needs_consent or not copy.is_for_third_party or len(demand.subjects) != 1:
+        return None
+    if copy.identity_level is RequiredIdentityLevel.NONE:
+        return None
+    if not covers(copy, client=demand.client, subject=demand.subjects[0], service=demand.service):
+        return None
+    return IdentityLevel.from_word(copy.identity_level.value)
 
 
 def consent_or_legal_basis(demand: Demand, offer: Offer, policy: Policy) -> None:

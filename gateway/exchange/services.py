@@ -106,7 +106,7 @@ class ServiceCaller:
                 self._session.request(
                     verb,
                     target,
-                    headers=list(headers),
+                    headers=_in_one_spelling(headers),
                     data=outgoing(body, deadline),
                     timeout=timeout,
                     allow_redirects=False,
@@ -179,6 +179,12 @@ def join_url(base: str, path: str, query: str | None) -> str:
     if base.endswith("/") and path.startswith("/"):
         path = path[1:]
     return base + path + ("" if query is None else f"?{query}")
+
+
+def _in_one_spelling(headers: Sequence[Header]) -> list[Header]:
+    """The same fields: of two whose names differ in their letters' case alone aiohttp would send the last one only."""
+    spelled: dict[str, str] = {}
+    return [(spelled.setdefault(name.lower(), name), value) for name, value in headers]
 
 
 def _reason(phrase: str | None) -> str:

@@ -18,6 +18,7 @@ from gateway.messages.transport import HashChain
 from trust.errors import KeyUnavailable, TrustError
 from trust.identifiers import MemberId
 from trust.ocsp_client import StatusSource
+from trust.tokens import is_in_device
 from trust.xades import SignatureBuilder, SignedPart
 
 MESSAGE: Final = "/message.xml"
@@ -121,7 +122,10 @@ class OwnCertificates:
 
 
 class MessageSigner:
-    """Signs messages for the members whose keys are here, on the event loop; responses within the log's transaction."""
+    """Signs messages for the members whose keys are here, responses within the log's transaction.
+
+    On the event loop with keys in memory, in other threads with a device's (`waits`).
+    """
 
     def __init__(self, owner: MemberId, certificates: OwnCertificates, clock: Clock) -> None:
         self._owner = owner
@@ -132,6 +136,10 @@ class MessageSigner:
     def serves(self, member: MemberId) -> bool:
         """Whether there is a signing key of this member."""
         return member in self._certificates.keys.signing
+
+    def waits(self, member: MemberId) -> bool:
+        """Whether to sign for this member means to wait for a device."""
+        return any(is_in_device(own.key.private_key) for own in self._certificates.keys.signing.get(member, ()))
 
     def status(self) -> bytes:
         """The current OCSP answer of the owner's signing certificate. Raises KeyUnavailable."""

@@ -5,7 +5,7 @@ Small is the hot path and costs nothing extra: what ends below the threshold is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from aiohttp import StreamReader, web
@@ -87,7 +87,7 @@ async def read_transport(
 ) -> TransportMessage:
     """A message of another gateway. Raises Fault, and as `read_content`."""
     most = bodies.spool.threshold + _OVERHEAD
-    begin, whole = await read_small(stream, most, limits.multipart.max_total, bodies, deadline)
+    begin, whole = await read_small(stream, most, limits.max_total, bodies, deadline)
     if whole:
         return transport.decode_small(content_type, begin, reader=reader, limits=limits)
     if reader is Hop.CONSUMER_GATEWAY and media_type_of(content_type) == "text/xml":
@@ -99,8 +99,9 @@ async def read_transport(
     chunk = begin
     while chunk:
         deadline.moved(len(chunk))
-        await placing.feed(chunk)
+        await placing.take(assembler.feed(chunk))
         chunk = await stream.readany()
+    await placing.take(assembler.end())
     return assembler.close()
 
 
@@ -113,8 +114,8 @@ class _Placing:
         self._begin = ContentBegin()
         self._writer: BodyWriter | None = None
 
-    async def feed(self, chunk: bytes) -> None:
-        for event in self._assembler.feed(chunk):
+    async def take(self, events: Sequence[ContentBegin | ContentData | ContentEnd]) -> None:
+        for event in events:
             match event:
                 case ContentBegin():
                     self._begin, self._writer = event, self._bodies.writer()

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
+from gateway.exchange.tls_pins import leave_client_certificates_to_us
 from gateway.exchange.tls_purpose import leave_client_usage_to_us
 from trust.keys import SoftwareKey
 from trust.keystore import load_into_tls
@@ -23,7 +25,12 @@ from trust.keystore import load_into_tls
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 # X-Road's own list (PR-MESSTRANSP 2.1), last in order: a security server offers no others. Between two of ours TLS 1.3
 # is chosen.
-_PEER_CIPHERS: Final = f"{_CIPHERS}:ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES256-SHA384:DHE-RSA-AES256-SHA256"
+XROAD_CIPHERS: Final = "ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES256-SHA384:DHE-RSA-AES256-SHA256"
+_PEER_CIPHERS: Final = f"{_CIPHERS}:{XROAD_CIPHERS}"
+# OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which the standard library has no name for.
+_NO_CHECK_TIME: Final = 0x200000
+# For DHE where we answer: OpenSSL offers it only with a group. RFC 7919 appendix A.2, which Java's TLS knows too.
+_GROUP: Final = Path(__file__).with_name("ffdhe3072.pem")
 
 
 def server_context(key: SoftwareKey, authorities: Sequence[bytes], *, modern: bool = False) -> ssl.SSLContext:
@@ -38,6 +45,7 @@ def server_context(key: SoftwareKey, authorities: Sequence[bytes], *, modern: bo
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     trust_authorities(context, authorities)
     _prepare(context, key, modern=modern)
+    context.load_dh_params(str(_GROUP))
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
     return context
 
@@ -70,16 +78,18 @@ def choosing_context(first: ssl.SSLContext, current: Callable[[], ssl.SSLContext
 def client_port_context(key: SoftwareKey, certificates: Iterable[bytes]) -> ssl.SSLContext:
     """The clients' side: our certificate is pinned by clients; theirs are asked for, and must be one of these (DER).
 
-    X-Road pins both ways instead of asking an authority (UG-SS: information system certificates). A client without a
-    certificate connects, and is refused later if its subsystem must show one.
+    X-Road pins both ways instead of asking an authority (UG-SS: information system certificates), and goes by the pin
+    when a certificate has expired. A client without a certificate connects, and is refused later if its subsystem must
+    show one.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.verify_mode = ssl.CERT_OPTIONAL
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
     context.options |= ssl.OP_NO_RENEGOTIATION
     trust_authorities(context, certificates)
+    leave_client_certificates_to_us(context)
     load_into_tls(context, key)
     return context
 

@@ -10,18 +10,25 @@ later (`datenweg log release`).
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
+from gateway.messages.faults import printable
 from gateway.messages.rest import RESTRequest
 from gateway.messages.soap_fields import PDU
 from gateway.messages.soap_request import SOAPRequest
 from gateway.settings import GatewaySettings
 
-_NOTHING_SAID = PDU()
+_NOTHING_SAID: Final = PDU()
+# As over REST: the record is kept once for each person, so what X-Road leaves unbounded would be there a hundredfold.
+_MOST: Final = 256
 
 
 def extension_of(request: RESTRequest | SOAPRequest) -> PDU:
-    """What the client says of the occasion. The form was checked with the message's."""
+    """What the client says of the occasion, as it is recorded: one line each, of bounded length."""
     if isinstance(request, SOAPRequest):
-        return request.message.pdu or _NOTHING_SAID
+        pdu = request.message.pdu
+        return _NOTHING_SAID if pdu is None else replace(pdu, reason=_line(pdu.reason), system=_line(pdu.system))
     fields = request.fields
     return PDU(fields.reason, fields.system, fields.hidden)
 
@@ -29,3 +36,7 @@ def extension_of(request: RESTRequest | SOAPRequest) -> PDU:
 def is_withheld(settings: GatewaySettings, request: RESTRequest | SOAPRequest) -> bool:
     """Whether the persons concerned don't see this access for now."""
     return extension_of(request).hidden and request.client in settings.withheld_client_ids
+
+
+def _line(text: str | None) -> str | None:
+    return None if text is None else printable(text, _MOST)

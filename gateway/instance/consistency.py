@@ -103,7 +103,13 @@ def _rights(topology: Topology, at: str, subsystem: Subsystem, service: Service)
     known = {group.code for group in topology.global_groups}
     for index, right in enumerate(service.rights):
         inner = f"{at}.rights[{index}]"
-        if right.subsystem is not None:
+        if right.subsystem is not None and right.instance not in {None, topology.instance}:
+            # Who is there is for that instance's registry to say.
+            try:
+                subsystem_reference(right.instance, right.subsystem)
+            except ValueError as error:
+                yield f"{inner}.subsystem: {error}"
+        elif right.subsystem is not None:
             yield from _unknown(topology, f"{inner}.subsystem", (right.subsystem,), subsystems=True)
         if right.group is not None and right.group not in known:
             yield f"{inner}.group: there is no global group {right.group!r}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.admin.errors import AdminError
-from gateway.admin.openapi import parse_openapi
+from gateway.admin.openapi import read_openapi
 from gateway.admin.registration import endpoints_of
 from gateway.admin.wsdl import SOAPOperation, parse_wsdl
 from gateway.exchange.directory import DEFAULT_VERSION
@@ -126,7 +126,7 @@ def _service(file: TopologyFile, provider: SubsystemId, service: parts.Service) 
     if service.type != "OPENAPI3":
         return registered, ()
     try:
-        return registered, endpoints_of(registered, parse_openapi(content))
+        return registered, endpoints_of(registered, read_openapi(content))
     except AdminError as error:
         raise InvalidTopology(f"the description of {service.code}: {error}") from None
 
@@ -169,7 +169,7 @@ def _rights(topology: parts.Topology, registered: Service, service: parts.Servic
 
 def _subject(topology: parts.Topology, right: parts.Right) -> RightSubject:
     if right.subsystem is not None:
-        return subsystem_reference(topology.instance, right.subsystem)
+        return subsystem_reference(right.instance or topology.instance, right.subsystem)
     if right.group is not None:
         return topology.group(right.group)
     assert right.local_group is not None

@@ -132,6 +132,7 @@ class Right(_Part):
     """Who may use a service: exactly one of `subsystem`, `group`, `local_group`; all of it or one endpoint."""
 
     subsystem: str | None = Field(None, description="CLASS/MEMBER/SUBSYSTEM")
+    instance: Code | None = Field(None, description="of `subsystem`, if that is one of a federated instance")
     group: str | None = Field(None, description="code of a global group")
     local_group: str | None = Field(None, description="code of a local group of the service's subsystem")
     method: Method = Field("*", description="with `path`: the right is to this endpoint alone")
@@ -141,6 +142,8 @@ class Right(_Part):
     def _one_subject(self) -> Self:
         if [self.subsystem, self.group, self.local_group].count(None) != 2:
             raise ValueError("exactly one of subsystem, group and local_group")
+        if self.instance is not None and self.subsystem is None:
+            raise ValueError("instance is for a subsystem")
         return self
 
 

@@ -60,6 +60,8 @@ def search(
     found = asyncio.run(operator_work.search(settings, criteria, operator, reason))
     for header in found:
         typer.echo(_line(header))
+    if not found:
+        typer.echo("No message fits.", err=True)
     if len(found) == operator_work.LIMIT:
         typer.echo(f"There may be more than {operator_work.LIMIT}: narrow the search.", err=True)
     raise typer.Exit(0 if found else 1)
@@ -88,8 +90,11 @@ def make_archive(config: ConfigOption) -> None:
     settings = _settings(config)
     from gateway.message_log import operator as operator_work
 
-    for name in asyncio.run(operator_work.archive(settings)):
+    made = asyncio.run(operator_work.archive(settings))
+    for name in made:
         typer.echo(name)
+    if not made:
+        typer.echo("Nothing is waiting to be archived.", err=True)
 
 
 @archive_app.command("verify")
@@ -122,6 +127,7 @@ def rotate_key(config: ConfigOption) -> None:
     from gateway.message_log import operator as operator_work
 
     typer.echo(asyncio.run(operator_work.rotate(settings)))
+    typer.echo("This key seals new messages; a running gateway takes it up when it stamps next.", err=True)
 
 
 def _line(header: MessageHeader) -> str:

@@ -18,6 +18,7 @@ from lxml import etree
 from audit.message_log import Kept, MessageRecord
 from gateway.exchange.directory import BuiltIn
 from gateway.messages.content import Content, digest_of, total_size
+from gateway.messages.soap_fields import DATENWEG
 from gateway.settings import GatewaySettings
 from trust.errors import MalformedInput
 from trust.xml import parse
@@ -27,10 +28,10 @@ _SUBSYSTEM_SEGMENTS: Final = 4
 _SERVICE_PATH_SEGMENTS: Final = 7
 _ROAD_HEADERS: Final = ("x-road-", "x-datenweg-")
 _SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
-_ROAD_NAMESPACES: Final = ("http://x-road.eu/", "urn:datenweg:")
+_ROAD_NAMESPACES: Final = ("http://x-road.eu/", DATENWEG)
 # Reading one's accesses brings a person's key of the month and their opened records: in the message log they would
 # outlive the person's erasure.
-_NEVER_KEPT: Final = BuiltIn.ACCESSES.value
+_NEVER_KEPT: Final = frozenset({BuiltIn.ACCESSES.value, BuiltIn.FIND_USAGE.value})
 _REMEMBERED: Final = 10_000
 
 
@@ -67,7 +68,7 @@ class LoggedContent:
             segments = service.split("/")
             subsystem = "/".join(segments[:_SUBSYSTEM_SEGMENTS])
             known = subsystem in self._enabled or (self._logging and subsystem not in self._disabled)
-            known = known and segments[_SUBSYSTEM_SEGMENTS : _SUBSYSTEM_SEGMENTS + 1] != [_NEVER_KEPT]
+            known = known and _NEVER_KEPT.isdisjoint(segments[_SUBSYSTEM_SEGMENTS : _SUBSYSTEM_SEGMENTS + 1])
             if len(self._known) < _REMEMBERED:
                 self._known[service] = known
         return known

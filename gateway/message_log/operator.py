@@ -22,7 +22,7 @@ from gateway.clock import SystemClock
 from gateway.logging import get_logger
 from gateway.message_log.archiving import Archiver
 from gateway.message_log.assembly import archiving_policy
-from gateway.message_log.export import Exporter, ExportRefused, NamedContainer
+from gateway.message_log.export import Exporter, ExportProblem, ExportRefused, NamedContainer
 from gateway.message_log.stamping import CostStrategy, Stamper, StampingPolicy
 from gateway.metrics import Metrics
 from gateway.node_keys import read_random_key
@@ -52,7 +52,8 @@ async def export(
         try:
             containers = await exporter.containers(message_id, None, force=force)
         except ExportRefused as refused:
-            raise AdminError(str(refused)) from None
+            waits = refused.problem is ExportProblem.NOT_STAMPED and not force
+            raise AdminError(f"{refused} Wait for the next round, or use --force" if waits else str(refused)) from None
     return _written(containers, directory)
 
 

@@ -1,8 +1,9 @@
-"""SOAP messages with attachments as clients and services send them: multipart/related (RFC 2387).
+"""Multipart bodies (RFC 2046 section 5.1): SOAP messages with attachments (RFC 2387), and messages between gateways.
 
-More lenient than `multipart`, which reads what gateways write: a preamble and an epilogue are passed over, lines may
-end with LF alone, headers may be folded, as the MIME reader of X-Road's proxy takes them. Names, order and values of a
-part's headers stay as they came; so do the bytes of its content. A part that is itself multipart is one attachment.
+As lenient as the MIME reader of X-Road's proxy: preamble and epilogue are passed over, lines may end with LF alone,
+headers may be folded. What was read is what is verified, and nobody reads the same bytes again in another way: bodies
+are written anew. Names, order and values of a part's headers stay as they came; so do the bytes of its content. A part
+that is itself multipart is one attachment.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from gateway.messages.content import Content, Sendable, sendable
 from gateway.messages.http_fields import Header, Refused, field_name
@@ -19,9 +21,14 @@ from gateway.messages.multipart import MalformedMultipart, media_type_and_bounda
 RELATED: Final = "multipart/related"
 _CHARSET: Final = re.compile(r""";\s*charset\s*=\s*("[^"]*"|'[^']*'|[^\s;"']+)""", re.IGNORECASE)
 _FOLDED: Final = re.compile(r"\r?\n[ \t]+")
+# What may follow a boundary on its line; without a line break after it, it is text like any other.
+AFTER_WORD: Final = re.compile(rb"(--)?[ \t]*(?=\r?\n|\Z)")
+_LF: Final = 10
+_CR: Final = 13
 MAX_PARTS: Final = 100
 MAX_HEADER_BYTES: Final = 8 * 1024
 _MAX_HEADERS: Final = 32
+_SMALL: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +56,21 @@ def boundary_of(content_type: str) -> str | None:
     return media_type_and_boundary(content_type)[1]
 
 
-def split_related(data: bytes, boundary: str) -> list[Part]:
+def split_related(data: bytes, boundary: str, max_parts: int = MAX_PARTS) -> list[Part]:
     """The parts of a multipart body, none if it has none. Raises MalformedMultipart."""
-    # RFC 2046 5.1.1: a delimiter begins a line, may have blanks after it, and takes the line break before it along.
-    delimiter = re.compile(rb"(?:^|\r?\n)--" + re.escape(boundary.encode("ascii")) + rb"(--)?[ \t]*(?=\r?\n|\Z)")
+    word = b"--" + boundary.encode("ascii")
     parts: list[Part] = []
     begin: int | None = None
-    for found in delimiter.finditer(data):
+    found = _next_delimiter(data, word, 0)
+    while found is not None:
         if begin is not None:
-            if len(parts) >= MAX_PARTS:
+            if len(parts) >= max_parts:
                 raise MalformedMultipart("the message has too many parts")
-            parts.append(_part(data, begin, found.start()))
-        begin = found.end()
-        if found.group(1):
+            parts.append(_part(data, begin, found.start))
+        begin = found.end
+        if found.closes:
             return parts
+        found = _next_delimiter(data, word, begin)
     if begin is None:
         return []
     if begin == len(data):
@@ -71,24 +79,51 @@ def split_related(data: bytes, boundary: str) -> list[Part]:
     raise MalformedMultipart("the message does not end with its boundary")
 
 
+class Delimiter(NamedTuple):
+    """Where a delimiter is: from the line break before it, which is its own, to the one after it, which isn't."""
+
+    start: int
+    end: int
+    closes: bool
+
+
+def _next_delimiter(data: bytes, word: bytes, position: int) -> Delimiter | None:
+    # RFC 2046 5.1.1: a delimiter begins a line, may have blanks after it, and takes the line break before it along.
+    while (found := data.find(word, position)) >= 0:
+        start = found
+        if found and data[found - 1] == _LF:
+            start -= 2 if found > 1 and data[found - 2] == _CR else 1
+        tail = AFTER_WORD.match(data, found + len(word))
+        if tail is not None and (start < found or found == 0):
+            return Delimiter(start, tail.end(), tail.group(1) is not None)
+        position = found + 1
+    return None
+
+
 def _part(data: bytes, begin: int, end: int) -> Part:
     # What begins here is the line break after the delimiter: an empty header block looks like any other's end.
-    ends = [(position, mark) for mark in (b"\r\n\r\n", b"\n\n") if begin <= (position := data.find(mark, begin, end))]
     if data.startswith((b"\r\n\r\n", b"\n\n"), begin):
-        position, mark = begin, data[begin : begin + (4 if data[begin] == 13 else 2)]
-    elif ends:
-        position, mark = min(ends)
-    else:
+        return part_with_headers(b"", data[begin + (4 if data[begin] == _CR else 2) : end])
+    position, mark = data.find(b"\r\n\r\n", begin, end), 4
+    earlier = data.find(b"\n\n", begin, end if position < 0 else position)
+    if earlier >= 0:
+        position, mark = earlier, 2
+    if position < 0:
         # Headers alone, as mime4j takes them: the part is empty.
-        position, mark = end, b""
-    content = data[position + len(mark) : end]
-    return part_with_headers(data[begin:position], content)
+        return part_with_headers(data[begin:end], b"")
+    return part_with_headers(data[begin:position], data[position + mark : end])
 
 
 def part_with_headers(block: bytes, content: bytes) -> Part:
     """A part with this header block, the line break of the delimiter before it. Raises MalformedMultipart."""
     if len(block) > MAX_HEADER_BYTES:
         raise MalformedMultipart("a part's headers are too large")
+    # Gateways send the same few blocks all the time; those with changing values are rare and long.
+    content_type, headers = (_small_headers if len(block) <= _SMALL else _parse_headers)(block)
+    return Part(content_type, headers, content)
+
+
+def _parse_headers(block: bytes) -> tuple[str, tuple[Header, ...]]:
     try:
         text = _FOLDED.sub(" ", block.decode("utf-8"))
     except UnicodeDecodeError:
@@ -112,7 +147,10 @@ def part_with_headers(block: bytes, content: bytes) -> Part:
             content_type = value
         else:
             headers.append((name, value))
-    return Part(content_type, tuple(headers), content)
+    return content_type, tuple(headers)
+
+
+_small_headers = lru_cache(maxsize=256)(_parse_headers)
 
 
 def join_related(parts: Sequence[Part], boundary: str) -> Sendable:

@@ -1,4 +1,4 @@
-"""multipart/related piece by piece: the same verdict as `mime.split_related`, for bodies too large to be in memory.
+"""Multipart bodies piece by piece: the same verdict as `mime.split_related`, for those too large to be in memory.
 
 RFC 2046 section 5.1 with the leniency that `mime` describes. Holds back at most one header block or what may be the
 beginning of a delimiter; a part's content is handed on as it comes.
@@ -6,12 +6,11 @@ beginning of a delimiter; a part's content is handed on as it comes.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from gateway.messages.mime import MAX_HEADER_BYTES, MAX_PARTS, Part, part_with_headers
+from gateway.messages.mime import AFTER_WORD, MAX_HEADER_BYTES, MAX_PARTS, Delimiter, Part, part_with_headers
 from gateway.messages.multipart import MalformedMultipart
 
 _MARKS: Final = (b"\r\n\r\n", b"\n\n")
@@ -52,10 +51,9 @@ class _State(Enum):
 class RelatedReader:
     """Reads one body. Unusable after it raised MalformedMultipart."""
 
-    def __init__(self, boundary: str) -> None:
-        text = re.escape(boundary.encode("ascii"))
+    def __init__(self, boundary: str, max_parts: int = MAX_PARTS) -> None:
         self._word = b"--" + boundary.encode("ascii")
-        self._delimiter = re.compile(rb"(\r?\n|^)--" + text + rb"(--)?[ \t]*(?=\r?\n|\Z)")
+        self._max_parts = max_parts
         self._state = _State.PREAMBLE
         self._buffer = b""
         self._at_start = True
@@ -88,7 +86,7 @@ class RelatedReader:
         """One state's work on the buffer; True if there may be more."""
         found, sure = self._search(final=final)
         if self._state is _State.HEADER:
-            position, mark = self._header_end(sure if found is None else found.start())
+            position, mark = self._header_end(sure if found is None else found.start)
             if position >= 0:
                 self._begin_part(self._buffer[:position], events)
                 # The line break that ends the headers may be the one before a delimiter.
@@ -101,10 +99,10 @@ class RelatedReader:
                     raise MalformedMultipart("a part's headers are too large")
                 return False
             # Headers alone: the part is empty.
-            self._begin_part(self._buffer[: found.start()], events)
+            self._begin_part(self._buffer[: found.start], events)
             events.append(_END)
         elif self._state is _State.DATA:
-            end = sure if found is None else found.start()
+            end = sure if found is None else found.start
             if end > self._skip:
                 events.append(ContentData(self._buffer[self._skip : end]))
                 self._buffer, self._skip = self._buffer[end:], 0
@@ -119,14 +117,14 @@ class RelatedReader:
         self._take_delimiter(found)
         return self._state is not _State.CLOSED
 
-    def _take_delimiter(self, found: re.Match[bytes]) -> None:
-        self._buffer = self._buffer[found.end() :]
+    def _take_delimiter(self, found: Delimiter) -> None:
+        self._buffer = self._buffer[found.end :]
         self._at_start, self._skip = False, 0
-        self._state = _State.CLOSED if found.group(2) else _State.HEADER
+        self._state = _State.CLOSED if found.closes else _State.HEADER
         # One that is the very end of the input, without its two hyphens, closes as well: X-Road's reader takes it so.
         self._dangling = not self._buffer and self._state is _State.HEADER
 
-    def _search(self, *, final: bool) -> tuple[re.Match[bytes] | None, int]:
+    def _search(self, *, final: bool) -> tuple[Delimiter | None, int]:
         """The next delimiter, and how far the buffer surely holds none."""
         position = 0
         while True:
@@ -146,9 +144,9 @@ class RelatedReader:
                     raise MalformedMultipart("a boundary is followed by too many blanks")
                 # Whether it is one shows with the next bytes.
                 return None, begin
-            found = self._delimiter.match(self._buffer, begin)
-            if found is not None:
-                return found, found.start()
+            tail = AFTER_WORD.match(self._buffer, word + len(self._word))
+            if tail is not None:
+                return Delimiter(begin, tail.end(), tail.group(1) is not None), begin
 
     def _header_end(self, end: int) -> tuple[int, bytes]:
         for mark in _MARKS:
@@ -158,7 +156,7 @@ class RelatedReader:
         return min(ends, default=(-1, b""))
 
     def _begin_part(self, block: bytes, events: list[Event]) -> None:
-        if self._parts >= MAX_PARTS:
+        if self._parts >= self._max_parts:
             raise MalformedMultipart("the message has too many parts")
         self._parts += 1
         events.append(PartBegin(part_with_headers(block, b"")))

@@ -326,8 +326,15 @@ def parse_response_message(data: bytes, limits: RESTLimits = DEFAULT_LIMITS) -> 
 
 
 def delivered_headers(response: RESTResponse) -> list[Header]:
-    """The headers for the client: all that are signed, but X-Road-Error, which only the road's own errors carry."""
-    return [header for header in response.headers if header[0].lower() != ERROR]
+    """The headers for the client: all that are signed, but those that would speak for its own gateway.
+
+    X-Road-Error is on the road's own errors alone; of the road's own fields the provider's gateway has the receipt.
+    """
+    return [header for header in response.headers if _is_the_providers(header[0].lower())]
+
+
+def _is_the_providers(name: str) -> bool:
+    return name == _RECEIPT or (name != ERROR and not name.startswith(NAMESPACE))
 
 
 # -- binding --

@@ -59,7 +59,7 @@ SOAP_TYPES: Final = ("text/xml", "application/xop+xml")
 DEFAULT_CONTENT_TYPE: Final = "text/xml; charset=UTF-8"
 _MAX_SOAP_ACTION: Final = 1024
 # What RFC 3986 leaves to no part of a URI, and a reader of headers might take for their end.
-_NOT_IN_URIS: Final = re.compile(r"[\s\"<>\\^`{|}]")
+_NOT_IN_URIS: Final = re.compile(r"[\s\"<>\\^`{|}]|%(?![0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True, slots=True)

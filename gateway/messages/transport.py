@@ -14,18 +14,11 @@ from typing import Final, assert_never
 from gateway.messages.content import Content
 from gateway.messages.faults import Fault, Hop
 from gateway.messages.http_fields import Header
-from gateway.messages.mime import Part
-from gateway.messages.multipart import (
-    End,
-    MalformedMultipart,
-    MultipartLimits,
-    MultipartReader,
-    PartData,
-    PartEnd,
-    PartHeader,
-    media_type_and_boundary,
-    split_multipart,
-)
+from gateway.messages.mime import Part, charset_of, media_type_of, split_related
+from gateway.messages.multipart import MalformedMultipart, media_type_and_boundary
+from gateway.messages.related_reader import ContentData, ContentEnd, PartBegin, RelatedReader
+from gateway.messages.soap import Reading, parse_message
+from gateway.messages.soap_scan import HeaderReader, NotSOAP, scan
 from gateway.messages.transport_encoder import (
     HASH_ALGORITHM,
     MESSAGE_TYPE_HEADER,
@@ -44,6 +37,8 @@ from gateway.messages.transport_encoder import (
     encode_tail,
     exchange_headers,
 )
+from trust.errors import TrustError
+from trust.ocsp import require_readable
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -52,12 +47,11 @@ __all__ = [
     "PROXY_VERSION",
     "REQUEST_ID_HEADER",
     "Attachment",
+    "ContentData",
+    "ContentEnd",
     "Decoder",
-    "End",
     "Event",
     "HashChain",
-    "PartData",
-    "PartEnd",
     "PartKind",
     "PartStart",
     "TransportLimits",
@@ -73,6 +67,7 @@ __all__ = [
     "encode_tail",
     "exchange_headers",
     "require_signed",
+    "settled",
 ]
 
 
@@ -86,7 +81,7 @@ class TransportLimits:
     max_signature: int = 256 * 1024
     max_ocsp_response: int = 64 * 1024
     max_parts: int = 16
-    multipart: MultipartLimits = field(init=False, repr=False, compare=False)
+    max_total: int = field(init=False, repr=False, compare=False)
     _of_kind: dict[PartKind, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +96,7 @@ class TransportLimits:
         of_kind[PartKind.ATTACHMENTS] = self.max_body + self.max_message
         of_kind[PartKind.OCSP_RESPONSE] = self.max_ocsp_response
         object.__setattr__(self, "_of_kind", of_kind)
-        object.__setattr__(self, "multipart", MultipartLimits(max_parts=self.max_parts, max_total=total))
+        object.__setattr__(self, "max_total", total)
 
     def of(self, kind: PartKind) -> int:
         """The bound of one part."""
@@ -115,7 +110,7 @@ DEFAULT_LIMITS: Final = TransportLimits()
 class TransportMessage:
     """A whole message between gateways. Unverified. `body` is b"" for an empty part and None for none.
 
-    `headers` are those of the message's own part, names as they were sent.
+    `headers` are those of the message's own part besides its content type, names as they were sent.
     """
 
     ocsp_responses: tuple[bytes, ...] = ()
@@ -217,15 +212,14 @@ def _boundary(content_type_value: str, prefix: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PartStart:
-    """A part begins, in its right place."""
+    """A part begins, in its right place. `headers` are the others than its content type, as they were sent."""
 
     kind: PartKind
     content_type: str
     headers: tuple[Header, ...]
-    verbatim: tuple[Header, ...] = field(default=(), compare=False, repr=False)
 
 
-Event = PartStart | PartData | PartEnd | End
+Event = PartStart | ContentData | ContentEnd
 
 
 class Decoder:
@@ -239,39 +233,45 @@ class Decoder:
     ) -> None:
         self._prefix = _prefix(reader)
         self._limits = limits
-        self._reader = MultipartReader(_boundary(content_type, self._prefix), limits.multipart)
+        self._reader = RelatedReader(_boundary(content_type, self._prefix), limits.max_parts)
         self._place = _Place.BEGIN
+        self._total = 0
         self._room = 0
         self._kind = PartKind.OCSP_RESPONSE
 
     def feed(self, data: bytes) -> list[Event]:
         """What these bytes complete."""
+        self._total += len(data)
+        if self._total > self._limits.max_total:
+            raise _malformed(self._prefix, "mime_parsing_failed", "the message is too large")
         try:
-            events = self._reader.feed(data)
+            return self._placed(self._reader.feed(data))
         except MalformedMultipart as error:
             raise _malformed(self._prefix, "mime_parsing_failed", error.reason) from None
+
+    def close(self) -> list[Event]:
+        """Call at the end of the input for what was held back: a message that was cut is refused."""
+        try:
+            return self._placed(self._reader.close())
+        except MalformedMultipart as error:
+            raise _malformed(self._prefix, "mime_parsing_failed", error.reason) from None
+
+    def _placed(self, events: list[PartBegin | ContentData | ContentEnd]) -> list[Event]:
         out: list[Event] = []
         for event in events:
             match event:
-                case PartHeader():
-                    self._kind, self._place = _next(self._place, event.media_type, self._prefix)
+                case PartBegin(part):
+                    self._kind, self._place = _next(self._place, media_type_of(part.content_type), self._prefix)
                     self._room = self._limits.of(self._kind)
-                    out.append(PartStart(self._kind, event.content_type, event.headers, event.verbatim))
-                case PartData(piece):
+                    out.append(PartStart(self._kind, part.content_type, part.headers))
+                case ContentData(piece):
                     self._room -= len(piece)
                     if self._room < 0:
                         raise _too_large(self._kind, self._prefix)
                     out.append(event)
-                case PartEnd() | End():
+                case ContentEnd():
                     out.append(event)
         return out
-
-    def close(self) -> None:
-        """Call at the end of the input: a message that was cut is refused."""
-        try:
-            self._reader.close()
-        except MalformedMultipart as error:
-            raise _malformed(self._prefix, "mime_parsing_failed", error.reason) from None
 
 
 def decode_small(
@@ -287,14 +287,16 @@ def decode_small(
             raise _too_large(PartKind.FAULT, prefix)
         return TransportMessage(fault=data)
     boundary = _boundary(content_type, prefix)
+    if len(data) > limits.max_total:
+        raise _malformed(prefix, "mime_parsing_failed", "the message is too large")
     try:
-        parts = split_multipart(data, boundary, limits.multipart)
+        parts = split_related(data, boundary, limits.max_parts)
     except MalformedMultipart as error:
         raise _malformed(prefix, "mime_parsing_failed", error.reason) from None
     return _collect(parts, prefix, limits)
 
 
-def _collect(parts: list[tuple[PartHeader, bytes]], prefix: str, limits: TransportLimits) -> TransportMessage:
+def _collect(parts: list[Part], prefix: str, limits: TransportLimits) -> TransportMessage:
     place = _Place.BEGIN
     ocsp: list[bytes] = []
     kind: PartKind | None = None
@@ -306,19 +308,21 @@ def _collect(parts: list[tuple[PartHeader, bytes]], prefix: str, limits: Transpo
     chain: bytes = b""
     signature: bytes | None = None
     fault: bytes | None = None
-    for header, data in parts:
-        part, place = _next(place, header.media_type, prefix)
-        if len(data) > limits.of(part):
-            raise _too_large(part, prefix)
-        match part:
+    for part in parts:
+        found, place = _next(place, media_type_of(part.content_type), prefix)
+        data = part.data
+        assert isinstance(data, bytes)
+        if len(data) > limits.of(found):
+            raise _too_large(found, prefix)
+        match found:
             case PartKind.OCSP_RESPONSE:
                 ocsp.append(data)
             case PartKind.REST_REQUEST | PartKind.REST_RESPONSE | PartKind.SOAP:
-                kind, message_type, message, headers = part, header.content_type, data, header.verbatim
+                kind, message_type, message, headers = found, part.content_type, data, part.headers
             case PartKind.REST_BODY:
                 body = data
             case PartKind.ATTACHMENTS:
-                body, attachments_type = data, header.content_type
+                body, attachments_type = data, part.content_type
             case PartKind.HASH_CHAIN_RESULT:
                 result = data
             case PartKind.HASH_CHAIN:
@@ -328,14 +332,30 @@ def _collect(parts: list[tuple[PartHeader, bytes]], prefix: str, limits: Transpo
             case PartKind.FAULT:
                 fault = data
             case _:
-                assert_never(part)
-    if kind is PartKind.SOAP and body is result is signature is fault is None and prefix != _AT_PROVIDER:
-        # XML and nothing else, unsigned: the fault of a peer that failed before it had a message.
-        kind, message_type, message, fault = None, "", None, message
+                assert_never(found)
     hash_chain = None if result is None else HashChain(result, chain)
-    return TransportMessage(
+    whole = TransportMessage(
         tuple(ocsp), kind, message_type, message, body, attachments_type, hash_chain, signature, fault, headers
-    )  # fmt: skip
+    )
+    return whole if prefix == _AT_PROVIDER else settled(whole, Hop.CONSUMER_GATEWAY)
+
+
+def settled(message: TransportMessage, reader: Hop) -> TransportMessage:
+    """The whole message, once it is known that no other part follows.
+
+    XML and nothing else, to a consumer gateway, is the fault of a peer that failed before it had a message; unless it
+    is a message, which lacks its signature.
+    """
+    others = (message.body, message.attachments, message.hash_chain, message.signature, message.fault)
+    if reader is not Hop.CONSUMER_GATEWAY or message.kind is not PartKind.SOAP or any(o is not None for o in others):
+        return message
+    assert message.message is not None
+    try:
+        if scan(message.message, charset_of(message.content_type), HeaderReader()).fault is None:
+            return message
+    except NotSOAP:
+        pass
+    return TransportMessage(message.ocsp_responses, fault=message.message)
 
 
 def _too_large(kind: PartKind, prefix: str) -> Fault:
@@ -347,11 +367,15 @@ def _too_large(kind: PartKind, prefix: str) -> Fault:
 def require_signed(message: TransportMessage, kind: PartKind, *, reader: Hop) -> tuple[bytes, bytes]:
     """The message and its signature, of a transport message without a fault.
 
-    Raises Fault `missing_rest`, `missing_soap` or `missing_signature` under the reading gateway's own prefix.
+    Raises Fault `missing_rest`, `missing_soap` or `missing_signature` under the reading gateway's own prefix. Of SOAP
+    that isn't signed X-Road's proxies say first what else is wrong with it: they read it as it comes.
     """
     own = "server.clientproxy" if reader is Hop.CONSUMER_GATEWAY else "server.serverproxy"
     if message.message is None or message.kind is not kind:
         raise Fault(f"{own}.missing_soap" if kind is PartKind.SOAP else f"{own}.missing_rest")
     if message.signature is None:
+        if kind is PartKind.SOAP:
+            reading = Reading.SIGNED_RESPONSE if reader is Hop.CONSUMER_GATEWAY else Reading.SIGNED_REQUEST
+            parse_message(message.message, message.content_type, reading)
         raise Fault(f"{own}.missing_signature")
     return message.message, message.signature

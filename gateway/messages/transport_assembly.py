@@ -12,18 +12,18 @@ from typing import Final
 from gateway.messages.content import Content
 from gateway.messages.faults import Hop
 from gateway.messages.mime import Part, boundary_of
-from gateway.messages.multipart import MalformedMultipart, PartData, PartEnd
+from gateway.messages.multipart import MalformedMultipart
 from gateway.messages.related_reader import ContentData, ContentEnd, PartBegin, RelatedReader
 from gateway.messages.transport import (
     DEFAULT_LIMITS,
     Decoder,
-    End,
     HashChain,
     PartKind,
     PartStart,
     TransportLimits,
     TransportMessage,
     malformed,
+    settled,
 )
 
 _MESSAGES: Final = (PartKind.REST_REQUEST, PartKind.REST_RESPONSE, PartKind.SOAP)
@@ -80,22 +80,30 @@ class Assembler:
         self._nested: RelatedReader | None = None
         self._guard: ContentGuard | None = None
         self._attachments: list[Part] = []
+        self._ended = False
         self._message = TransportMessage()
 
     def feed(self, data: bytes) -> list[Event]:
         """What these bytes hold of body and attachments. Raises Fault."""
+        return self._events(self._decoder.feed(data))
+
+    def end(self) -> list[Event]:
+        """At the end of the input: what was held back. Raises Fault."""
+        events = self._events(self._decoder.close())
+        self._ended = True
+        return events
+
+    def _events(self, decoded: list[PartStart | ContentData | ContentEnd]) -> list[Event]:
         events: list[Event] = []
         try:
-            for event in self._decoder.feed(data):
+            for event in decoded:
                 match event:
                     case PartStart():
                         self._begin(event, events)
-                    case PartData(piece):
+                    case ContentData(piece):
                         self._take(piece, events)
-                    case PartEnd():
+                    case ContentEnd():
                         self._end(events)
-                    case End():
-                        pass
         except MalformedMultipart as error:
             raise malformed(self._reader, "mime_parsing_failed", error.reason) from None
         return events
@@ -108,20 +116,12 @@ class Assembler:
             self._attachments.append(replace(begin.part, data=content))
 
     def close(self) -> TransportMessage:
-        """At the end of the input: the message. Raises Fault."""
-        self._decoder.close()
+        """The message, once `end` has said what was held back. Raises Fault."""
+        assert self._ended, "a message is whole when its end was read"
         message = self._message
         if self._nested is not None:
             message = replace(message, attachments=tuple(self._attachments))
-        others = (message.body, message.attachments, message.hash_chain, message.signature, message.fault)
-        if (
-            message.kind is PartKind.SOAP
-            and all(other is None for other in others)
-            and self._reader is Hop.CONSUMER_GATEWAY
-        ):
-            # As `decode_small`: XML and nothing else is the fault of a peer that failed before it had a message.
-            return TransportMessage(message.ocsp_responses, fault=message.message)
-        return message
+        return settled(message, self._reader)
 
     def _begin(self, start: PartStart, events: list[Event]) -> None:
         self._start, self._small = start, []
@@ -187,6 +187,6 @@ class Assembler:
                     kind=kind,
                     content_type=start.content_type,
                     message=data,
-                    headers=start.verbatim,
+                    headers=start.headers,
                 )
         self._start = None

@@ -26,7 +26,13 @@ from gateway.messages.soap_answer import build_soap_answer
 from gateway.messages.soap_request import SOAPParts
 from gateway.monitoring import queries
 from gateway.monitoring.environment import environment_of
-from gateway.monitoring.form import HealthQuery, OperationalQuery, parse_health_query, parse_operational_query
+from gateway.monitoring.form import (
+    HealthQuery,
+    OperationalQuery,
+    parse_health_query,
+    parse_metrics_query,
+    parse_operational_query,
+)
 from gateway.monitoring.health_body import health_body
 from gateway.monitoring.metrics_body import metrics_body
 from gateway.monitoring.queries import STATISTICS_SECONDS, Window
@@ -126,5 +132,7 @@ async def _metrics(node: Node, verified: VerifiedSOAPRequest) -> SOAPParts:
     allowed = (node.settings.owner_id, node.trust.latest.configuration.monitoring_client)
     if client not in allowed:
         raise Fault("server.serverproxy.access_denied", str(verified.request.service))
+    message = verified.request.message
+    wanted = parse_metrics_query(message.data)
     environment = await asyncio.to_thread(environment_of, node)
-    return build_soap_answer(verified.request.message, metrics_body(environment, node.server_id, node.clock.now()))
+    return build_soap_answer(message, metrics_body(environment, node.server_id, node.clock.now(), wanted))

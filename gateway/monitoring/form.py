@@ -1,8 +1,9 @@
-"""What a client asks for: the bodies of the two requests of PR-OPMON 1.6 (annex A)."""
+"""What a client asks for: the bodies of PR-OPMON 1.6 (annex A) and PR-ENVMONMES 1.5 (section 2.1)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from lxml import etree
@@ -16,6 +17,7 @@ from trust.errors import MalformedInput
 from trust.identifiers import ClientId, MemberId, SubsystemId
 
 NAMESPACE: Final = "http://x-road.eu/xsd/op-monitoring.xsd"
+METRICS_NAMESPACE: Final = "http://x-road.eu/xsd/monitoring"
 _MAX_DIGITS: Final = 18
 _MAX_FIELDS: Final = 200
 _CLIENT: Final = ("xRoadInstance", "memberClass", "memberCode", "subsystemCode")
@@ -66,12 +68,27 @@ def parse_health_query(data: bytes) -> HealthQuery:
     return HealthQuery(None if criteria is None else _client(_child(criteria, "client")))
 
 
-def _operation(data: bytes, name: str) -> etree._Element:
+def parse_metrics_query(data: bytes) -> frozenset[str]:
+    """The metrics that the SOAP message asks for by name, all if none (PR-ENVMONMES 2.1).
+
+    Raises Fault `server.serverproxy.invalid_request`.
+    """
+    elements = _root(data).iter(f"{{{METRICS_NAMESPACE}}}outputField")
+    names = frozenset((element.text or "").strip() for element in islice(elements, _MAX_FIELDS + 1)) - {""}
+    if len(names) > _MAX_FIELDS:
+        raise _invalid("too many output fields")
+    return names
+
+
+def _root(data: bytes) -> etree._Element:
     try:
-        root = xml.parse(data)
+        return xml.parse(data)
     except MalformedInput:
         raise _invalid("the message is not readable") from None
-    operation = root.find(f"{{{ENVELOPE}}}Body/{{{NAMESPACE}}}{name}")
+
+
+def _operation(data: bytes, name: str) -> etree._Element:
+    operation = _root(data).find(f"{{{ENVELOPE}}}Body/{{{NAMESPACE}}}{name}")
     if operation is None:
         raise _invalid(f"the body is no {name} of {NAMESPACE}")
     return operation

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Final
 from xml.sax.saxutils import escape
 
 from gateway.monitoring.environment import Environment
+from gateway.monitoring.form import METRICS_NAMESPACE
 from trust.identifiers import SecurityServerId
 
-NAMESPACE: Final = "http://x-road.eu/xsd/monitoring"
 
+def metrics_body(
+    environment: Environment, server: SecurityServerId, at: datetime, wanted: frozenset[str] = frozenset()
+) -> str:
+    """The element, as text. `at`: when the environment was looked at; `wanted`: the metrics by name, all if none.
 
-def metrics_body(environment: Environment, server: SecurityServerId, at: datetime) -> str:
-    """The element, as text. `at`: when the environment was looked at."""
-    system = "".join(
-        (
-            _string("OperatingSystem", environment.operating_system),
-            _once("SystemCpuLoad", environment.load_percent, at),
-            _number("TotalPhysicalMemory", environment.total_memory),
-            _number("TotalSwapSpace", environment.total_swap),
-            _number("MaxFileDescriptorCount", environment.max_files),
-            _once("FreePhysicalMemory", environment.free_memory, at),
-            _once("FreeSwapSpace", environment.free_swap, at),
-            _once("OpenFileDescriptorCount", environment.open_files, at),
-            _number(f"DiskSpaceFree_{environment.disk}", environment.disk_free),
-            _number(f"DiskSpaceTotal_{environment.disk}", environment.disk_total),
-        )
-    )
+    X-Road's monitor lists processes and certificates among the system's metrics.
+    """
+    disk = environment.disk
+    metrics: dict[str, Callable[[str], str]] = {
+        "OperatingSystem": lambda name: _string(name, environment.operating_system),
+        "SystemCpuLoad": lambda name: _once(name, environment.load_percent, at),
+        "TotalPhysicalMemory": lambda name: _number(name, environment.total_memory),
+        "TotalSwapSpace": lambda name: _number(name, environment.total_swap),
+        "MaxFileDescriptorCount": lambda name: _number(name, environment.max_files),
+        "FreePhysicalMemory": lambda name: _once(name, environment.free_memory, at),
+        "FreeSwapSpace": lambda name: _once(name, environment.free_swap, at),
+        "OpenFileDescriptorCount": lambda name: _once(name, environment.open_files, at),
+        f"DiskSpaceFree_{disk}": lambda name: _number(name, environment.disk_free),
+        f"DiskSpaceTotal_{disk}": lambda name: _number(name, environment.disk_total),
+        "Processes": lambda name: _set(name, _processes(environment)),
+        "Certificates": lambda name: _set(name, _certificates(environment)),
+    }
+    system = "".join(write(name) for name, write in metrics.items() if not wanted or name in wanted)
     inner = _string("proxyVersion", environment.version) + _set("systemMetrics", system)
-    inner += _set("Processes", _processes(environment)) + _set("Certificates", _certificates(environment))
     return (
-        f'<m:getSecurityServerMetricsResponse xmlns:m="{NAMESPACE}">{_set(str(server), inner)}'
+        f'<m:getSecurityServerMetricsResponse xmlns:m="{METRICS_NAMESPACE}">{_set(str(server), inner)}'
         "</m:getSecurityServerMetricsResponse>"
     )
 
@@ -53,7 +58,7 @@ def _certificates(environment: Environment) -> str:
     return "".join(
         _set(
             f"certificate-{certificate.sha1_hash}",
-            _string("sha1hash", certificate.sha1_hash)
+            _string("sha1Hash", certificate.sha1_hash)
             + _string("notBefore", _time(certificate.not_before))
             + _string("notAfter", _time(certificate.not_after))
             + _string("certificateType", certificate.usage)

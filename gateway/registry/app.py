@@ -15,7 +15,7 @@ from aiohttp import web
 
 from gateway.clock import Clock, SystemClock
 from gateway.logging import get_logger
-from gateway.registry.node import EXTERNAL_PATH, INTERNAL_PATH, Registry
+from gateway.registry.node import EXTERNAL_PATH, INTERNAL_PATH, Registry, Version
 from gateway.registry.publication import Publication
 from gateway.settings import RegistrySettings
 from trust.errors import TrustError
@@ -34,7 +34,7 @@ class Publisher:
         self._clock = clock
         self._interval = interval_seconds
         self._generations: OrderedDict[int, Publication] = OrderedDict()
-        self._state_version: tuple[int, int] | None = None
+        self._version: Version | None = None
         self._published_ms = 0
 
     @property
@@ -49,21 +49,21 @@ class Publisher:
     async def publish(self) -> Publication:
         """Puts a new generation into service. Raises TrustError; the last one then stays."""
         # Looked at before reading: a change in between is then published once more, never missed.
-        version = self.registry.state.version()
+        version = self.registry.version()
         publication = await self.registry.publish()
-        self._state_version, self._published_ms = version, self._clock.now_ms()
+        self._version, self._published_ms = version, self._clock.now_ms()
         self._generations[publication.sequence] = publication
         while len(self._generations) > _KEPT_GENERATIONS:
             self._generations.popitem(last=False)
         return publication
 
     async def run(self) -> None:
-        """Publishes when the interval has passed or the state has changed, until cancelled."""
+        """Publishes when the interval has passed, or state or federated anchors have changed, until cancelled."""
         while True:
             await asyncio.sleep(min(_LOOK_SECONDS, self._interval))
             try:
                 due = self._clock.now_ms() - self._published_ms >= self._interval * 1000
-                if due or self.registry.state.version() != self._state_version:
+                if due or self.registry.version() != self._version:
                     await self.publish()
             except (TrustError, OSError) as error:
                 get_logger().error("publishing failed", error_type=type(error).__name__)

@@ -179,6 +179,12 @@ def approve_tsa(parameters: SharedParameters, authority: ApprovedTSA) -> SharedP
     return replace(parameters, approved_tsas=(*others, authority))
 
 
+def revoke_tsa(parameters: SharedParameters, certificate: bytes) -> SharedParameters:
+    """Ends the approval of a time-stamping authority: its stamps count no more."""
+    kept = tuple(known for known in parameters.approved_tsas if known.certificate != certificate)
+    return replace(parameters, approved_tsas=kept)
+
+
 def _sha1(der: bytes) -> bytes:
     return hashlib.sha1(der, usedforsecurity=False).digest()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.clock import Clock
+from gateway.logging import describe_error, get_logger
 from gateway.registry.keys import RegistryKeys
 from gateway.registry.publication import Publication, build_publication, next_sequence
 from gateway.registry.state import RegistryState
@@ -35,7 +36,10 @@ from trust.identifiers import ClientId, parse_client_id
 from trust.keys import SigningKey
 from trust.parameters import ConfigurationSource, SharedParameters
 
-__all__ = ["EXTERNAL_PATH", "INTERNAL_PATH", "Registry"]
+__all__ = ["EXTERNAL_PATH", "INTERNAL_PATH", "Registry", "Version"]
+
+# The state's, and name, time and size of each federated anchor.
+Version = tuple[tuple[int, int], tuple[tuple[str, int, int], ...]]
 
 
 class Registry:
@@ -100,6 +104,11 @@ class Registry:
                 sources.append(AnchorSource(f"{scheme}://{source.address}{path}", certificates))
         return Anchor(self._settings.instance, tuple(sources), self._clock.now().replace(microsecond=0))
 
+    def version(self) -> Version:
+        """Changes whenever what is to be published does: the state, or the anchors of federated instances."""
+        anchors = ((file.name, file.stat()) for file in self._anchor_files())
+        return self.state.version(), tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in anchors)
+
     async def publish(self) -> Publication:
         """A new generation of the state as it is now. Its number is on disk when this returns."""
         return await asyncio.to_thread(self._publish, self._clock.now())
@@ -159,9 +168,25 @@ class Registry:
         )
 
     def _federated_anchors(self) -> tuple[Anchor, ...]:
-        """The external anchors of other instances that the operator has put into the folder."""
-        folder = self._settings.federation_directory
-        return tuple(parse_anchor(file.read_bytes()) for file in sorted(folder.glob("*.xml")))
+        """The external anchors of other instances that the operator has put into the folder.
+
+        One that can't be read is left out: the own instance never depends on another.
+        """
+        found = []
+        for file in self._anchor_files():
+            try:
+                found.append(parse_anchor(file.read_bytes()))
+            except (ConfigurationInvalid, OSError) as error:
+                get_logger().error(
+                    "a federated instance's anchor can't be read",
+                    path=file.name,
+                    hint="put its registry's external-configuration-anchor.xml in its place",
+                    **describe_error(error),
+                )
+        return tuple(found)
+
+    def _anchor_files(self) -> list[Path]:
+        return sorted(self._settings.federation_directory.glob("*.xml"))
 
     def _optional_parts(self) -> OptionalParts:
         settings = self._settings

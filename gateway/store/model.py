@@ -203,7 +203,11 @@ class AccessRight:
 
 @dataclass(frozen=True, slots=True)
 class ConsentCopy:
-    """A provider's copy of a citizen's signed consent. `subject` is the provider's own pseudonym, never a name."""
+    """A provider's copy of a citizen's signed consent. `subject` is the provider's own pseudonym, never a name.
+
+    `identity_level`: how surely whoever gave it was identified, where that was told. `authority`: the subsystem that
+    sent the copy, whose consent service wants to know of what is handed over on it.
+    """
 
     reference: str
     client: ClientId
@@ -213,6 +217,13 @@ class ConsentCopy:
     status: ConsentStatus
     sequence: int
     jws: str
+    identity_level: RequiredIdentityLevel = RequiredIdentityLevel.NONE
+    authority: SubsystemId | None = None
+
+    @property
+    def is_for_third_party(self) -> bool:
+        """Whether it was given to somebody else than the application in which the citizen decides."""
+        return self.authority is not None and self.authority != self.client
 
 
 @dataclass(frozen=True, slots=True)

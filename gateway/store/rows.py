@@ -199,6 +199,8 @@ def consent_row(copy: ConsentCopy) -> dict[str, Any]:
         "status": copy.status.value,
         "sequence": copy.sequence,
         "jws": copy.jws,
+        "identity_level": copy.identity_level.value,
+        "authority": "" if copy.authority is None else copy.authority.encoded,
     }
 
 
@@ -213,4 +215,6 @@ def consent_copy(row: Row[Any]) -> ConsentCopy:
         status=ConsentStatus(row.status),
         sequence=row.sequence,
         jws=row.jws,
+        identity_level=RequiredIdentityLevel(row.identity_level),
+        authority=parse_subsystem_id(row.authority) if row.authority else None,
     )

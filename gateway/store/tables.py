@@ -157,9 +157,27 @@ consent_copy = Table(
     _text("status"),
     Column("sequence", BigInteger, nullable=False),
     _text("jws"),
+    _text("identity_level"),
+    _text("authority"),  # empty: not known
     _one_of("status", ConsentStatus),
+    _one_of("identity_level", RequiredIdentityLevel),
 )
 Index(None, consent_copy.c.subject)
+
+# What was handed over on consents of third parties and their consent service doesn't know yet. A row is written in the
+# log's own transaction (`gateway.exchange.transmissions`).
+transmission_report = Table(
+    "transmission_report",
+    metadata,
+    _text("id", primary_key=True),
+    _text("reference"),
+    _text("authority"),
+    _text("provider"),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_ms", BigInteger, nullable=False),
+)
+Index(None, transmission_report.c.due_ms)
 
 # One row per kind of change; raised in the same transaction as the change, polled by the running processes.
 revision = Table(

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -164,11 +167,86 @@ async def test_two_links_at_once_leave_one(bank: World) -> None:
     assert created - ended == 1
 
 
-async def test_removing_the_link_ends_the_consent_at_the_bank(bank: World) -> None:
+@dataclass
+class Reached:
+    """The bank as an adapter reaches it: `down` answers in its place, `seen` is what came through to it."""
+
+    origin: str
+    adapter: World
+    down: dict[str, Callable[[], web.Response]]
+    seen: list[str]
+
+    @property
+    def consents(self) -> list[str]:
+        """The paths of the consents that were authorised, in order."""
+        asked = (one.removeprefix("POST ") for one in self.seen if one.endswith("/authorisations"))
+        return [path.removesuffix("/authorisations") for path in asked]
+
+    async def status(self, consent: str) -> str:
+        """A consent's status, as the sandbox itself says."""
+        headers = {"X-Request-ID": str(uuid4())}
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"{self.origin}{consent}/status", headers=headers) as answer,
+        ):
+            return str((await answer.json())["consentStatus"])
+
+
+@pytest.fixture
+async def reached(tmp_path: Path) -> AsyncIterator[Reached]:
+    clock, down, seen = SettableClock(), dict[str, Callable[[], web.Response]](), list[str]()
+
+    def origin_of(request: web.Request) -> str:
+        seen.append(f"{request.method} {request.path}")
+        return origin
+
+    async with (
+        serving(sandbox.build_app(SandboxSettings(), clock=clock)) as origin,
+        interposed(origin_of, down) as proxy,
+        adapter_at(Kind.SPARKASSE, tmp_path, Entry(Kind.SPARKASSE).backend_url(proxy), clock=clock) as bank,
+    ):
+        yield Reached(origin, bank, down, seen)
+
+
+async def test_removing_the_link_ends_the_consent_at_the_bank(reached: Reached) -> None:
+    bank = reached.adapter
     await link(bank)
+    (consent,) = reached.consents
+    assert await reached.status(consent) == "valid"
     assert (await bank.call("DELETE", "/link")).status == 204
+    assert await reached.status(consent) == "terminatedByTpp"
     assert (await bank.call("DELETE", "/link")).body["code"] == "not_linked"
     assert (await bank.call("GET", "/balance")).body["code"] == "not_linked"
+
+
+async def test_while_the_bank_is_away_the_link_is_over_here_and_told_again(reached: Reached) -> None:
+    bank = reached.adapter
+    path = f"/link/{await link(bank)}"
+    (consent,) = reached.consents
+    reached.down[f"DELETE {consent}"] = lambda: web.Response(status=503)
+    for _ in range(2):
+        assert (await bank.call("DELETE", "/link")).status == 502
+        # Nothing is read any more, though the bank would still give it.
+        assert await reached.status(consent) == "valid"
+        assert (await bank.call("GET", "/balance")).body["code"] == "not_linked"
+        assert (await bank.call("GET", "/link")).body["state"] == "ended"
+        assert (await bank.call("PUT", path, {"scaAuthenticationData": "111111"})).body["code"] == "link_state"
+    reached.down.clear()
+    assert (await bank.call("DELETE", "/link")).status == 204
+    assert await reached.status(consent) == "terminatedByTpp"
+
+
+async def test_a_new_link_ends_the_old_one_that_the_bank_has_not_heard_of(reached: Reached) -> None:
+    bank = reached.adapter
+    await link(bank)
+    (old,) = reached.consents
+    reached.down[f"DELETE {old}"] = lambda: web.Response(status=503)
+    assert (await bank.call("DELETE", "/link")).status == 502
+    reached.down.clear()
+    await link(bank)
+    new = reached.consents[-1]
+    assert (await reached.status(old), await reached.status(new)) == ("terminatedByTpp", "valid")
+    assert (await bank.call("GET", "/balance")).status == 200
 
 
 async def test_links_are_per_person_and_outlive_the_process(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""What a log's own operator, or whoever has taken the gateway, may try: each attack built, and who catches it.
+"""What a log's own operator, or whoever has taken the gateway, may try: each attack built on both databases, and who
+catches it.
 
 The attacker has the database, the log's key and the publisher, and shows each party what they like. On the other side
 stand two witnesses over HTTP, a monitor with the auditor's token, the citizen's browser (its own functions, in node)
@@ -9,9 +10,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import select, text, update
 
 from audit.access import accesses
 from audit.checkpoint import parse_checkpoint
@@ -32,13 +33,14 @@ from audit.note import NoteSigner, parse_note
 from audit.period_store import build_period_index
 from audit.policy import LogLine, Policy, parse_policy
 from audit.publisher import Publisher
-from audit.store import create_schema, open_engine
+from audit.store import create_schema, log_entry, open_engine
 from audit.subject_keys import SubjectKeys
 from audit.verify import verify_log
 from audit.witness_client import WitnessedPublisher
 from audit.witness_store import Witness
 from tests.audit.factory import ORIGIN, OpenLog, access, exchange, open_log
 from tests.audit.test_browser_verifier import codes, verify
+from tests.databases import Databases
 
 KEY = Ed25519PrivateKey.generate()
 LOG = NoteSigner(ORIGIN, KEY)
@@ -85,6 +87,7 @@ class Town:
     """Everybody else."""
 
     folder: Path
+    databases: Databases
     keys: SubjectKeys
     policy: Policy
     http: aiohttp.ClientSession
@@ -92,10 +95,8 @@ class Town:
 
     @asynccontextmanager
     async def story(self, name: str) -> AsyncIterator[Story]:
-        folder = self.folder / name
-        folder.mkdir(exist_ok=True)
-        lock_file = folder / "lock"
-        async with open_log(f"sqlite+aiosqlite:///{folder}/log.db", lock_file=lock_file) as log:
+        lock_file = self.lock_file(name)
+        async with open_log(self.databases.url(name), lock_file=lock_file) as log:
             publisher = Publisher(
                 log.engine, LOG, lock_file=lock_file, origin=ORIGIN, clock_ms=log.clock, witnessed=True
             )
@@ -107,11 +108,21 @@ class Town:
             async with served(app) as url:
                 yield Story(log, publisher, witnessed, f"{url}/audit/2026", self.keys)
 
-    def copy(self, old: str, new: str, *, with_lock_file: bool) -> None:
-        """A backup, or its restoration."""
-        shutil.copytree(self.folder / old, self.folder / new)
-        if not with_lock_file:
-            (self.folder / new / "lock").unlink()
+    def lock_file(self, name: str) -> Path:
+        """That story's, which is no part of its database."""
+        return self.folder / f"{name}.lock"
+
+    async def rewrite_leaf(self, name: str, index: int) -> None:
+        """As an intruder with the database: past its triggers, the leaf gets another commitment."""
+        engine = open_engine(self.databases.url(name))
+        trigger = {"sqlite": "log_entry_no_update", "postgresql": "log_entry_no_change ON log_entry"}
+        where = log_entry.c.idx == index
+        async with engine.begin() as connection:
+            await connection.execute(text(f"DROP TRIGGER {trigger[engine.dialect.name]}"))
+            leaf = parse_leaf((await connection.execute(select(log_entry.c.leaf).where(where))).scalar_one())
+            changed = build_leaf(leaf.kind.encode(), os.urandom(32), leaf.exchange, leaf.time_ms, leaf.chain)
+            await connection.execute(update(log_entry).where(where).values(leaf=changed))
+        await engine.dispose()
 
     async def browser_says(self, bundle: Bundle) -> list[str]:
         """The failures that the citizen reads."""
@@ -154,11 +165,11 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def town(tmp_path: Path) -> AsyncIterator[Town]:
+async def town(databases: Databases, tmp_path: Path) -> AsyncIterator[Town]:
     async with AsyncExitStack() as stack:
         lines = [f"log {LOG.verifier.text}"]
         for name in ("one", "two"):
-            engine = open_engine(f"sqlite+aiosqlite:///{tmp_path}/{name}.db")
+            engine = open_engine(databases.url(f"witness {name}"))
             stack.push_async_callback(engine.dispose)
             await create_schema(engine)
             signer = CosignatureSigner(f"{name}.example", Ed25519PrivateKey.generate())
@@ -167,12 +178,12 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
             url = await stack.enter_async_context(served(app))
             lines.append(f"witness {name} {signer.verifier.text} {url}/witness")
         policy = parse_policy("\n".join([*lines, "group both all one two", "quorum both", ""]))
-        key_engine = open_engine(f"sqlite+aiosqlite:///{tmp_path}/keys.db")
+        key_engine = open_engine(databases.url("keys"))
         stack.push_async_callback(key_engine.dispose)
         keys = SubjectKeys(key_engine, os.urandom(32), os.urandom(32))
         await keys.create_schema()
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        yield Town(tmp_path, keys, policy, http)
+        yield Town(tmp_path, databases, keys, policy, http)
 
 
 async def test_an_honest_log_is_accused_by_nobody(town: Town) -> None:
@@ -211,16 +222,16 @@ async def test_a_rewritten_leaf_is_caught_by_gateway_verify_browser_and_monitor(
     async with town.story("log") as story:
         await story.grow("erika", "max", "erika")
         await town.browser_remembers(await story.shown_to_the_citizen())
-    _rewrite_leaf(town.folder / "log" / "log.db", 0)
+    await town.rewrite_leaf("log", 0)
     # The gateway itself doesn't open it: the entries give neither the root in the lock file nor the stored one.
     with pytest.raises(LogRolledBack, match="another history"):
         async with town.story("log"):
             pass
-    (town.folder / "log" / "lock").unlink()
+    town.lock_file("log").unlink()
     with pytest.raises(LogInconsistent):
         async with town.story("log"):
             pass
-    engine = open_engine(f"sqlite+aiosqlite:///{town.folder}/log/log.db")
+    engine = open_engine(town.databases.url("log"))
     codes_found = {found.code for found in (await verify_log(engine, origin=ORIGIN, keys=town.keys)).findings}
     await engine.dispose()
     assert {"root_differs", "checkpoint_root_differs", "record_does_not_open"} <= codes_found
@@ -231,7 +242,7 @@ async def test_a_leaf_rewritten_under_a_running_gateway_is_caught_by_browser_and
         await story.grow("erika", "max", "erika")
         bundle = await story.shown_to_the_citizen()
         await town.browser_remembers(bundle)
-        _rewrite_leaf(town.folder / "log" / "log.db", 0)
+        await town.rewrite_leaf("log", 0)
         rewritten = await story.shown_to_the_citizen()
         assert await town.browser_says(rewritten) == ["not_in_log"]
         # Whoever reads the entries anew finds that they don't give the signed root.
@@ -261,17 +272,17 @@ async def test_a_truncated_log_is_caught_by_lock_file_witnesses_browser_and_moni
     """The newest accesses are cut off, tree and all."""
     async with town.story("log") as story:
         await story.grow("erika", "max")
-    town.copy("log", "short", with_lock_file=False)
+    town.databases.copy("log", "short")
     async with town.story("log") as story:
         await story.grow("erika", "max", "erika")
         await town.browser_remembers(await story.shown_to_the_citizen())
         assert await town.monitor_says(story) is None
-    shutil.copy(town.folder / "log" / "lock", town.folder / "short" / "lock")
+    shutil.copy(town.lock_file("log"), town.lock_file("short"))
     # 1. The gateway's own lock file is ahead of it.
     with pytest.raises(LogRolledBack):
         async with town.story("short"):
             pass
-    (town.folder / "short" / "lock").unlink()
+    town.lock_file("short").unlink()
     async with town.story("short") as story:
         # 2. The witnesses, 3. the monitor, 4. the browser.
         said = await story.what_the_witnesses_say()
@@ -299,22 +310,19 @@ async def test_newest_accesses_cut_off_a_person_s_list_are_caught_by_the_browser
 async def test_a_restored_backup_is_caught_by_lock_file_witnesses_and_monitor(town: Town) -> None:
     async with town.story("log") as story:
         await story.grow("erika")
-    town.copy("log", "backup", with_lock_file=True)
+    town.databases.copy("log", "backup")
+    old_lock = town.lock_file("log").read_bytes()
     async with town.story("log") as story:
         await story.grow("max", "erika")
         await town.browser_remembers(await story.shown_to_the_citizen())
         assert await town.monitor_says(story) is None
-    newest_lock = (town.folder / "log" / "lock").read_bytes()
-    shutil.rmtree(town.folder / "log")
-    town.copy("backup", "log", with_lock_file=True)
+    town.databases.copy("backup", "log")
     # 1. The lock file isn't part of the backup: it is ahead, and the gateway refuses to start.
-    old_lock = (town.folder / "log" / "lock").read_bytes()
-    (town.folder / "log" / "lock").write_bytes(newest_lock)
     with pytest.raises(LogRolledBack):
         async with town.story("log"):
             pass
     # 2. Even with the lock file brought back as well, the witnesses know better; grown on, it is another history.
-    (town.folder / "log" / "lock").write_bytes(old_lock)
+    town.lock_file("log").write_bytes(old_lock)
     async with town.story("log") as story:
         assert "larger tree" in next(iter(await story.what_the_witnesses_say()))
         assert await town.monitor_says(story) is LogRolledBack
@@ -324,13 +332,3 @@ async def test_a_restored_backup_is_caught_by_lock_file_witnesses_and_monitor(to
         assert await story.what_the_witnesses_say() == {"holds another history of our log than we do"}
         assert await town.browser_says(await story.shown_to_the_citizen()) == ["quorum_missing"]
         assert await town.monitor_says(story) is LogInconsistent
-
-
-def _rewrite_leaf(database: Path, index: int) -> None:
-    """As an intruder with the file: past the triggers, the leaf gets another commitment."""
-    with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("DROP TRIGGER log_entry_no_update")
-        (data,) = connection.execute("SELECT leaf FROM log_entry WHERE idx=?", (index,)).fetchone()
-        leaf = parse_leaf(data)
-        changed = build_leaf(leaf.kind.encode(), os.urandom(32), leaf.exchange, leaf.time_ms, leaf.chain)
-        connection.execute("UPDATE log_entry SET leaf=? WHERE idx=?", (changed, index))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from audit.access import accesses
 from audit.browser import verifier_module
 from audit.cosignature import CosignatureSigner
+from audit.merkle import consistency_ranges, inclusion_ranges, leaf_hash, root_of
 from audit.note import parse_note
 from audit.period_store import build_period_index
 from tests.audit.factory import ORIGIN, access
@@ -32,26 +34,38 @@ POLICY = "\n".join(
 )
 TIME = 1_795_308_434
 RUN = """
-import { verifyBundle } from %s;
-let text = "";
-for await (const chunk of process.stdin) text += chunk;
 const results = [];
-for (const { bundle, policy } of JSON.parse(text)) results.push(await verifyBundle(bundle, policy));
+for (const { bundle, policy } of cases) results.push(await verifier.verifyBundle(bundle, policy));
 console.log(JSON.stringify(results));
 """
 
 
 def verify(folder: Path, *cases: tuple[Bundle, dict[str, Any]]) -> list[dict[str, Any]]:
     """Each bundle under its policy, checked by the browser's own functions in node."""
+    data = [{"bundle": bundle, "policy": policy} for bundle, policy in cases]
+    results: list[dict[str, Any]] = json.loads(run_in_node(folder, RUN, data))
+    return results
+
+
+def run_in_node(folder: Path, script: str, data: object) -> str:
+    """What a script says, given the verifier's functions as `verifier` and the data as `cases`."""
     if NODE is None:
         pytest.skip("NODE IS MISSING: the browser verifier is not tested here")
-    module, script = folder / "verifier.mjs", folder / "run.mjs"
+    module, file = folder / "verifier.mjs", folder / "run.mjs"
     module.write_bytes(verifier_module())
-    script.write_text(RUN % json.dumps(module.as_uri()))
-    data = json.dumps([{"bundle": bundle, "policy": policy} for bundle, policy in cases])
-    done = subprocess.run([NODE, str(script)], input=data, capture_output=True, text=True, timeout=60, check=True)
-    results: list[dict[str, Any]] = json.loads(done.stdout)
-    return results
+    file.write_text(
+        f"""
+import * as verifier from {json.dumps(module.as_uri())};
+let text = "";
+for await (const chunk of process.stdin) text += chunk;
+const cases = JSON.parse(text);
+{script}
+"""
+    )
+    done = subprocess.run(
+        [NODE, str(file)], input=json.dumps(data), capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout
 
 
 def codes(result: dict[str, Any]) -> list[str]:
@@ -195,39 +209,60 @@ async def test_a_visit_is_compared_with_the_last_one(database_url: str, tmp_path
     ]  # fmt: skip
 
 
+LEAVES = [leaf_hash(bytes([number])) for number in range(40)]
+
+
+def lines(ranges: list[tuple[int, int]]) -> list[str]:
+    return [b64encode(root_of(LEAVES[start:end])).decode() for start, end in ranges]
+
+
 def test_consistency_proofs_of_every_size_agree_with_python(tmp_path: Path) -> None:
     """All pairs of sizes up to 20: the proofs of audit.merkle, checked by the browser's function."""
-    if NODE is None:
-        pytest.skip("NODE IS MISSING: the browser verifier is not tested here")
-    from base64 import b64encode
-
-    from audit.merkle import consistency_ranges, leaf_hash, root_of
-
-    leaves = [leaf_hash(bytes([number])) for number in range(20)]
-    cases = []
-    for new in range(1, 21):
-        for old in range(1, new + 1):
-            path = [root_of(leaves[start:end]) for start, end in consistency_ranges(old, new)]
-            cases.append(
-                [old, *(b64encode(h).decode() for h in (root_of(leaves[:old]), root_of(leaves[:new]))), new,
-                 [b64encode(h).decode() for h in path]]
-            )  # fmt: skip
-    module, script = tmp_path / "verifier.mjs", tmp_path / "run.mjs"
-    module.write_bytes(verifier_module())
-    script.write_text(
-        f"""
-import {{ verifyConsistency, fromBase64 }} from {json.dumps(module.as_uri())};
-let text = "";
-for await (const chunk of process.stdin) text += chunk;
-let count = 0;
-for (const [old, oldRoot, newRoot, size, path] of JSON.parse(text)) {{
+    cases = [
+        [old, *lines([(0, old), (0, new)]), new, lines(consistency_ranges(old, new))]
+        for new in range(1, 21)
+        for old in range(1, new + 1)
+    ]
+    script = """
+const { fromBase64, verifyConsistency } = verifier;
+for (const [old, oldRoot, newRoot, size, path] of cases) {
   await verifyConsistency(old, fromBase64(oldRoot), size, fromBase64(newRoot), path.map(fromBase64));
-  count += 1;
-}}
-console.log(count);
+}
+console.log(cases.length);
 """
-    )
-    done = subprocess.run(
-        [NODE, str(script)], input=json.dumps(cases), capture_output=True, text=True, timeout=60, check=True
-    )
-    assert int(done.stdout) == len(cases) == 210
+    assert int(run_in_node(tmp_path, script, cases)) == 210
+
+
+def test_inclusion_proofs_of_one_tree_share_what_is_proven_and_nothing_else(tmp_path: Path) -> None:
+    """Every leaf of every size up to 40, all of a tree together: the true proofs hold, and no other one does."""
+    cases = [
+        [size, lines([(0, size)])[0], [[lines([(at, at + 1)])[0], lines(inclusion_ranges(at, size))] for at in order]]
+        for size in range(1, 41)
+        for order in [sorted(range(size), key=lambda at: at * 7 % 41)]
+    ]
+    script = """
+const { fromBase64, toBase64, verifyInclusion } = verifier;
+const changed = (line) => toBase64(fromBase64(line).map((byte, at) => (at === 9 ? byte ^ 1 : byte)));
+let [good, refused, accepted] = [0, 0, 0];
+for (const [size, root, leaves] of cases) {
+  const known = new Map();
+  const check = (leaf, index, path) => verifyInclusion(fromBase64(leaf), index, size, path, fromBase64(root), known);
+  const refuse = (...wrong) => check(...wrong).then(() => (accepted += 1), () => (refused += 1));
+  for (const round of [1, 2]) {
+    for (const [number, [leaf, path]] of leaves.entries()) {
+      const index = [...Array(size).keys()].sort((one, other) => (one * 7 % 41) - (other * 7 % 41))[number];
+      for (const [at, line] of path.entries()) await refuse(leaf, index, path.with(at, changed(line)));
+      await refuse(changed(leaf), index, path);
+      await refuse(leaf, index, [...path, root]);
+      if (path.length > 0) await refuse(leaf, index, path.slice(1));
+      if (path.length > 0) await refuse(leaf, index, path.slice(0, -1));
+      if (size > 1) await refuse(leaf, (index + 1) % size, path);
+      await refuse(leaf, size, path);
+      await check(leaf, index, path);
+      good += 1;
+    }
+  }
+}
+console.log(JSON.stringify([good, accepted, refused > 10_000]));
+"""
+    assert json.loads(run_in_node(tmp_path, script, cases)) == [2 * sum(range(1, 41)), 0, True]

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from audit.entry import Receipt
 from audit.errors import DuplicateRecord, LogInconsistent, LogOverloaded, LogRolledBack, LogUnavailable
 from audit.message_log import MessageRecord
-from audit.sequencer import Sequencer
+from audit.sequencer import Beside, Sequencer
 from audit.store import checkpoint, create_schema, log_entry, log_head, message_attachment, message_record, open_engine
 from audit.verify import verify_log
 from tests.audit.factory import (
@@ -107,6 +107,30 @@ async def test_a_step_whose_seal_raises_fails_alone(database_url: str) -> None:
         assert isinstance(second, RuntimeError)
         assert [receipts[0].index for receipts in (first, third) if isinstance(receipts, tuple)] == [0, 1]
         assert log.reports[0].failed == 1
+        (await verify_log(log.engine, origin=ORIGIN)).require_sound()
+
+
+async def test_what_is_beside_a_step_is_durable_with_it_or_not_at_all(database_url: str) -> None:
+    async with open_log(database_url) as log:
+        async with log.engine.begin() as connection:
+            await connection.execute(text("CREATE TABLE duty (id TEXT PRIMARY KEY, due_ms BIGINT NOT NULL)"))
+
+        def duty(name: str) -> list[Beside]:
+            return [Beside("duty", {"id": name, "due_ms": 1 << 40})]
+
+        tasks = [
+            asyncio.ensure_future(log.sequencer.append([exchange()], no_messages, beside=duty("first"))),
+            asyncio.ensure_future(log.sequencer.append([exchange()], failing(KeyError()), beside=duty("failed"))),
+            asyncio.ensure_future(log.sequencer.append([exchange()], no_messages, beside=duty("third"))),
+        ]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        async with log.engine.connect() as connection:
+            rows = (await connection.execute(text("SELECT id, due_ms FROM duty ORDER BY id"))).all()
+        assert [tuple(row) for row in rows] == [("first", 1 << 40), ("third", 1 << 40)]
+        # What the database doesn't take fails the step.
+        with pytest.raises(LogUnavailable):
+            await log.sequencer.append([exchange()], no_messages, beside=duty("first"))
+        assert await log.append(exchange())
         (await verify_log(log.engine, origin=ORIGIN)).require_sound()
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.errors import LogUnavailable
@@ -61,6 +65,58 @@ async def test_an_erased_key_is_gone_and_a_new_one_opens_nothing_old(engine: Asy
         row = (await connection.execute(select(subject_key))).one()
     assert (row.wrapped, row.erased_ms) == (None, 5)
     assert _tag(await keys.key_for("erika")) != _tag(old)
+
+
+def _files(folder: Path) -> bytes:
+    """Everything that somebody who takes the disk away has of the database."""
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+
+
+async def test_its_files_are_nobody_elses_to_read(sqlite_url: str, tmp_path: Path) -> None:
+    """Even in a folder that is open to all, as an operator may have made it."""
+    tmp_path.chmod(0o755)
+    engine = open_engine(sqlite_url)
+    keys = SubjectKeys(engine, KEK, INDEX)
+    await keys.create_schema()
+    await keys.key_for("erika")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    await engine.dispose()
+    assert modes == {"log.sqlite": 0o600, "log.sqlite-wal": 0o600, "log.sqlite-shm": 0o600}
+
+
+async def test_an_erased_key_is_in_no_file_any_more(sqlite_url: str, tmp_path: Path) -> None:
+    engine = open_engine(sqlite_url)
+    keys = SubjectKeys(engine, KEK, INDEX)
+    await keys.create_schema()
+    await keys.key_for("erika")
+    async with engine.connect() as connection:
+        wrapped = (await connection.execute(select(subject_key.c.wrapped))).scalar_one()
+    assert wrapped in _files(tmp_path)
+    await keys.erase("erika", at_ms=5)
+    assert wrapped not in _files(tmp_path)
+    await engine.dispose()
+
+
+async def test_an_erasure_that_a_reader_keeps_in_a_file_says_so(sqlite_url: str, tmp_path: Path) -> None:
+    engine = open_engine(sqlite_url)
+    event.listen(engine.sync_engine, "connect", _impatient)
+    keys = SubjectKeys(engine, KEK, INDEX)
+    await keys.create_schema()
+    await keys.key_for("erika")
+    with closing(sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        (wrapped,) = reader.execute("SELECT wrapped FROM subject_key").fetchone()
+        with pytest.raises(LogUnavailable, match="still holds it"):
+            await keys.erase("erika", at_ms=5)
+        assert wrapped in _files(tmp_path)
+        assert await keys.existing("erika") is None
+    await engine.dispose()
+    # What the error told to do: with the last connection the write-ahead log goes.
+    assert wrapped not in _files(tmp_path)
+
+
+def _impatient(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA busy_timeout=20")
 
 
 async def test_the_cache_is_bounded(engine: AsyncEngine) -> None:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.errors import MalformedInput
-from audit.merkle import leaf_hash, root_of
-from audit.tiles import TileId, TreeEdge, available_width, hash_of_range, parse_tile_path, tiles_for_range
+from audit.merkle import inclusion_ranges, leaf_hash, root_of
+from audit.tiles import (
+    TileId,
+    TileNodes,
+    TreeEdge,
+    available_width,
+    full_levels,
+    hashes_of,
+    parse_tile_path,
+    places_of,
+)
 
 HASHES = [leaf_hash(str(number).encode()) for number in range(70_000)]
 
@@ -63,12 +72,38 @@ def test_an_edge_is_taken_up_again_from_its_partial_tiles(size: int) -> None:
 
 def test_hash_of_a_range_comes_from_few_tiles() -> None:
     size = 1000
-    tiles = {}
-    for tile in tiles_for_range(0, size, size):
-        if tile.level == 0:
-            body = HASHES[tile.index * 256 : tile.index * 256 + tile.width]
-        else:
-            body = [root_of(HASHES[at * 256 : (at + 1) * 256]) for at in range(tile.width)]
-        tiles[tile] = b"".join(body)
-    assert hash_of_range(0, size, size, tiles) == root_of(HASHES[:size])
+    places = places_of(0, size, size)
+    tiles = {place.tile: TileNodes(body_of(place.tile)) for place in places}
+    assert hashes_of([places], tiles) == [root_of(HASHES[:size])]
     assert len(tiles) == 2
+
+
+def body_of(tile: TileId) -> bytes:
+    if tile.level == 0:
+        return b"".join(HASHES[tile.index * 256 : tile.index * 256 + tile.width])
+    return b"".join(root_of(HASHES[at * 256 : (at + 1) * 256]) for at in range(tile.width))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3000), st.lists(st.integers(0, 2999), min_size=1, max_size=8))
+def test_hashes_of_many_ranges_are_those_of_each(size: int, indices: list[int]) -> None:
+    ranges = [part for index in indices for part in inclusion_ranges(index % size, size)]
+    places = [places_of(start, end, size) for start, end in ranges]
+    tiles = {tile: TileNodes(body_of(tile)) for tile in {place.tile for some in places for place in some}}
+    expected = [root_of(HASHES[start:end]) for start, end in ranges]
+    assert hashes_of(places, tiles) == expected
+    assert [hashes_of([some], tiles)[0] for some in places] == expected
+
+
+@pytest.mark.parametrize(("index", "size", "levels"), [(0, 255, 0), (0, 256, 1), (255, 256, 1), (256, 511, 0)])
+def test_below_how_many_full_tiles_a_leaf_is(index: int, size: int, levels: int) -> None:
+    assert full_levels(index, size) == levels
+    assert full_levels(index << 8, size << 8) == levels + 1
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 255, 256])
+def test_the_nodes_above_a_tile_s_hashes(width: int) -> None:
+    body = b"".join(HASHES[:width])
+    for count in (1, 2, 4, 8, 128):
+        for offset in range(0, width - count + 1, count):
+            assert TileNodes(body).root(offset, count) == root_of(HASHES[offset : offset + count])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
+from audit.announcements import announce
 from audit.errors import LogInconsistent
 from audit.note import NoteSigner
 from audit.publisher import Publisher
@@ -84,6 +86,36 @@ async def test_a_change_is_found(database_url: str, tmp_path: Path, statement: s
             with pytest.raises(LogInconsistent):
                 report.require_sound()
     await key_engine.dispose()
+
+
+async def test_a_key_that_is_gone_counts_as_the_log_names_it(database_url: str, tmp_path: Path) -> None:
+    before = NoteSigner(ORIGIN, Ed25519PrivateKey.generate())
+    async with open_log(database_url) as log:
+
+        async def publish(signer: NoteSigner, **old: NoteSigner) -> None:
+            await log.append(exchange())
+            lock = tmp_path / "lock"
+            await Publisher(log.engine, signer, lock_file=lock, origin=ORIGIN, clock_ms=log.clock, **old).publish()
+
+        async def findings() -> list[tuple[str, int | None]]:
+            report = await verify_log(log.engine, origin=ORIGIN, verifiers=(SIGNER.verifier,))
+            return [(finding.code, finding.index) for finding in report.findings]
+
+        await publish(before)
+        assert await findings() == [("checkpoint_signature_invalid", 1)]
+        await publish(SIGNER, old_signer=before)
+        # A tree that the present key has signed, but that doesn't name the other one.
+        assert await findings() == [("checkpoint_signature_invalid", 1)]
+        said = json.dumps({"origin": ORIGIN, "vkeys": [SIGNER.verifier.text, before.verifier.text], "v": 1}).encode()
+        await announce(log.engine, log.sequencer, ORIGIN, "key", said)
+        # The leaf is there, but no checkpoint of the present key covers it.
+        assert await findings() == [("checkpoint_signature_invalid", 1)]
+        await publish(SIGNER)
+        assert await findings() == []
+        report = await verify_log(log.engine, origin=ORIGIN, verifiers=(SIGNER.verifier,))
+        assert report.keys == (SIGNER.verifier, before.verifier)
+        stranger = NoteSigner(ORIGIN, Ed25519PrivateKey.generate())
+        assert (await verify_log(log.engine, origin=ORIGIN, verifiers=(stranger.verifier,))).findings_total == 3
 
 
 async def test_without_keys_records_of_persons_stay_closed(sqlite_url: str) -> None:

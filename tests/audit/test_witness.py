@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -58,6 +58,12 @@ async def witness_on(url: str, name: str = "w.example/witness") -> AsyncIterator
 async def served(witness: Witness) -> AsyncIterator[str]:
     app = web.Application()
     add_witness_routes(app, witness)
+    async with _running(app) as url:
+        yield url
+
+
+@asynccontextmanager
+async def _running(app: web.Application) -> AsyncIterator[str]:
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -247,3 +253,49 @@ async def test_a_restored_backup_is_caught_by_the_witnesses(tmp_path: Path, data
             assert all("another history" in report.problem for report in client.reports)
             with pytest.raises(LogUnavailable):
                 await publisher.latest()
+
+
+@pytest.mark.parametrize("answer", [b"\xff\xfe\n", b"", b"\n" * 9_000, "\u2014 two.example AAAA\n".encode()])
+async def test_a_witness_that_answers_nonsense_spoils_nobody_elses_quorum(tmp_path: Path, answer: bytes) -> None:
+    """Whatever one of them sends, the others' cosignatures count."""
+    async with two_witnesses(tmp_path) as (keys, urls), _listening(_saying(answer)) as liar:
+        both = urls | {"two": liar}
+        log = f"sqlite+aiosqlite:///{tmp_path}/log.db"
+        async with witnessed_log(log, tmp_path, both, keys, "any") as (_, publisher, client, policy):
+            assert await client.round()
+            (cosignature,) = verify_witnessed(await publisher.latest(), policy).cosignatures
+            assert cosignature.witness == "one.example"
+            assert [report.problem for report in client.reports if report.name == "two"] != [""]
+
+
+async def test_a_witness_that_repeats_itself_takes_nobody_elses_place(tmp_path: Path) -> None:
+    """A note holds 64 signatures: were all of one witness's lines kept, those of the others would be cut off."""
+    async with two_witnesses(tmp_path) as (keys, urls):
+        witness = keys["one"]
+
+        async def again_and_again(request: web.Request) -> web.Response:
+            return web.Response(body=await witness.add_checkpoint(await request.read()) * 63)
+
+        async with _listening(again_and_again) as loud:
+            log = f"sqlite+aiosqlite:///{tmp_path}/log.db"
+            urls["one"] = loud
+            async with witnessed_log(log, tmp_path, urls, keys, "all") as (_, publisher, client, policy):
+                assert await client.round()
+                note = await publisher.latest()
+        assert {c.witness for c in verify_witnessed(note, policy).cosignatures} == {"one.example", "two.example"}
+        assert len(parse_note(note).signatures) == 3
+
+
+def _saying(body: bytes) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(_: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    return handle
+
+
+@asynccontextmanager
+async def _listening(handle: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_post("/witness/add-checkpoint", handle)
+    async with _running(app) as url:
+        yield url

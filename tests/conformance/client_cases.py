@@ -7,7 +7,8 @@ import re
 import aiohttp
 
 from gateway.messages.faults import Hop
-from tests.conformance.stage import Case, Do, Form, Row, Stage, Told, rest, rest_target, soap, told_fault
+from gateway.messages.headers import REPRESENTING
+from tests.conformance.stage import Case, Do, Form, Row, Stage, Told, rest, rest_target, soap, told_fault, told_rest
 from tests.gateway.exchange.pair import MAX_BODY
 from tests.gateway.exchange.soap_messages import Message
 from tests.gateway.exchange.test_soap import FAULT, SWA, related
@@ -46,6 +47,12 @@ def _changed(old: bytes, new: bytes) -> bytes:
 
 
 _PART = b"Content-Type: text/xml\r\n\r\n"
+
+
+async def _for_another(stage: Stage) -> Told:
+    headers = stage.pair.citizen() | {REPRESENTING: "niemand"}
+    return told_rest(await stage.pair.call("echo", headers=headers))
+
 
 CASES: list[Case] = [
     *(
@@ -190,5 +197,13 @@ CASES: list[Case] = [
         "citizen_token_invalid",
         rest("echo", headers={"X-Datenweg-Citizen": "kein.to.ken"}),
         REST,
+    ),
+    Case(
+        Row.OURS,
+        REST,
+        "a citizen who may not act for whom they name",
+        "client.representation_refused",
+        Hop.CLIENT,
+        _for_another,
     ),
 ]

@@ -14,10 +14,11 @@ _HEAD: Final = """\
 # Conformance: which error when
 
 Each line is a case that runs in `tests/conformance/` on the real sockets of a pair of gateways, some of them with a
-third gateway that does wrong. The parts are the lines of X-Road's error list, in its order. `form` is who is told: a
-REST client (status and `X-Road-Error`), a SOAP client (a fault with HTTP 200), or a gateway that sent a message (a
-fault with HTTP 200). `hop` is whose failure the message names. Where X-Road's documents and its proxy differ, the proxy
-counts (docs/errors.md says where).
+third gateway, a configuration source or a time-stamping authority that does wrong. The parts are the lines of X-Road's
+error list, in its order. `form` is who is told: a REST client (status and `X-Road-Error`), a SOAP client (a fault with
+HTTP 200), a gateway that sent a message (a fault with HTTP 200), or the operator (in a log line, or by a command).
+`hop` is whose failure the message names. Where X-Road's documents and its proxy differ, the proxy counts
+(docs/errors.md says where).
 
 This page is written from the table: `python -m tests.conformance.document`.
 """
@@ -30,7 +31,7 @@ def render() -> str:
         cases = [case for case in CASES if case.row is row]
         parts.append(f"## {row.value}\n\n| situation | form | code | status | hop |\n| --- | --- | --- | --- | --- |")
         parts += [
-            f"| {case.situation} | {case.form.value} | `{case.code}` | {case.http_status} | {case.hop.value} |"
+            f"| {case.situation} | {case.form.value} | `{case.code}` | {case.http_status or '–'} | {case.hop.value} |"
             for case in cases
         ]
         parts.append("")

@@ -5,15 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
-from gateway.exchange.signer import signed_parts
 from gateway.messages import transport
 from gateway.messages.faults import Hop
-from gateway.messages.transport import Attachment, HashChain
+from gateway.messages.transport import Attachment
 from tests.conformance.stage import (
     Case,
     Do,
@@ -24,17 +20,14 @@ from tests.conformance.stage import (
     peer_told,
     sent,
     told_fault,
-    with_another_digest,
+    with_more,
 )
 from tests.gateway.exchange.pair import MAX_BODY
 from tests.gateway.exchange.peer import Peer
 from tests.gateway.exchange.rogue import Signed, forged, sign, sign_classic, status_of
 from tests.gateway.exchange.soap_messages import DATENWEG, Message
 from tests.gateway.exchange.test_soap_peers import FILE, Sending
-from tests.gateway.exchange.test_tampering import _flipped, _issued
-from tests.gateway.exchange.town import CITY, ROGUE, ROGUE_SERVICE, STRAY, service
-from trust.hashchain import build_message_chain
-from trust.keys import SoftwareKey
+from tests.gateway.exchange.town import ROGUE, ROGUE_SERVICE, STRAY, service
 
 CONSUMER, PROVIDER, SERVICE, ADAPTER = Hop.CONSUMER_GATEWAY, Hop.PROVIDER_GATEWAY, Hop.SERVICE, Hop.ADAPTER
 
@@ -84,17 +77,22 @@ def spoilt(change: Spoil, *, classic: bool = False, context: str = "", **request
     return do
 
 
-def _gateway(row: Row, situation: str, leaf: str, change: Spoil, **options: Any) -> Case:
+def gateway_told(row: Row, situation: str, leaf: str, change: Spoil, **options: Any) -> Case:
     hop = CONSUMER if leaf.startswith("service_failed.") else PROVIDER
     return Case(row, GATEWAY, situation, f"{PREFIX}.{leaf}", hop, spoilt(change, **options))
 
 
-def _soap_gateway(row: Row, situation: str, leaf: str, make: Callable[[Peer], Sending]) -> Case:
+def soap_gateway_told(row: Row, situation: str, leaf: str, make: Callable[[Peer], Sending]) -> Case:
     hop = CONSUMER if leaf.startswith("service_failed.") else PROVIDER
     return Case(row, GATEWAY, situation, f"{PREFIX}.{leaf}", hop, sent(make))
 
 
-def _same(_: Peer, good: Signed) -> Signed:
+def _cut(_: Peer, good: Signed) -> tuple[str, bytes]:
+    content_type, content = good.encode()
+    return content_type, content[:-40]
+
+
+def same(_: Peer, good: Signed) -> Signed:
     return good
 
 
@@ -107,27 +105,6 @@ def _message_signed(change: Callable[[bytes], bytes]) -> Spoil:
         return replace(good, message=message, signature=sign(peer.city.signing, message, good.body, own))
 
     return spoil
-
-
-def _revoked(peer: Peer) -> SoftwareKey:
-    key = _issued(peer, "signing")
-    peer.pair.authority.revoke(key.certificate.serial_number)
-    return key
-
-
-def _expired(peer: Peer) -> SoftwareKey:
-    key = ec.generate_private_key(ec.SECP256R1())
-    issued = peer.pair.authority.issue_signing(
-        key.public_key(), CITY.member, member_name="Musterstadt", server_code="ss1", validity=timedelta(seconds=-60)
-    )
-    return SoftwareKey(key, issued)
-
-
-def _with_more(_: Peer, good: Signed) -> tuple[str, bytes]:
-    content_type, content = good.encode()
-    boundary = content_type.rpartition("boundary=")[2].encode()
-    more = b"\r\ncontent-type: application/x-road-rest-body\r\n\r\nmehr\r\n--" + boundary + b"--\r\n"
-    return content_type, content.removesuffix(b"--\r\n") + more
 
 
 async def _replayed(stage: Stage) -> Told:
@@ -146,55 +123,33 @@ async def _other_type(stage: Stage) -> Told:
     return await peer_told(stage, str(uuid.uuid4()), ("text/plain", good.body))
 
 
-def _chain(s: Signed, body: bytes) -> HashChain:
-    return HashChain(*build_message_chain(signed_parts(s.message, body)))
-
-
-def _chain_of(s: Signed) -> HashChain:
-    assert s.hash_chain is not None
-    return s.hash_chain
-
-
-_SIGNATURE = "signature_verification"
-
-
-_WRAPPED = f"{_SIGNATURE}.malformed_signature"
-
-
-_REQUEST = Row.SIGNATURE_OF_REQUESTS
-
-
-def _signature_of(peer: Peer, message: bytes) -> bytes:
-    return sign(peer.city.signing, message, b"", status_of(peer.city.authority, peer.city.signing))
-
-
 async def _raw_soap(stage: Stage, content_type: str, body: bytes) -> Told:
     _, answer = await Sending(stage.peer).raw(content_type, body)
     return told_fault(GATEWAY, 200, answer)
 
 
 CASES: list[Case] = [
-    _gateway(
+    gateway_told(
         Row.TLS,
         "no OCSP answer of the TLS certificate",
         "ssl_authentication_failed",
         lambda _, good: replace(good, ocsp_responses=()),
     ),
-    _gateway(
+    gateway_told(
         Row.TLS,
         "a forged OCSP answer of the TLS certificate",
         "ssl_authentication_failed",
         lambda _, good: replace(good, ocsp_responses=(forged(good.ocsp_responses[0]),)),
     ),
-    _gateway(
+    gateway_told(
         Row.TLS,
         "another gateway's TLS certificate",
         "ssl_authentication_failed",
         lambda p, good: replace(good, ocsp_responses=(status_of(p.pair.authority, p.pair.rogue.authentication),)),
         context="rogue",
     ),
-    _gateway(
-        Row.TLS, "a client that the sending gateway doesn't serve", "ssl_authentication_failed", _same, client=STRAY
+    gateway_told(
+        Row.TLS, "a client that the sending gateway doesn't serve", "ssl_authentication_failed", same, client=STRAY
     ),
     Case(
         Row.PEER_VERSION,
@@ -204,122 +159,33 @@ CASES: list[Case] = [
         PROVIDER,
         _old_peer,
     ),
-    _gateway(Row.ROUTED_WRONGLY, "a provider of another gateway", "unknown_member", _same, target=ROGUE_SERVICE),
-    _gateway(
+    gateway_told(Row.ROUTED_WRONGLY, "a provider of another gateway", "unknown_member", same, target=ROGUE_SERVICE),
+    gateway_told(
         Row.ROUTED_WRONGLY,
         "meant for another gateway",
         "invalid_security_server",
-        _same,
+        same,
         headers=(("X-Road-Security-Server", "DE-TEST/COM/STADTWERKE/ss2"),),
     ),
-    _soap_gateway(
+    soap_gateway_told(
         Row.ROUTED_WRONGLY,
         "a provider of another gateway, over SOAP",
         "unknown_member",
         lambda p: Sending(p, Message(provider=ROGUE.subsystem, code="auskunft", version=None).encoded()),
     ),
-    _soap_gateway(
+    soap_gateway_told(
         Row.ROUTED_WRONGLY,
         "meant for another gateway, over SOAP",
         "invalid_security_server",
         lambda p: Sending(p, Message(server=ROGUE.server).encoded()),
     ),
-    _gateway(_REQUEST, "no signature", "missing_signature", lambda _, good: good.unsigned()),
-    _gateway(
-        _REQUEST,
-        "the body was changed",
-        f"{_SIGNATURE}.invalid_signature_value",
-        lambda _, good: replace(good, body=good.body + b" "),
-    ),
-    _gateway(
-        _REQUEST,
-        "the signature value was changed",
-        f"{_SIGNATURE}.invalid_signature_value",
-        lambda _, good: replace(good, signature=_flipped(good.signature)),
-    ),
-    _gateway(
-        _REQUEST, "the body was left out", f"{_SIGNATURE}.invalid_reference", lambda _, good: replace(good, body=b"")
-    ),
-    _gateway(_REQUEST, "no signature that can be read", _WRAPPED, lambda _, good: replace(good, signature=b"<a/>")),
-    _gateway(
-        _REQUEST,
-        "signed by another member",
-        f"{_SIGNATURE}.incorrect_certificate",
-        _same,
-        key=lambda p: p.pair.rogue.signing,
-    ),
-    _gateway(_REQUEST, "signed with a key for TLS", _WRAPPED, _same, key=lambda p: p.city.authentication),
-    _gateway(
-        _REQUEST,
-        "signed under an authority that isn't approved",
-        f"{_SIGNATURE}.cannot_create_cert_path",
-        _same,
-        key=lambda p: p.strangers,
-        status=lambda p: status_of(p.pair.authority, p.city.signing),
-    ),
-    _gateway(_REQUEST, "a revoked certificate", f"{_SIGNATURE}.cert_validation", _same, key=_revoked),
-    _gateway(_REQUEST, "a certificate that has expired", f"{_SIGNATURE}.cert_validity_time", _same, key=_expired),
-    _gateway(
-        _REQUEST,
-        "an OCSP answer that can't be read",
-        f"{_SIGNATURE}.incorrect_validation_info",
-        _same,
-        status=lambda _: b"gut",
-    ),
-    _gateway(
-        _REQUEST,
-        "a hash chain, and another body",
-        f"{_WRAPPED}.invalid_hash_chain",
-        lambda _, s: replace(s, body=s.body + b" "),
-        classic=True,
-    ),
-    _gateway(
-        _REQUEST,
-        "a hash chain that states another digest",
-        f"{_WRAPPED}.invalid_hash_chain_ref",
-        lambda _, s: replace(s, hash_chain=with_another_digest(_chain_of(s))),
-        classic=True,
-    ),
-    _gateway(
-        _REQUEST,
-        "a hash chain that can't be read",
-        f"{_WRAPPED}.malformed_hash_chain",
-        lambda _, s: replace(s, hash_chain=HashChain(_chain_of(s).result, b"<a/>")),
-        classic=True,
-    ),
-    _gateway(
-        _REQUEST,
-        "a hash chain without the body",
-        f"{_WRAPPED}.hashchain_unused_inputs",
-        lambda _, s: replace(s, hash_chain=_chain(s, b"")),
-        classic=True,
-    ),
-    _gateway(
-        _REQUEST,
-        "a hash chain to a body that isn't there",
-        f"{_WRAPPED}.invalid_reference",
-        lambda _, s: replace(s, body=b""),
-        classic=True,
-    ),
-    _soap_gateway(
-        _REQUEST,
-        "attachments that weren't signed",
-        f"{_SIGNATURE}.invalid_reference",
-        lambda p: Sending(p, attachments=(FILE,), signature=_signature_of(p, GOOD_REQUEST)),
-    ),
-    _soap_gateway(
-        _REQUEST,
-        "the SOAP message was changed",
-        f"{_SIGNATURE}.invalid_signature_value",
-        lambda p: Sending(p, GOOD_REQUEST.replace(b"EE3", b"EE4"), signature=_signature_of(p, GOOD_REQUEST)),
-    ),
-    _gateway(
+    gateway_told(
         Row.MISSING_PART,
         "a response instead of a request",
         "missing_rest",
         lambda _, good: replace(good, kind=transport.PartKind.REST_RESPONSE),
     ),
-    _soap_gateway(
+    soap_gateway_told(
         Row.MISSING_PART,
         "REST announced, SOAP sent",
         "missing_rest",
@@ -333,16 +199,32 @@ CASES: list[Case] = [
         PROVIDER,
         lambda stage: _raw_soap(stage, "multipart/mixed; boundary=a", b"--a--\r\n"),
     ),
-    _gateway(
+    Case(
+        Row.MISSING_PART,
+        GATEWAY,
+        "SOAP announced, and sent without the boundary",
+        f"{PREFIX}.missing_soap",
+        PROVIDER,
+        lambda stage: _raw_soap(stage, "multipart/mixed; boundary=a", Message().encoded()),
+    ),
+    gateway_told(
         Row.OTHERS,
         "a message that is cut",
         "service_failed.mime_parsing_failed",
-        lambda _, good: (good.encode()[0], good.encode()[1][:-40]),
+        _cut,
     ),
-    _gateway(Row.OTHERS, "a part after the signature", "service_failed.invalid_message", _with_more),
+    gateway_told(
+        Row.OTHERS,
+        "no OCSP answer that can be read",
+        "service_failed.io_error",
+        lambda _, good: replace(good, ocsp_responses=(b"gut",)),
+    ),
+    gateway_told(
+        Row.OTHERS, "a part after the signature", "service_failed.invalid_message", lambda _, good: with_more(good)
+    ),
     Case(Row.OTHERS, GATEWAY, "no multipart", f"{PREFIX}.service_failed.invalid_content_type", CONSUMER, _other_type),
     *(
-        _soap_gateway(Row.OTHERS, situation, f"service_failed.{leaf}", make)
+        soap_gateway_told(Row.OTHERS, situation, f"service_failed.{leaf}", make)
         for situation, leaf, make in (
             ("a message that is no SOAP", "invalid_soap", lambda p: Sending(p, b"<a/>")),
             (
@@ -368,33 +250,33 @@ CASES: list[Case] = [
         CONSUMER,
         sent(lambda p: Sending(p, headers={"x-original-soapaction": "ohne"})),
     ),
-    _gateway(
+    gateway_told(
         Row.OTHERS,
         "a signed message without a client",
         "invalid_client_identifier",
         _message_signed(lambda m: m.replace(b"X-Road-Client:", b"X-Anders:")),
     ),
-    _gateway(
+    gateway_told(
         Row.OTHERS,
         "a signed message without an id",
         "missing_header_field",
         _message_signed(lambda m: m.replace(b"x-road-id:", b"x-anders:")),
     ),
-    _gateway(
+    gateway_told(
         Row.OTHERS,
         "a signed message with two clients",
         "duplicate_header_field",
         _message_signed(lambda m: m + b"X-Road-Client:DE-TEST/GOV/X/y\r\n"),
     ),
     Case(Row.OURS, GATEWAY, "a message that was received before", f"{PREFIX}.replayed_message", PROVIDER, _replayed),
-    _gateway(Row.OURS, "a body over the limit", "body_too_large", _same, body=bytes(MAX_BODY + 1)),
-    _gateway(
+    gateway_told(Row.OURS, "a body over the limit", "body_too_large", same, body=bytes(MAX_BODY + 1)),
+    gateway_told(
         Row.OURS,
         "a citizen's token that was forwarded",
         "reserved_header",
         _message_signed(lambda m: m + b"X-Datenweg-Citizen:a.b.c\r\n"),
     ),
-    _soap_gateway(
+    soap_gateway_told(
         Row.OURS,
         "an entry that only the provider adds",
         "reserved_header",

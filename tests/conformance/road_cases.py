@@ -16,11 +16,14 @@ from gateway.store.repository import Repository
 from tests.conformance.stage import Case, Do, Form, Row, Stage, Told, post, rest, rest_target, soap, told_rest
 from tests.gateway.exchange.nodes import RunningNode
 from tests.gateway.exchange.soap_messages import Message
+from tests.gateway.exchange.test_client_tls import ask_over_tls
 from tests.gateway.exchange.test_configuration import later
 from tests.gateway.exchange.test_database import broken
+from tests.gateway.exchange.test_service_tls import self_signed
 from tests.gateway.exchange.town import GUEST, ROGUE, STRAY, UTILITY
 from trust.errors import KeyUnavailable
 from trust.identifiers import MemberId, SecurityServerId, SubsystemId
+from trust.keys import SoftwareKey
 
 CONSUMER, PROVIDER = Hop.CONSUMER_GATEWAY, Hop.PROVIDER_GATEWAY
 
@@ -64,6 +67,23 @@ async def _must_use_tls(stage: Stage, _: Do, *, over: Form) -> Told:
     finally:
         await repository.upsert_client(Client(GUEST))
         await pair.until(lambda: pair.consumer.client_type(GUEST) is ConnectionType.HTTP)
+
+
+def _over_tls(system: SoftwareKey | None) -> Do:
+    """Over TLS, as a client that is known by another certificate."""
+
+    async def do(stage: Stage) -> Told:
+        pair, repository = stage.pair, Repository(stage.pair.consumer.gateway.engine)
+        known = Client(GUEST, ConnectionType.HTTPS, certificates=frozenset({self_signed().certificate_der}))
+        await repository.upsert_client(known)
+        await pair.until(lambda: pair.consumer.client_type(GUEST) is ConnectionType.HTTPS)
+        try:
+            return told_rest(await ask_over_tls(pair, GUEST, system))
+        finally:
+            await repository.upsert_client(Client(GUEST))
+            await pair.until(lambda: pair.consumer.client_type(GUEST) is ConnectionType.HTTP)
+
+    return do
 
 
 async def _stopped(stage: Stage, ask: Do) -> Told:
@@ -182,6 +202,8 @@ CASES: list[Case] = [
         lambda stage: _must_use_tls(stage, ECHO, over=REST),
         lambda stage: _must_use_tls(stage, ASK, over=SOAP),
     ),
+    _ours(Row.TLS, "no certificate of a client that must show one", "ssl_authentication_failed", _over_tls(None)),
+    _ours(Row.TLS, "another certificate than the client's", "ssl_authentication_failed", _over_tls(self_signed())),
     *_both(Row.NETWORK, "no gateway of the provider can be reached", "network_error", *_wrapped(_stopped)),
     *_both(Row.MAINTENANCE, "the provider's gateway is in maintenance", "maintenance_mode", *_wrapped(_maintenance)),
     *_both(Row.OUTDATED, "the configuration has expired here", "global_conf_outdated", *_wrapped(_outdated)),

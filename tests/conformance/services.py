@@ -6,11 +6,12 @@ import email
 import email.policy
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.http_service import serving
 
 NAMESPACE = "urn:muster:belege"
 _BOUNDARY = "antwort-grenze"
@@ -45,17 +46,10 @@ class Services:
 @contextmanager
 def services() -> Iterator[Services]:
     """The services, within the block."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    found = Services(server)
-    server.services = found  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(_Handler) as server:
+        found = Services(server)
+        server.services = found  # type: ignore[attr-defined]
         yield found
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -17,6 +17,7 @@ from gateway.messages.faults import Fault, Hop
 from gateway.messages.transport import HashChain
 from tests.gateway.exchange.pair import Answer, GatewayPair
 from tests.gateway.exchange.peer import Peer
+from tests.gateway.exchange.rogue import Signed
 from tests.gateway.exchange.soap_messages import TEXT_XML, Message
 from tests.gateway.exchange.test_soap_peers import Sending
 
@@ -27,6 +28,7 @@ class Form(StrEnum):
     REST = "REST"
     SOAP = "SOAP"
     GATEWAY = "gateway"
+    OPERATOR = "operator"
 
 
 class Row(Enum):
@@ -58,6 +60,11 @@ class Row(Enum):
     SERVICE = "Calling the service and reading its answer"
     SIGNATURE_OF_REQUESTS = "The signature of a request"
     OTHERS = "Others that X-Road has"
+    RELAYED = "Said by X-Road's security servers only"
+    CONFIGURATION = "A global configuration that isn't taken"
+    TIMESTAMPS = "Time-stamps that aren't given"
+    CONTAINERS = "Opening a signed container"
+    KEYS = "Commands for keys and certificates"
     OURS = "This road's own"
 
 
@@ -117,10 +124,17 @@ class Case:
 
     @property
     def http_status(self) -> int:
-        """The documented rule: SOAP and gateways always 200; REST 500 for `server.`, else 400."""
+        """The documented rule: SOAP and gateways always 200; REST 500 for `server.`, else 400. Operators: none, 0."""
+        if self.form is Form.OPERATOR:
+            return 0
         if self.form is not Form.REST:
             return 200
         return self.status or (500 if self.code.startswith("server.") else 400)
+
+
+def operator_case(row: Row, situation: str, code: str, hop: Hop, do: Do) -> Case:
+    """A line about what an operator reads; who words it is the log line's or the command's business."""
+    return Case(row, Form.OPERATOR, situation, code, hop, do, reworded=True)
 
 
 _FAULT = re.compile(
@@ -205,3 +219,11 @@ def with_another_digest(chain: HashChain) -> HashChain:
     place = found.start(1)
     letter = b"B" if found[1] == b"A" else b"A"
     return HashChain(chain.result, chain.chain[:place] + letter + chain.chain[place + 1 :])
+
+
+def with_more(message: Signed) -> tuple[str, bytes]:
+    """The message with a part behind its signature."""
+    content_type, content = message.encode()
+    boundary = content_type.rpartition("boundary=")[2].encode()
+    more = b"\r\ncontent-type: application/x-road-rest-body\r\n\r\nmehr\r\n--" + boundary + b"--\r\n"
+    return content_type, content.removesuffix(b"--\r\n") + more

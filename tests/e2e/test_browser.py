@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from gateway.city.citizens import CITIZENS, DEMO_PASSWORD
+from gateway.city.citizens import CITIZENS, DEMO_PASSWORD, MIA
 from tests.e2e.browser import CHROMIUM, DESKTOP, PHONE, Citizen, Screen, visiting
 from tests.e2e.conftest import City
 
@@ -59,6 +59,7 @@ async def test_a_citizens_way_through_all_pages(city: City, tmp_path: Path, lang
         await look_closer(citizen, tmp_path)
         await unlink_the_bank(citizen)
         await see_the_rest(citizen)
+        await act_for_the_child(citizen)
         await citizen.press(citizen.say("logout"))
         await expect(citizen.page.locator("h1")).to_have_text(citizen.say("welcome_title"))
         # The issuer has forgotten the citizen, too.
@@ -199,6 +200,39 @@ async def see_the_rest(citizen: Citizen) -> None:
     await citizen.examine("error")
 
 
+async def act_for_the_child(citizen: Citizen) -> None:
+    """From the choice to its end: everything between is the child's, and says so."""
+    await citizen.go("nav_representation")
+    await citizen.examine("representation")
+    await citizen.press(citizen.say("representation_choose", name=MIA.name))
+    await expect(citizen.page.locator("h1")).to_have_text(citizen.say("overview_title_for", name=MIA.name))
+    await expect(citizen.sees(citizen.say("acting_for", name=MIA.name))).to_be_visible()
+    await citizen.examine("overview-child")
+    await open_service(citizen, BANK[citizen.language])
+    await citizen.open(citizen.say("decide"))
+    await citizen.press(citizen.say("consent_yes"))
+    await expect(citizen.sees(citizen.say("state_valid"))).to_be_visible()
+    await open_service(citizen, OFFICES[citizen.language])
+    await citizen.press(citizen.say("action_offices"))
+    await expect(citizen.sees("Rathausplatz")).to_be_visible()
+    await citizen.go("nav_accesses")
+    entries = citizen.page.get_by_role("article")
+    await expect(entries.filter(has_text=OFFICES[citizen.language]).first).to_contain_text(citizen.say("behalf_parent"))
+    # What the parent did for themselves isn't there.
+    await expect(entries.filter(has_text=citizen.say("behalf_citizen"))).to_have_count(0)
+    await citizen.go("nav_notices")
+    await expect(citizen.sees(citizen.say("acting_by_parent"))).to_be_visible()
+    await citizen.go("nav_devices")
+    await expect(citizen.sees(citizen.say("acting_own_page"))).to_be_visible()
+    await citizen.examine("devices-child")
+    await citizen.go("nav_consents")
+    await citizen.press(citizen.say("withdraw_for", title=BANK[citizen.language]))
+    await expect(citizen.sees(citizen.say("state_valid"))).to_have_count(0)
+    await citizen.press(citizen.say("acting_end"))
+    await expect(citizen.page.locator("h1")).to_have_text(citizen.say("overview_title", name=ERIKA.name))
+    await expect(citizen.page.get_by_role("region", name=citizen.say("acting_label"))).to_have_count(0)
+
+
 # -- without scripts, with the keyboard alone -------------------------------------------------------------------------
 
 
@@ -227,6 +261,11 @@ async def test_everything_but_the_verifier_works_without_scripts(city: City, tmp
         await citizen.fill(citizen.say("field_text"), "Who was that?")
         await citizen.press(citizen.say("complain"))
         await expect(citizen.sees(citizen.say("complaint_received"))).to_be_visible()
+        await citizen.go("nav_representation")
+        await citizen.press(citizen.say("representation_choose", name=MIA.name))
+        await expect(citizen.sees(citizen.say("acting_for", name=MIA.name))).to_be_visible()
+        await citizen.press(citizen.say("acting_end"))
+        await expect(citizen.page.locator("h1")).to_have_text(citizen.say("overview_title", name=ERIKA.name))
 
 
 async def test_the_keyboard_alone_is_enough(city: City) -> None:
@@ -272,6 +311,16 @@ async def test_the_keyboard_alone_is_enough(city: City) -> None:
         await citizen.page.reload()
         stops = await stops_of(citizen.page)
         assert stops == sorted(stops), "the keyboard's order is not the page's"
+        await tab_to(citizen, citizen.say("nav_more"))
+        await keyboard.press("Enter")
+        await tab_to(citizen, citizen.say("nav_representation"))
+        await follow(citizen)
+        await tab_to(citizen, citizen.say("representation_choose", name=MIA.name))
+        await follow(citizen)
+        await expect(citizen.page.locator("h1")).to_have_text(citizen.say("overview_title_for", name=MIA.name))
+        await tab_to(citizen, citizen.say("acting_end"))
+        await follow(citizen)
+        await expect(citizen.page.locator("h1")).to_have_text(citizen.say("overview_title", name=ERIKA.name))
         await tab_to(citizen, citizen.say("nav_more"))
         await keyboard.press("Enter")
         await tab_to(citizen, citizen.say("nav_help"))

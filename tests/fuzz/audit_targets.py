@@ -22,6 +22,7 @@ from audit.period_index import IndexRecord, parse_index_record
 from audit.policy import parse_policy, verify_witnessed
 from audit.proofs import LeafProof, parse_leaf_proof, verify_leaf_proof
 from audit.record import commit, open_record, seal_record
+from audit.release import Released, parse_release, verify_release
 from audit.tag import MonthKey, SubjectKey
 from audit.tiles import hashes_in, parse_tile_path
 from audit.witness import AddCheckpoint, parse_add_checkpoint, verify_signed, verify_successor
@@ -109,11 +110,18 @@ def _month() -> MonthKey:
 
 _RECORD: Final = b'{"action":"read"}'
 _COMMITMENT: Final = commit(b"n" * 32, _RECORD)
+_WITHHELD: Final = build_leaf(b"withheld", _COMMITMENT, bytes(32), 7, Chain(bytes(32), 1, bytes(32)))
 
 
 def _record(data: bytes) -> None:
     each(lambda: open_record(None, data, _COMMITMENT), refusals=OWN)
     assert open_record(_month(), data, _COMMITMENT)[1] == _RECORD
+
+
+def _release(data: bytes) -> None:
+    found = parse_release(data)
+    assert found.encode() == data
+    verify_release(parse_leaf(_WITHHELD), data)
 
 
 def _paths(data: bytes) -> None:
@@ -206,6 +214,13 @@ TARGETS: Final = (
         _record,
         lambda: [seal_record(_month(), b"n" * 32, b"i" * 12, _RECORD, _COMMITMENT), b"n" * 32 + _RECORD],
         OWN,
+    ),
+    Target(
+        "audit.release",
+        _release,
+        lambda: [Released(record, _ORIGIN, 7, _WITHHELD, b"n" * 32).encode() for record in (_RECORD, b"{}")],
+        OWN,
+        (*_TOKENS, b',"withheld":', b'\\"', b"}}"),
     ),
     Target(
         "audit.tile_path", _paths, lambda: [b"0/x001/x234/067.p/12", b"3/000", b"x001/000"], OWN, (b"x", b".p/", b"/")

@@ -9,6 +9,8 @@ from gateway.admin.errors import InvalidDescription
 from gateway.admin.openapi import parse_openapi
 from gateway.admin.wsdl import parse_wsdl
 from gateway.messages.faults import Fault
+from gateway.messages.find_usage import NAMESPACE as FIND_USAGE
+from gateway.messages.find_usage import parse_find_usage
 from gateway.messages.metaservices import (
     MAX_DESCRIPTION,
     UnusableDescription,
@@ -94,7 +96,7 @@ _WSDL: Final = b"""<w:definitions xmlns:w="http://schemas.xmlsoap.org/wsdl/" xml
 
 
 def _queries(data: bytes) -> None:
-    each(lambda: parse_health_query(data), refusals=(TrustError, Fault))
+    each(lambda: parse_health_query(data), lambda: parse_find_usage(data), refusals=(TrustError, Fault))
     parse_operational_query(data)
 
 
@@ -105,7 +107,8 @@ def _query_seeds() -> Sequence[bytes]:
         "<om:outputSpec><om:outputField>monitoringDataTs</om:outputField></om:outputSpec>"
         "</om:getSecurityServerOperationalData>"
     )
-    return soap_message(body=search), soap_message()
+    usage = f'<p:findUsage xmlns:p="{FIND_USAGE}"><offset>1</offset><limit>9</limit></p:findUsage>'
+    return soap_message(body=search), soap_message(body=usage), soap_message()
 
 
 TARGETS: Final = (

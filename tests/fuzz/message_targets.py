@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from gateway.messages.faults import Fault, Hop, error_header, parse_soap_fault, rest_error_body, soap_fault
 from gateway.messages.headers import parse_client_fields, parse_signed_fields, require_receipt
 from gateway.messages.http_fields import Refused, field_name, field_value
 from gateway.messages.mime import boundary_of, charset_of, join_related, split_related
-from gateway.messages.multipart import (
-    MalformedMultipart,
-    MultipartLimits,
-    MultipartReader,
-    PartData,
-    PartHeader,
-    join_multipart,
-    split_multipart,
-)
+from gateway.messages.multipart import MalformedMultipart, join_multipart
 from gateway.messages.related_reader import ContentData, PartBegin, RelatedReader
 from gateway.messages.rest import (
     complete_request,
@@ -146,8 +139,6 @@ def _road_fields(data: bytes) -> None:
 
 # -- multipart --
 
-_LIMITS: Final = MultipartLimits(max_parts=8, max_total=1 << 15)
-
 
 def _pieces(data: bytes) -> list[bytes]:
     """The bytes as a connection might bring them."""
@@ -160,29 +151,6 @@ def _verdict(read: Callable[[], object], *refusals: type[Exception]) -> object:
         return read()
     except refusals:
         return None
-
-
-def _multipart(data: bytes) -> None:
-    def piecewise() -> list[tuple[PartHeader, bytes]]:
-        reader = MultipartReader("b", _LIMITS)
-        found: list[tuple[PartHeader, list[bytes]]] = []
-        for piece in _pieces(data):
-            for event in reader.feed(piece):
-                if isinstance(event, PartHeader):
-                    found.append((event, []))
-                elif isinstance(event, PartData):
-                    found[-1][1].append(event.data)
-        reader.close()
-        return [(header, b"".join(content)) for header, content in found]
-
-    whole = _verdict(lambda: split_multipart(data, "b", _LIMITS), MalformedMultipart)
-    assert whole == _verdict(piecewise, MalformedMultipart), "whole and piece by piece differ"
-    split_multipart(data, "b", _LIMITS)
-
-
-_MULTIPART: Final = join_multipart(
-    [(b"Content-Type: text/plain\r\nx-a: \xc3\xbc", b"one"), (b"", b"two\r\n-"), (b"a:b", b"")], "b"
-)
 
 
 def _related(data: bytes) -> None:
@@ -208,6 +176,9 @@ def _related(data: bytes) -> None:
         assert [part.data for part in again] == [part.data for part in parts], "what is sent on has other parts"
 
 
+_WRITTEN: Final = join_multipart(
+    [(b"Content-Type: text/plain\r\nx-a: \xc3\xbc", b"one"), (b"", b"two\r\n-"), (b"a:b", b"")], "b"
+)
 _RELATED: Final = (
     b"preamble\r\n--b\r\nContent-Type: text/xml\r\nContent-ID:\r\n <a>\r\n\r\n<a/>\r\n--b \nContent-Type: x/y\n\nraw\n"
     b"--b\r\nContent-Type: text/plain\r\n\r\n\r\n--b--\r\nepilogue"
@@ -247,8 +218,8 @@ def _assembled(content_type: str, body: bytes, reader: Hop) -> TransportMessage:
     assembler = Assembler(content_type, reader=reader, forbidden="forbidden")
     begun: ContentBegin | None = None
     content: list[bytes] = []
-    for piece in _pieces(body):
-        for event in assembler.feed(piece):
+    for read in (*(partial(assembler.feed, piece) for piece in _pieces(body)), assembler.end):
+        for event in read():
             if isinstance(event, ContentBegin):
                 begun, content = event, []
             elif isinstance(event, ContentData):
@@ -376,8 +347,7 @@ TARGETS: Final = (
         OWN,
         (b"X-Datenweg-Identity-Level: high", b"X-Datenweg-Audit-Receipt: o 1 x", b","),
     ),
-    Target("gateway.multipart", _multipart, lambda: [_MULTIPART], (MalformedMultipart,), _MIME_TOKENS),
-    Target("gateway.mime", _related, lambda: [_RELATED, _MULTIPART], (MalformedMultipart,), _MIME_TOKENS),
+    Target("gateway.mime", _related, lambda: [_RELATED, _WRITTEN], (MalformedMultipart,), _MIME_TOKENS),
     Target("gateway.transport", _transport, _transport_seeds, OWN, (*_MIME_TOKENS, b"--a", b"content-type:text/xml")),
     Target("gateway.soap", _soap, _soap_seeds, OWN, _SOAP_TOKENS),
     Target(

@@ -20,6 +20,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 from tests.fuzz.configuration_targets import anchor_seeds, verified_configuration
 from tests.fuzz.material import town
 from tests.fuzz.registry import XML_TOKENS, Target, each, join, split, text_of
+from tests.trust import documents
 from tests.trust.containers import LATER, REQUEST, RESPONSE, STAMPED_AT, soap
 from tests.trust.factory import (
     BODY,
@@ -57,6 +58,7 @@ from trust.identifiers import InvalidIdentifier
 from trust.ocsp import concerns, verify_response
 from trust.parameters import ApprovedCA
 from trust.testca.time_stamping import TimeStampingAuthority
+from trust.third_party import verify_third_party
 from trust.timestamp import (
     add_certificate,
     build_request,
@@ -329,6 +331,26 @@ def certificate_seeds() -> Sequence[bytes]:
     )
 
 
+# -- documents of third parties --
+
+
+@cache
+def _document_seeds() -> Sequence[bytes]:
+    holder, strong = town().world.holder, town().world.authority.signer(key=rsa_key())
+    whole = b"<Akte xmlns='urn:musterstadt'><Bescheid Id='b1'>12,50</Bescheid></Akte>"
+    return (
+        documents.sign(whole, holder.key, holder.certificate),
+        documents.sign(whole, holder.key, holder.certificate, reference="#b1"),
+        documents.sign(whole, holder.key, holder.certificate, how=documents.methods.enveloping),
+        documents.sign(whole, strong.key, strong.certificate, signature="sha256-rsa-MGF1", digest="sha512"),
+    )
+
+
+def _verify_document(data: bytes) -> None:
+    found = verify_third_party(data, authorities=(approve(town().world.authority),), at=NOW)
+    assert all(b"12,50" in part for part in found.signed), "a document that nobody signed"
+
+
 # -- small things --
 
 
@@ -364,6 +386,7 @@ TARGETS: Final = (
     Target("trust.xml", xml.parse, lambda: [soap(), *anchor_seeds()], OWN, XML_TOKENS),
     Target("trust.xades.parse", _parse_signature, _signature_seeds, OWN, XML_TOKENS),
     Target("trust.xades.verify", _verify_signature, _signed_seeds, OWN, XML_TOKENS),
+    Target("trust.third_party", _verify_document, _document_seeds, OWN, (b"#b1", b"URI=", *XML_TOKENS)),
     Target("trust.hashchain", _verify_chain, _chain_seeds, OWN, (*XML_TOKENS, b"STEP0", b"#STEP1", b"/a", b"/b")),
     Target("trust.asic.archive", _read_archive, lambda: _container_seeds()[:2], OWN, (b"PK\5\6", b"PK\1\2", b"PK\3\4")),
     Target("trust.asic.container", _verify_container, _container_seeds, OWN, (b"PK\5\6", b"attachment1", *XML_TOKENS)),

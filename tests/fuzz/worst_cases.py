@@ -18,13 +18,7 @@ from gateway.messages.faults import Fault, parse_soap_fault
 from gateway.messages.headers import parse_subjects
 from gateway.messages.metaservices import UnusableDescription, hide_addresses, hide_servers
 from gateway.messages.mime import charset_of, split_related
-from gateway.messages.multipart import (
-    MalformedMultipart,
-    MultipartLimits,
-    MultipartReader,
-    media_type_and_boundary,
-    split_multipart,
-)
+from gateway.messages.multipart import MalformedMultipart, media_type_and_boundary
 from gateway.messages.paths import PathRefused, matches_glob, normalise_path
 from gateway.messages.related_reader import RelatedReader
 from gateway.messages.rest import RESTLimits, parse_request, parse_request_message
@@ -51,7 +45,7 @@ OWN = (
     *(MalformedMultipart, PathRefused, ValueError),
 )
 _WIDE = Limits(archive_bytes=16 << 20, entries=100_000, name_bytes=65_535)
-_MANY = MultipartLimits(max_header_bytes=1 << 22, max_headers=1 << 20, max_parts=1 << 20, max_total=1 << 24)
+_MANY = 1 << 20
 _LONG = RESTLimits(max_target=1 << 24, max_headers=1 << 20, max_message=1 << 24)
 
 
@@ -90,7 +84,7 @@ _HC = b'xmlns="http://www.etsi.org/uri/TS102918/hash-chain"'
 _RESULT = b""
 
 
-def _bytewise(reader: MultipartReader | RelatedReader, data: bytes, step: int = 7) -> None:
+def _bytewise(reader: RelatedReader, data: bytes, step: int = 7) -> None:
     for at in range(0, len(data), step):
         reader.feed(data[at : at + step])
     reader.close()
@@ -251,27 +245,27 @@ CASES: dict[str, tuple[Callable[[bytes], object], Make]] = {
     "content type: quotes": (lambda data: charset_of(data.decode()), lambda n: b"text/xml" + b";charset='" * n),
     "content type: parameters": (lambda data: media_type_and_boundary(data.decode()), lambda n: b"a/b" + b";b=c" * n),
     "multipart: parts": (
-        lambda data: split_multipart(data, "b", _MANY),
+        lambda data: split_related(data, "b", _MANY),
         lambda n: b"--b\r\n\r\n" + b"\r\n--b\r\n\r\n" * n + b"\r\n--b--",
     ),
     "multipart: parts, piece by piece": (
-        lambda data: _bytewise(MultipartReader("b", _MANY), data),
+        lambda data: _bytewise(RelatedReader("b", _MANY), data),
         lambda n: b"--b\r\n\r\n" + b"\r\n--b\r\n\r\n" * n + b"\r\n--b--",
     ),
     "multipart: parts at once": (
-        lambda data: _bytewise(MultipartReader("b", _MANY), data, 1 << 22),
+        lambda data: _bytewise(RelatedReader("b", _MANY), data, 1 << 22),
         lambda n: b"--b\r\n\r\n" + b"\r\n--b\r\n\r\n" * n + b"\r\n--b--",
     ),
     "multipart: headers": (
-        lambda data: split_multipart(data, "b", _MANY),
+        lambda data: split_related(data, "b", _MANY),
         lambda n: b"--b\r\n" + _numbered(b"h%d:x\r\n", n) + b"\r\n\r\n--b--",
     ),
     "multipart: a header, piece by piece": (
-        lambda data: _bytewise(MultipartReader("b"), data),
+        lambda data: _bytewise(RelatedReader("b"), data),
         lambda n: b"--b\r\nh:" + b"x" * n,
     ),
     "multipart: almost delimiters": (
-        lambda data: _bytewise(MultipartReader("b" * 70, _MANY), data),
+        lambda data: _bytewise(RelatedReader("b" * 70, _MANY), data),
         lambda n: b"--" + b"b" * 70 + b"\r\n\r\n" + b"\r\n--bbbb" * n,
     ),
     "attachments: almost delimiters": (

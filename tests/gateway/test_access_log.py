@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select, update
 
 from audit.checkpoint import parse_checkpoint
-from audit.checkpoint_stamps import newest_stamp
+from audit.checkpoint_stamps import newest_stamp, stamps_of
 from audit.cosignature import verify_checkpoint, verify_cosignatures
 from audit.entry import Entry
 from audit.errors import ProofInvalid
@@ -103,6 +103,57 @@ async def test_each_hour_a_checkpoint_gets_a_time_stamp(place: Place, tmp_path: 
         await connection.execute(update(checkpoint_stamp).where(checkpoint_stamp.c.size == 2).values(note=other))
     async with place.engine.connect() as connection:
         assert await count_verified_stamps(connection, log, [source.approved], at=at) == (1, 1)
+
+
+async def test_a_finished_year_s_last_checkpoint_gets_a_time_stamp_once(place: Place, tmp_path: Path) -> None:
+    source = Stamps(place, tmp_path)
+
+    async def stamped(logs: OwnLogs) -> dict[str, list[int]]:
+        """After a round: the sizes of each year's stamped checkpoints."""
+        await CheckpointStamping(place.engine, logs, source, lambda: [source.approved], place.time).round()
+        async with place.engine.connect() as connection:
+            found = {year: await stamps_of(connection, log.log) for year, log in logs.publishers.items()}
+        return {year: [parse_checkpoint(parse_note(one.note).text).size for one in of] for year, of in found.items()}
+
+    async with place.logs() as logs:
+        await place.record(logs, "erika")
+        await logs.publisher.publish()
+        assert await stamped(logs) == {"2026": [1]}
+        # The year's last moments: within the hour, so not stamped any more while the year lasts.
+        await place.record(logs, "max")
+        await logs.publisher.publish()
+        assert await stamped(logs) == {"2026": [1]}
+        place.time.at += timedelta(seconds=1)
+        old = await logs.change_over()
+        assert old is not None
+        await index_year_end(place.engine, old, OLD)
+        await old.close()
+        await logs.publishers["2026"].publish()
+        assert await stamped(logs) == {"2026": [1, 3], "2027": [0]}
+        place.time.at += timedelta(minutes=30)
+        assert await stamped(logs) == {"2026": [1, 3], "2027": [0]}
+    # Hours and restarts later the old log has what it needs, and the new one goes on.
+    place.time.at += timedelta(hours=2)
+    async with place.logs() as logs:
+        assert await stamped(logs) == {"2026": [1, 3], "2027": [0, 0]}
+        at = place.time.now() + timedelta(seconds=1)
+        async with place.engine.connect() as connection:
+            for log in logs.publishers.values():
+                assert await count_verified_stamps(connection, log.log, [source.approved], at=at) == (2, 0)
+
+
+async def test_a_year_that_ended_while_nothing_could_be_stamped_is_stamped_later(place: Place, tmp_path: Path) -> None:
+    async with place.logs() as logs:
+        await place.record(logs, "erika")
+    place.time.at += timedelta(days=30)
+    source = Stamps(place, tmp_path)
+    async with place.logs() as logs:
+        assert await CheckpointStamping(place.engine, logs, source, lambda: [source.approved], place.time).round()
+        old = logs.publishers["2026"]
+        async with place.engine.connect() as connection:
+            stamp = await newest_stamp(connection, old.log)
+        assert stamp is not None
+        assert stamp.note == await old.latest()
 
 
 async def test_december_is_indexed_before_its_log_closes(place: Place) -> None:

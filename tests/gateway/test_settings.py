@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from gateway.settings import GatewaySettings, InvalidSettings, SandboxSettings, is_loopback
+from gateway.cli import app
+from gateway.database_urls import unprotected_hosts
+from gateway.settings import AdapterSettings, GatewaySettings, InvalidSettings, SandboxSettings, is_loopback
 from trust.identifiers import MemberId, SecurityServerId
 
 GATEWAY = """
@@ -74,6 +77,8 @@ def test_settings_built_directly_ignore_the_environment(monkeypatch: pytest.Monk
         (CITIZENS.replace("127.0.0.1:8003", "stadt.example"), "insecure_plain_http_citizens"),
         (CITIZENS + 'citizen_host = "0.0.0.0"', "insecure_plain_http_citizens"),
         ("citizen_port = 8003", "citizen_url"),
+        ('database_url = "postgresql+asyncpg://u:p@db.example/x"', "insecure_plain_database"),
+        ('subject_key_database_url = "postgresql+asyncpg://db.example/x?ssl=require"', "insecure_plain_database"),
         ('consent_authorities = ["MUSTERSTADT"]', "consent_authorities"),
         ("not toml", "TOML"),
     ],
@@ -119,6 +124,77 @@ def test_citizens_and_issuer_over_plain_http_are_allowed_only_by_their_insecure_
     plain = CITIZENS.replace("127.0.0.1", "stadt.example") + 'citizen_host = "0.0.0.0"\n'
     settings = GatewaySettings.from_file(write(tmp_path, GATEWAY + plain + modes))
     assert set(settings.insecure_modes) == {"insecure_plain_http_issuer", "insecure_plain_http_citizens"}
+
+
+ADAPTER = """
+kind = "ozg"
+data_directory = "adapter"
+"""
+
+
+@pytest.mark.parametrize(
+    ("extra", "mode"),
+    [
+        ('backend_url = "https://backend.example/"\nhost = "0.0.0.0"', "insecure_plain_http_gateway"),
+        ('backend_url = "http://backend.example/"', "insecure_plain_http_backend"),
+    ],
+)
+def test_an_adapter_in_the_open_is_named_insecure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], extra: str, mode: str
+) -> None:
+    """An adapter believes its gateway: whoever else reaches it, or reads on the way behind it, has everybody's data."""
+    config = write(tmp_path, ADAPTER + extra)
+    with pytest.raises(InvalidSettings, match=mode):
+        AdapterSettings.from_file(config)
+    config.write_text(f"{config.read_text('utf-8')}\n{mode} = true\n", "utf-8")
+    assert AdapterSettings.from_file(config).insecure_modes == (mode,)
+    # The start says so.
+    served: list[object] = []
+    monkeypatch.setattr("gateway.cli._serve", lambda application, _: served.append(application))
+    app(["adapter", "--config", str(config)], standalone_mode=False)
+    shouted = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["mode"] for line in shouted if line["event"] == "INSECURE MODE"] == [mode]
+    assert len(served) == 1
+
+
+def test_an_adapter_on_this_machine_needs_no_insecure_mode(tmp_path: Path) -> None:
+    config = write(tmp_path, ADAPTER + 'backend_url = "http://127.0.0.1:8300/"')
+    assert AdapterSettings.from_file(config).insecure_modes == ()
+
+
+REMOTE = "postgresql+asyncpg://u:p@db.example/x"
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "expected"),
+    [
+        ("sqlite+aiosqlite:////srv/gateway.db", {}, ()),
+        (REMOTE, {}, ("db.example",)),
+        # What the driver takes for TLS without knowing to whom it speaks.
+        (f"{REMOTE}?ssl=prefer", {}, ("db.example",)),
+        (f"{REMOTE}?ssl=require", {}, ("db.example",)),
+        (f"{REMOTE}?ssl=verify-full", {}, ()),
+        (f"{REMOTE}?ssl=verify-ca", {}, ()),
+        (REMOTE, {"PGSSLMODE": "verify-full"}, ()),
+        (f"{REMOTE}?ssl=disable", {"PGSSLMODE": "verify-full"}, ("db.example",)),
+        ("postgresql+asyncpg:///x?host=a.example:5432&host=b.example", {}, ("a.example", "b.example")),
+        ("postgresql+asyncpg://u@/x?host=/run/postgresql", {}, ()),
+        ("postgresql+asyncpg:///x", {}, ()),
+        ("postgresql+asyncpg:///x", {"PGHOST": "db.example"}, ("db.example",)),
+        ("postgresql+asyncpg://[fd00::1]:5432/x", {}, ("fd00::1",)),
+        ("keine URL", {}, ()),
+    ],
+)
+def test_where_a_database_is_reached_without_tls(url: str, environment: dict[str, str], expected: object) -> None:
+    assert unprotected_hosts(url, environment) == expected
+
+
+def test_a_database_without_tls_is_on_this_machine_or_named_insecure(tmp_path: Path) -> None:
+    remote = f'database_url = "{REMOTE}"'
+    for good in (remote.replace("db.example", "127.0.0.1"), remote.replace("/x", "/x?ssl=verify-full")):
+        assert GatewaySettings.from_file(write(tmp_path, GATEWAY + good)).insecure_modes == ()
+    named = f"{remote}\ninsecure_plain_database = true"
+    assert GatewaySettings.from_file(write(tmp_path, GATEWAY + named)).insecure_modes == ("insecure_plain_database",)
 
 
 def test_settings_do_not_change(tmp_path: Path) -> None:

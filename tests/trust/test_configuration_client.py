@@ -133,7 +133,8 @@ async def test_it_probes_versions_downwards_and_remembers(
     # The source that is announced doesn't exist: over https and over http.
     assert failures.pop(source.url) == "global_conf_get_version_failed"
     assert failures == dict.fromkeys(
-        ("https://registry.test/internalconf", "http://registry.test/internalconf"), "network_error"
+        ("https://registry.test/internalconf", "http://registry.test/internalconf"),
+        "global_conf_download_url_connection_failure",
     )
 
 

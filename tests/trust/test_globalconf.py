@@ -127,6 +127,21 @@ def test_line_ends_without_carriage_return_are_read() -> None:
     assert verified(Signed(resigned, configuration.files)).parameters == parameters()
 
 
+def test_the_last_boundaries_may_be_missing() -> None:
+    """The signature is over what is there; X-Road reads such configurations."""
+    configuration = signed()
+    document = configuration.directory
+    assert (
+        verified(Signed(document.replace(b"\r\n--envelope--\r\n", b""), configuration.files)).parameters == parameters()
+    )
+    inner = document[document.index(b"--inner\r\n") : document.index(b"\r\n--inner--\r\n")]
+    resigned = sign_directory(inner, key(), boundary="inner", envelope_boundary="envelope")
+    assert verified(Signed(resigned, configuration.files)).parameters == parameters()
+    with pytest.raises(ConfigurationInvalid) as refused:
+        verified(Signed(document.replace(b"\r\n--inner--\r\n", b""), configuration.files))
+    assert refused.value.code == SIGNATURE
+
+
 def test_headers_may_be_folded_and_the_version_left_out() -> None:
     """As the specification's own example has it (PR-GCONF annex A.2)."""
     configuration = signed(version=2)
@@ -197,6 +212,11 @@ def test_optional_parts() -> None:
         ("NEXTUPDATE", b"http://x-road.eu/xsd/xroad.xsd", b"http://example.test/"),
         ("MONITORING", b'"SUBSYSTEM"', b'"SERVICE"'),
         ("MONITORING", b"monitoringClient>", b"other>"),
+        ("FETCHINTERVAL", b"</ocspFetchInterval>", b"</ocspFetchInterval><weiteres>1</weiteres>"),
+        ("NEXTUPDATE", b"</verifyNextUpdate>", b"</verifyNextUpdate><weiteres>1</weiteres>"),
+        ("MONITORING", b"</monitoringClient>", b"<weiteres/></monitoringClient>"),
+        ("MONITORING", b"</monitoringClient>", b"</monitoringClient><weiteres/>"),
+        ("MONITORING", b"</monitoringClientId>", b"<id:weiteres>1</id:weiteres></monitoringClientId>"),
         ("MONITORING", b"<xroad:conf", b"<xroad:conf><xroad:conf"),
     ],
 )
@@ -246,7 +266,6 @@ OUTER = [
     ("not-multipart", lambda _: b"<html></html>", PARSING),
     ("other-type", cut("multipart/related", "multipart/mixed", 1), PARSING),
     ("no-boundary", cut("boundary=envelope", "", 1), PARSING),
-    ("no-end", cut("--envelope--"), PARSING),
     ("trailing-bytes", lambda document: document + b"more", PARSING),
     ("leading-bytes", cut("\r\n\r\n--envelope", "\r\n\r\nhello\r\n--envelope", 1), PARSING),
     ("oversized", lambda document: document + b" " * (1 << 20), PARSING),

@@ -91,6 +91,18 @@ def test_text_that_xml_cannot_carry_is_not_written() -> None:
         build_private_parameters(PrivateParameters("a\x00b", "", CITY))
 
 
+def test_a_certificate_far_away_that_cannot_be_read_is_only_useless() -> None:
+    values = PrivateParameters(
+        INSTANCE, "https://registry.test:4001/", CITY, 30, (anchor(),), registration_certificate=b"kein Zertifikat"
+    )
+    source = replace(anchor().sources[0], certificates=(b"auch keines",))
+    values = replace(values, anchors=(replace(anchor(), sources=(source,)),))
+    data = build_private_parameters(values)
+    assert parse_private_parameters(data) == values
+    with pytest.raises(ConfigurationInvalid):
+        parse_private_parameters(data.replace(b"<verificationCert>", b"<verificationCert>!"))
+
+
 def test_private_parameters_carry_certificate_and_anchors_and_not_too_many() -> None:
     values = PrivateParameters(
         INSTANCE, "https://registry.test:4001/", CITY, 30, (anchor(),), registration_certificate=key().certificate_der

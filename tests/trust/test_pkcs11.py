@@ -5,6 +5,7 @@ The module keeps its state for the process, so that these tests share one token;
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,6 +183,14 @@ def test_wrong_pins_labels_and_modules(home: None, tmp_path: Path) -> None:
     assert code_of(lambda: PKCS11Token(tmp_path / "none.so", LABEL).login(PIN)) == "token_not_available"
     (tmp_path / "no-library.so").write_bytes(b"nonsense")
     assert code_of(lambda: PKCS11Token(tmp_path / "no-library.so", LABEL).login(PIN)) == "token_not_available"
+
+
+def test_a_refusal_of_the_device_leaves_tls_alone(home: None) -> None:
+    """SoftHSM uses this process's OpenSSL: an error that stays in its queue would be the next TLS context's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    assert code_of(lambda: PKCS11Token(MODULE, LABEL).login("9999")) == "pin_incorrect"
+    context.load_verify_locations(cadata=ROOT.der)
+    assert len(context.get_ca_certs()) == 1
 
 
 def test_the_pin_can_be_changed(token: PKCS11Token) -> None:

@@ -325,7 +325,7 @@ def test_the_authority_refuses(stamping: Stamping, request_der: bytes, bit: int)
     assert refusal.status.failure.as_bytes() == bytes([0x80 >> bit])
     with pytest.raises(TimestampInvalid) as refused:
         parse_response(answer)
-    assert refused.value.code == "timestamping_failed"
+    assert refused.value.code == "mlog.timestamp_non_granted_response"
 
 
 def test_the_authority_refuses_foreign_policies(stamping: Stamping) -> None:

@@ -44,7 +44,7 @@ async def test_a_stamp_carries_its_certificate(session: aiohttp.ClientSession, a
 async def test_without_an_authority_there_is_no_stamp(session: aiohttp.ClientSession) -> None:
     with pytest.raises(FetchFailed) as failed:
         await TimestampClient(session, lambda: NOW).stamp(DIGEST, [])
-    assert failed.value.code == "timestamping_failed"
+    assert failed.value.code == "mlog.no_timestamping_provider_found"
 
 
 @pytest.mark.parametrize(

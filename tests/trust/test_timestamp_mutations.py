@@ -27,7 +27,7 @@ from trust.timestamp_asn1 import OID
 NOW = datetime.now(UTC).replace(microsecond=0)
 DIGEST = hashlib.sha512(b"message").digest()
 OTHER = hashlib.sha512(b"other").digest()
-REFUSED, INVALID = "timestamping_failed", "timestamp_validation"
+REFUSED, INVALID = "mlog.timestamp_non_granted_response", "timestamp_validation"
 SHA1 = OID("1.3.14.3.2.26")
 MD5 = OID("1.2.840.113549.2.5")
 

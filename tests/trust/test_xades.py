@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lxml import etree
 from signxml.algorithms import CanonicalizationMethod
 from signxml.algorithms import DigestAlgorithm as SignXMLDigest
+from signxml.exceptions import InvalidDigest
 from signxml.verifier import SignatureConfiguration, XMLVerifier
 
 from tests.trust.factory import (
@@ -278,11 +279,25 @@ def test_signxml_agrees() -> None:
         default_reference_c14n_method=CanonicalizationMethod.CANONICAL_XML_1_0,
         verification_time=NOW,
     )
-    results = XMLVerifier().verify(
-        document, x509_cert=w.holder.certificate, uri_resolver=contents.__getitem__, expect_config=config
-    )
+
+    def verified(signature: bytes, parts: dict[str, bytes]) -> object:
+        return XMLVerifier().verify(
+            signature, x509_cert=w.holder.certificate, uri_resolver=parts.__getitem__, expect_config=config
+        )
+
+    results = verified(document, contents)
     assert isinstance(results, list)
     assert len(results) == 3
+    # And refuses it with one byte changed: of the body, the message, the signed time.
+    changed = document.replace(b"2026-11-22T10:00:00", b"2026-11-22T10:00:01")
+    assert changed != document
+    for signature, parts in (
+        (document, contents | {"/attachment1": BODY[:-1] + b"]"}),
+        (document, contents | {"/message.xml": b"P" + MESSAGE[1:]}),
+        (changed, contents),
+    ):
+        with pytest.raises(InvalidDigest):
+            verified(signature, parts)
     signed = [result.signed_xml.tag for result in results if result.signed_xml is not None]
     assert f"{{{XADES}}}SignedProperties" in signed
 

@@ -36,6 +36,9 @@ _KNOWN: Final = frozenset(
     }
 )
 
+# How an entry of a ZIP archive begins (APPNOTE 4.3.7).
+_ENTRY: Final = b"PK\x03\x04"
+
 
 def read_container(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Container:
     """The container in `data`.
@@ -43,6 +46,9 @@ def read_container(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Container:
     Raises ContainerInvalid: X-Road's `asic_…` codes for what is missing, codes of our own for ZIP archives that are
     damaged, too large, or that different readers would read differently.
     """
+    if _ENTRY not in data:
+        # No archive at all; X-Road's verifier finds no entries in it.
+        raise ContainerInvalid("not an archive", code="asic_mime_type_not_found")
     files = read_archive(data, limits)
     # 1. It says that it is a container. ETSI wants that first; X-Road's verifier takes it anywhere, and so do the
     #    containers that people packed again by hand.

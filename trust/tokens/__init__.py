@@ -5,6 +5,7 @@ is public about them (usage, member, certificates, which of these are active) an
 a certificate belongs to a key that is here, has its usage, and comes from an approved authority.
 """
 
+from trust.tokens.device_key import is_in_device
 from trust.tokens.model import CertificateEntry, KeyEntry, KeyKind, Token, TokenInfo, TokenKind
 from trust.tokens.pins import pin_from, require_strong_pin
 from trust.tokens.ring import ImportedCertificate, KeyRing, RingKey
@@ -21,6 +22,7 @@ __all__ = [
     "Token",
     "TokenInfo",
     "TokenKind",
+    "is_in_device",
     "pin_from",
     "require_strong_pin",
 ]

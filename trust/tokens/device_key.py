@@ -115,6 +115,11 @@ class RSADeviceKey(rsa.RSAPrivateKey):
         return self
 
 
+def is_in_device(key: object) -> bool:
+    """Whether using the key means to wait for a device."""
+    return isinstance(key, EllipticDeviceKey | RSADeviceKey)
+
+
 def digest(data: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
     """The digest of `data`."""
     state = hashes.Hash(algorithm)

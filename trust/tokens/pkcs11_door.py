@@ -6,9 +6,10 @@ KeyUnavailable with X-Road's signer codes, and never carry what the device said.
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,6 +88,15 @@ def open_module(path: Path) -> Any:
         return found.lib(str(path))
 
 
+def _clear_openssl_errors() -> None:
+    """What a module that uses this process's OpenSSL left in the thread's error queue, as SoftHSM does.
+
+    The next call of `ssl` would take it for its own failure. A list of ciphers that doesn't exist empties the queue.
+    """
+    with suppress(ssl.SSLError):
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers("none")
+
+
 @contextmanager
 def device_errors() -> Iterator[None]:
     """What the module raises within becomes KeyUnavailable, or DeviceLost."""
@@ -94,6 +104,7 @@ def device_errors() -> Iterator[None]:
     try:
         yield
     except foreign as error:
+        _clear_openssl_errors()
         name = type(error).__name__
         code, hint = _CODES.get(name, ("hsm_non_operational", "check the device"))
         kind = DeviceLost if name in LOST else KeyUnavailable

@@ -25,9 +25,9 @@ _MAX_PARTS: Final = 1000
 
 
 class SignatureBuilder:
-    """Signs messages with one key. Immutable but for a cache of the last validation data; not for several threads."""
+    """Signs messages with one key. Immutable but for a cache of the last validation data; for any number of threads."""
 
-    __slots__ = ("_after_value", "_key", "_method", "_signer", "_unsigned", "_unsigned_source")
+    __slots__ = ("_after_value", "_key", "_method", "_signer", "_unsigned")
 
     def __init__(self, key: SigningKey) -> None:
         self._key = key
@@ -35,8 +35,8 @@ class SignatureBuilder:
         self._method = b"".join((t.METHOD_OPEN, key.algorithm.uri.encode(), t.METHOD_CLOSE))
         self._after_value = b"".join((t.CERTIFICATE_OPEN, encode_base64(certificate), t.CERTIFICATE_CLOSE))
         self._signer = b"".join((t.SIGNER_OPEN, _identity(certificate)))
-        self._unsigned_source: tuple[tuple[bytes, ...], tuple[bytes, ...]] | None = None
-        self._unsigned = b""
+        # What it was made of, and what was made: one value, so that no thread sees half of it.
+        self._unsigned: tuple[tuple[tuple[bytes, ...], tuple[bytes, ...]] | None, bytes] = (None, b"")
 
     def build(
         self,
@@ -106,11 +106,12 @@ class SignatureBuilder:
 
     def _unsigned_properties(self, responses: tuple[bytes, ...], certificates: tuple[bytes, ...]) -> bytes:
         # The same status serves every message until it is refreshed.
-        if self._unsigned_source != (responses, certificates):
+        source, unsigned = self._unsigned
+        if source != (responses, certificates):
             known = dict.fromkeys((*self._key.intermediates, *certificates))
-            self._unsigned = _unsigned(responses, tuple(known))
-            self._unsigned_source = (responses, certificates)
-        return self._unsigned
+            unsigned = _unsigned(responses, tuple(known))
+            self._unsigned = ((responses, certificates), unsigned)
+        return unsigned
 
 
 def _reference(number: int, name: str, digest: bytes) -> tuple[bytes, ...]:

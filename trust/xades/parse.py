@@ -78,7 +78,11 @@ def parse_signature(document: bytes) -> ParsedSignature:
 
 def parse_general(document: bytes) -> ParsedSignature:
     """As `parse_signature`, always by way of the XML library. Raises MalformedInput."""
-    root = parse(document, max_bytes=MAX_BYTES, max_depth=32)
+    try:
+        root = parse(document, max_bytes=MAX_BYTES, max_depth=32)
+    except MalformedInput as error:
+        # X-Road's name for what isn't XML at all.
+        raise SignatureMalformed(str(error), code="invalid_xml") from None
     _check_document(root)
     # X-Road wraps the signature in the ASiC root; the XAdES library behind X-Road 8's prototype doesn't.
     signature = root if root.tag == _ds("Signature") else _only_signature(root)

@@ -21,12 +21,10 @@ from trust.errors import (
     HashChainMalformed,
     SignatureInvalid,
     SignatureMalformed,
-    StatusNotGood,
 )
 from trust.hashchain import SIGNATURE_CHAIN_RESULT, PartDigest, VerifiedChain, verify_hash_chain
 from trust.identifiers import MemberId
 from trust.keys import verify_value
-from trust.ocsp import NOT_GOOD
 from trust.xades.model import ParsedSignature, SignedPart, VerifiedSignature
 from trust.xades.parse import parse_signature
 
@@ -118,7 +116,7 @@ def _verify(
     _require_digests(parsed, coverage)
     # 6. The certificate has a path to an approved authority, and 7. its status is good at that time.
     if not parsed.ocsp_responses:
-        raise StatusNotGood("the signature has no OCSP response", code=NOT_GOOD)
+        raise SignatureMalformed("the signature has no OCSP response")
     certificate = certificates.verify_signing(
         parsed.certificate,
         intermediates=parsed.certificate_values,

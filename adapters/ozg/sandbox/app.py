@@ -99,6 +99,7 @@ class AppointmentSandbox:
             family_name=body.text("familyName", maximum=100),
             email=body.optional_text("email", pattern=_EMAIL) or "",
             telephone=body.optional_text("telephone", pattern=_TELEPHONE) or "",
+            custom_text=body.optional_text("customTextfield", maximum=250) or "",
             at=self._clock(),
         )
         return _answer(process)

@@ -46,6 +46,7 @@ class Process:
     family_name: str = ""
     email: str = ""
     telephone: str = ""
+    custom_text: str = ""
 
 
 class Processes:
@@ -100,7 +101,15 @@ class Processes:
         return replace(process, status="deleted") if _lapsed(process, at) else process
 
     def update(
-        self, process_id: int, auth_key: str, *, family_name: str, email: str, telephone: str, at: datetime
+        self,
+        process_id: int,
+        auth_key: str,
+        *,
+        family_name: str,
+        email: str,
+        telephone: str,
+        custom_text: str,
+        at: datetime,
     ) -> Process:
         """Who comes; only while reserved."""
         process = self._require(process_id, auth_key, "reserved", at)
@@ -113,7 +122,9 @@ class Processes:
         ]
         if len(same_mail) >= APPOINTMENTS_PER_MAIL:
             raise ZMSError("tooManyAppointmentsWithSameMail")
-        return self._put(replace(process, family_name=family_name, email=email, telephone=telephone))
+        return self._put(
+            replace(process, family_name=family_name, email=email, telephone=telephone, custom_text=custom_text)
+        )
 
     def preconfirm(self, process_id: int, auth_key: str, at: datetime) -> Process:
         """reserved -> preconfirmed."""

@@ -137,6 +137,17 @@ def test_grant_revoke_and_list(config: Path) -> None:
     assert "nobody" in invoke("adapter", "revoke", *words).output
     assert stored(config).rights == ()
     assert "balance" in invoke("adapter", "list", "--config", str(config)).output
+    with pytest.raises(AdminError, match="GLOBALGROUP:DE-TEST/apps has no such right"):
+        invoke("adapter", "revoke", *words)
+
+
+def test_a_table_in_a_pipe_has_whole_names(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    register(config, grant=f"{KONTO}-{'x' * 200}")
+    printed = CliRunner().invoke(app, ["adapter", "list", "--config", str(config)]).output
+    assert f"{KONTO}-{'x' * 200}" in printed
+    folded = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["adapter", "list", "--config", str(config)]).output
+    assert "x" * 80 not in folded
 
 
 def test_granting_what_is_not_registered_is_refused(config: Path) -> None:

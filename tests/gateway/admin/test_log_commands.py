@@ -193,6 +193,8 @@ def test_a_new_log_key_signs_beside_the_old_one(node: Node) -> None:
     assert done.exit_code == 0, done.output
     assert node.settings.log_old_key_file.read_bytes() == old != node.settings.log_key_file.read_bytes()
     assert isinstance(datenweg("change-key", "--config", node.config, "--yes").exception, KeyUnavailable)
+    # What the old key signed still counts.
+    assert datenweg("verify", "--config", node.config).exit_code == 0
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.admin.errors import InvalidDescription
-from gateway.admin.openapi import MAX_BYTES, Operation, parse_openapi
+from gateway.admin.openapi import MAX_BYTES, Operation, parse_openapi, read_openapi
 
 YAML = b"""
 openapi: 3.0.3
@@ -93,6 +93,60 @@ def get(operation: Any) -> dict[str, Any]:
 def test_mistakes_are_named(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidDescription, match=named):
         parse_openapi(json.dumps(document(**changes)).encode())
+
+
+RESPONSES = {"200": {"description": ""}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({"info": {"title": "T"}}, "info/version is missing"),
+        ({"paths": {}}, "no operation"),
+        (get({"responses": {}}), "at least one response"),
+        (get({"responses": {"200": {}}}), "no description"),
+        (get({"responses": {"99": {"description": ""}}}), "not a response status"),
+        (get({"responses": RESPONSES, "parameters": [{"$ref": "#/absent"}]}), "nothing is at"),
+        (get({"responses": RESPONSES, "parameters": [{"$ref": "other.yaml#/Id"}]}), "leaves the document"),
+        ({"paths": {"/a/{id}": {"get": {"responses": RESPONSES}}}}, "'id' is not declared"),
+    ],
+)
+def test_mistakes_that_leave_the_operations_alone_are_warnings(changes: dict[str, Any], warning: str) -> None:
+    description = read_openapi(json.dumps(document(**changes)).encode())
+    assert [operation.path for operation in description.operations] == list(document(**changes)["paths"])
+    (found,) = description.warnings
+    assert warning in found
+
+
+def test_a_version_without_quotes_is_a_number_and_counts() -> None:
+    assert parse_openapi(YAML.replace(b'version: "1.0"', b"version: 1.0")).version == "1.0"
+
+
+@pytest.mark.parametrize("url", [None, ["a", "list"], 7])
+def test_an_address_that_is_no_text_is_none(url: Any) -> None:
+    assert parse_openapi(json.dumps(document(servers=[{"url": url}, {"url": "/v1"}])).encode()).server == ""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        YAML.replace(b"  /link:", b"  /accounts/{id}:"),
+        YAML.replace(b"operationId: balance", b"operationId: balance\n      operationId: other"),
+        json.dumps(document()).replace('"get":', '"get": {"responses": {}}, "get":').encode(),
+    ],
+    ids=["path", "member", "json"],
+)
+def test_a_name_twice_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidDescription, match="a name twice"):
+        read_openapi(data)
+
+
+def test_merges_may_repeat_a_name() -> None:
+    merged = YAML.replace(b"  /link:", b"  /link: &link").replace(
+        b"components:\n",
+        b'  /other:\n    <<: *link\n    post:\n      responses: {"202": {description: ok}}\ncomponents:\n',
+    )
+    assert [(o.method, o.path) for o in parse_openapi(merged).operations][1:] == [("POST", "/link"), ("POST", "/other")]
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,10 @@ def test_endpoints_groups_and_rights(config: Path) -> None:
         config, "right", "revoke", *named, "--subject", "GLOBALGROUP:DE-TEST/apps", "--method", "GET", "--path", "/a/*"
     )
     assert stored(config).rights == (AccessRight(key, LocalGroupId("freunde"), "GET", "/a/*"),)
+    with pytest.raises(AdminError, match="no such right"):
+        invoke(config, "right", "revoke", *named, "--subject", "LOCALGROUP:freunde")
+    with pytest.raises(AdminError, match="--subject is "):
+        invoke(config, "right", "revoke", *named, "--subject", "DE-TEST/GOV/X")
     invoke(config, "group", "remove", *owner)
     assert (stored(config).groups, stored(config).rights) == ((), ())
     invoke(config, "right", "grant", *named, "--subject", APP.encoded, "--method", "GET", "--path", "/a/*")
@@ -182,6 +186,8 @@ def test_clients_and_their_states(config: Path) -> None:
         invoke(config, "client", "state", "--identifier", APP.encoded, "--state", "registered")
     invoke(config, "client", "remove", "--identifier", KONTO.encoded)
     assert stored(config).clients == ()
+    with pytest.raises(AdminError, match="doesn't serve it"):
+        invoke(config, "client", "remove", "--identifier", KONTO.encoded)
 
 
 @pytest.mark.parametrize(
@@ -307,17 +313,35 @@ async def test_a_wsdl_over_http_and_its_refresh(repository: Repository, describi
     assert await repository.rights() == (rights[1],)
 
 
+async def test_a_refresh_leads_no_data_into_the_open(repository: Repository, describing: Describing) -> None:
+    """A new version has the rights of its code: were its address taken unseen, data would go there at the next call."""
+    describing.serves(wsdl("bleibt.v1"), "text/xml")
+    await add_wsdl(repository, KONTO, f"{describing.url}/?wsdl", ServiceOptions())
+    before = await repository.services()
+    away = wsdl("bleibt.v1", "bleibt.v2").replace(b"http://127.0.0.1:8202", b"http://anderswo.example")
+    describing.serves(away, "text/xml")
+    with pytest.raises(AdminError, match="--insecure-plain-http"):
+        await refresh(repository, KONTO, "bleibt")
+    assert await repository.services() == before
+    _, now = await refresh(repository, KONTO, "bleibt", insecure_plain_http=True)
+    # What was there keeps its address whatever the description says.
+    assert {(s.version, s.url) for s in now} == {
+        ("v1", "http://127.0.0.1:8202/soap"),
+        ("v2", "http://anderswo.example/soap"),
+    }
+
+
 async def test_a_relative_server_counts_from_the_document(repository: Repository, describing: Describing) -> None:
     document = openapi("get /a").replace(b"http://127.0.0.1:8201/v1", b"../v2")
     describing.serves(document, "application/x-yaml; charset=utf-8")
-    service = await add_openapi(repository, KONTO, "konto", f"{describing.url}/doc/openapi.yaml", ServiceOptions())
+    service, _ = await add_openapi(repository, KONTO, "konto", f"{describing.url}/doc/openapi.yaml", ServiceOptions())
     assert service.url == f"{describing.url}/v2"
     assert (service.description, service.description_type) == (document, "application/x-yaml; charset=utf-8")
 
 
 async def test_an_endpoint_added_by_hand_outlives_a_refresh(repository: Repository, describing: Describing) -> None:
     describing.serves(openapi("get /a", "get /b"), "application/yaml")
-    service = await add_openapi(repository, KONTO, "konto", f"{describing.url}/x.yaml", ServiceOptions())
+    service, _ = await add_openapi(repository, KONTO, "konto", f"{describing.url}/x.yaml", ServiceOptions())
     own = Endpoint(service.key, "DELETE", "/b")
     await repository.add_endpoint(own)
     await repository.grant(AccessRight(service.key, APP, "DELETE", "/b"), AccessRight(service.key, APP))

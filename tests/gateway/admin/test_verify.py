@@ -120,7 +120,7 @@ def test_no_container_is_exit_code_1_too(container: Path, configuration: Path) -
     container.write_bytes(b"%PDF-1.7")
     result = invoke(container, "--configuration", configuration)
     assert result.exit_code == 1
-    assert "NOT VERIFIED: asic_malformed_zip" in result.stdout
+    assert "NOT VERIFIED: asic_mime_type_not_found" in result.stdout
 
 
 def bundle(path: Path, **containers: bytes) -> Path:
@@ -253,7 +253,7 @@ def test_the_process_says_so_with_its_exit_code(container: Path, configuration: 
 
     container.write_bytes(b"?")
     refused = run(container, "--configuration", configuration)
-    assert (refused.returncode, refused.stdout.splitlines()[0]) == (1, "a.asice: NOT VERIFIED: asic_malformed_zip")
+    assert (refused.returncode, refused.stdout.splitlines()[0]) == (1, "a.asice: NOT VERIFIED: asic_mime_type_not_found")
     misused = run(tmp_path / "absent", "--configuration", configuration)
     assert misused.returncode == 2
     assert misused.stderr.startswith("datenweg: ")

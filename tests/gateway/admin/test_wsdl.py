@@ -36,3 +36,33 @@ def test_operations_of_the_http_binding() -> None:
 def test_what_is_no_wsdl(data: bytes) -> None:
     with pytest.raises(InvalidDescription):
         parse_wsdl(data)
+
+
+def test_a_binding_of_soap_1_2_brings_its_operations() -> None:
+    soap12 = WSDL.replace(b"wsdl/soap/", b"wsdl/soap12/").replace(
+        b"</wsdl:definitions>",
+        b'<wsdl:service name="S"><wsdl:port name="A" binding="t:B"><soap:address location="http://a.example/"/>'
+        b"</wsdl:port></wsdl:service></wsdl:definitions>",
+    )
+    assert parse_wsdl(soap12) == (
+        SOAPOperation("HoleRechnung", "v1", "http://a.example/"),
+        SOAPOperation("HoleRechnungen", None, "http://a.example/"),
+    )
+
+
+def test_of_two_bindings_that_of_soap_1_1_counts() -> None:
+    both = WSDL.replace(
+        b"</wsdl:definitions>",
+        b"""<wsdl:binding name="B12" type="t:P" xmlns:soap12="http://schemas.xmlsoap.org/wsdl/soap12/">
+          <soap12:binding transport="http://schemas.xmlsoap.org/soap/http"/>
+          <wsdl:operation name="HoleRechnungen"/><wsdl:operation name="nurZwoelf"/></wsdl:binding>
+        <wsdl:service name="S" xmlns:soap12="http://schemas.xmlsoap.org/wsdl/soap12/">
+          <wsdl:port name="A" binding="t:B12"><soap12:address location="http://zwoelf.example/"/></wsdl:port>
+          <wsdl:port name="C" binding="t:B"><soap:address location="http://elf.example/"/></wsdl:port></wsdl:service>
+        </wsdl:definitions>""",
+    )
+    assert [(operation.name, operation.address) for operation in parse_wsdl(both)] == [
+        ("HoleRechnung", "http://elf.example/"),
+        ("HoleRechnungen", "http://elf.example/"),
+        ("nurZwoelf", "http://zwoelf.example/"),
+    ]

@@ -32,7 +32,8 @@ from gateway.citizen.notice_settings import NoticeSettings
 from gateway.citizen.purposes import Journey, PurposeDeclaration
 from gateway.citizen.web import CITIZEN, Citizen
 from gateway.city.citizens import DEMO_PASSWORD
-from gateway.city.issuer import ISSUER, DemoIssuer, DemoIssuerSettings, IssuerClient, build_issuer
+from gateway.city.issuer import ISSUER, DemoIssuer, build_issuer
+from gateway.city.issuer_clients import DemoIssuerSettings, IssuerClient
 from gateway.exchange.pseudonyms import pseudonym
 from gateway.store.migrate import migrate
 from trust.identifiers import MemberId, SubsystemId, parse_service_id
@@ -292,7 +293,12 @@ async def serve(stack: AsyncExitStack, app: web.Application, place: socket.socke
 
 @asynccontextmanager
 async def run_city(
-    database_url: str, directory: Path, *, secret: str | None = None, notices: NoticeSettings | None = None
+    database_url: str,
+    directory: Path,
+    *,
+    secret: str | None = None,
+    notices: NoticeSettings | None = None,
+    proxy_header: str | None = None,
 ) -> AsyncIterator[City]:
     """Issuer, road and pages, each on its own port. Background pushes are left to the tests (`push_due`)."""
     clock, road = ManualClock(), Road()
@@ -331,6 +337,7 @@ async def run_city(
             road_timeout_seconds=5,
             consent_declarants=frozenset({BANK, UTILITY}),
             notices=notices or NoticeSettings(),
+            proxy_header=proxy_header,
         )
         context = CitizenContext(
             settings, engine, clock, consent_key(), b"p" * 32, b"c" * 32, pseudonym, keeps_log, own_log=OwnLog()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gateway.citizen.access import Access, read_access
 from gateway.citizen.access_exports import COLUMNS, build_csv, build_json
-from gateway.citizen.access_listing import Look, build_listing, explain_access, months_of, read_look
+from gateway.citizen.access_listing import Look, build_listing, explain_access, months_of, read_look, title_of
 from gateway.citizen.access_pdf import build_pdf, wrap
 from gateway.citizen.accesses import AccessView, Source, WithheldDay, months_before
 from gateway.citizen.datenschutzcockpit import TRANSPORT
@@ -55,6 +55,25 @@ def view(*accesses: Access, month: str = MONTH) -> AccessView:
 
 def listed(look: Look, *accesses: Access) -> list[str]:
     return [one.request_id for one in build_listing([view(*accesses)], look, "de").selected]
+
+
+def test_the_consent_service_is_our_own_logs_and_no_institutions() -> None:
+    record = {
+        "role": "provider",
+        "client": {"id": BANK.encoded},
+        "service": {"id": "DE-TEST/GOV/MUSTERSTADT/app/consent"},
+        "result": "delivered",
+    }
+
+    def built_in(log: str, **fields: Any) -> str:
+        return read_access(record | fields, {}, key="0", time_ms=0, log=log, recorded_by="").built_in
+
+    assert built_in("own") == built_in(f"own:{BANK.member.encoded}") == "consent"
+    assert built_in("own", service={"id": "DE-TEST/GOV/MUSTERSTADT/app/reporting"}) == "reporting"
+    # Elsewhere these are codes like any other.
+    assert built_in(BANK.encoded) == ""
+    assert built_in("own", role="consumer") == ""
+    assert built_in("own", legalBasis={"kind": "law", "text": "§ 1"}) == ""
 
 
 # -- looks ------------------------------------------------------------------------------------------------------------
@@ -165,6 +184,17 @@ def test_on_whose_behalf() -> None:
     assert access(identityLevel="<b>", representative="<b>").behalf == "institution"
 
 
+def test_a_look_into_the_log_says_whose_it_was() -> None:
+    looks = {"id": f"{BANK.encoded}/datenwegAccesses"}
+    own, theirs = access(service=looks), access(service=looks, representative="parent")
+    assert own.own_look
+    assert theirs.own_look
+    assert title_of(own, "en") == "Your own look into the access log"
+    assert title_of(theirs, "en") == "A look into the access log for you"
+    assert text("why_own_look", "de") in explain_access(own, "de")
+    assert text("why_represented_look", "de") in explain_access(theirs, "de")
+
+
 # -- the timeline -----------------------------------------------------------------------------------------------------
 
 
@@ -243,6 +273,94 @@ def test_the_document_says_all_and_stays_a_document() -> None:
     assert words.count("Kontostand") >= 40
     assert ") Tj ET endstream >> ?ódz" in words
     assert re.search(r"\b1 / \d+", words)
+
+
+class Tagged:
+    """One of our documents as a screen reader reads it: its structure tree, resolved down to the marked text."""
+
+    def __init__(self, data: bytes) -> None:
+        self.objects: dict[int, str] = {}
+        self.contents: dict[int, bytes] = {}
+        for number, head, stream in re.findall(rb"(\d+) 0 obj\n(<<.*?>>)\nstream\n(.*?)\nendstream", data, re.DOTALL):
+            content = zlib.decompress(stream) if b"FlateDecode" in head else stream
+            self.contents[int(number)] = content
+            if b"/ObjStm" in head:
+                found = re.search(rb"/First (\d+)", head)
+                assert found is not None
+                first = int(found[1])
+                places = [int(part) for part in content[:first].split()]
+                starts = [*places[1::2], len(content) - first]
+                for position, held in enumerate(places[::2]):
+                    self.objects[held] = content[first + starts[position] : first + starts[position + 1]].decode()
+
+    def one(self, kind: str) -> str:
+        """The only object of a type."""
+        (found,) = (text for text in self.objects.values() if text.startswith(f"<</Type /{kind}/"))
+        return found
+
+    def marked(self, page: int) -> dict[int, tuple[str, str]]:
+        """Tag and words of each piece of marked text of a page. Nothing is drawn outside of one."""
+        content = re.search(r"/Contents (\d+) 0 R", self.objects[page])
+        assert content is not None
+        stream = self.contents[int(content[1])].decode("latin-1")
+        pieces = re.findall(r"/(\w+)\s+(?:<</MCID (\d+)>>\s+BDC|BMC)(.*?)EMC", stream, re.DOTALL)
+        assert stream.count(" TJ") == sum(piece.count(" TJ") for _, _, piece in pieces) == len(pieces)
+        assert [tag for tag, number, _ in pieces if not number] == ["Artifact"]
+        return {
+            int(number): (
+                tag,
+                "".join(bytes.fromhex(part).decode("cp1252") for part in re.findall("<([0-9a-f]*)>", words)),
+            )
+            for tag, number, words in pieces
+            if number
+        }
+
+
+def read_aloud(document: Tagged, number: int, pages: dict[int, dict[int, tuple[str, str]]]) -> Any:
+    """An element as (kind, parts): elements, and words that leave the page's marked text when they are read."""
+    element = document.objects[number]
+    kind, kids = re.search(r"/S /(\w+)", element), re.search(r"/K \[(.*)\]", element)
+    assert kind is not None
+    assert kids is not None
+    parts: list[Any] = []
+    for place, mark, child in re.findall(r"<</Type /MCR/Pg (\d+) 0 R/MCID (\d+)>>|(\d+) 0 R", kids[1]):
+        if child:
+            assert f"/P {number} 0 R" in document.objects[int(child)]
+            parts.append(read_aloud(document, int(child), pages))
+            continue
+        tag, words = pages[int(place)].pop(int(mark))
+        assert tag == kind[1]
+        owners = re.search(rf"\b{sorted(pages).index(int(place))} \[([^\]]*)\]", document.one("StructTreeRoot"))
+        assert owners is not None
+        assert owners[1].split(" 0 R")[int(mark)].strip() == str(number)
+        parts.append(words)
+    return kind[1], parts
+
+
+def test_the_document_is_tagged_for_screen_readers() -> None:
+    long = access(2, purpose={"de": "Wort " * 2_000})
+    document = Tagged(build_pdf([access(1), long], "de", title="Zugriffe", period=MONTH, at=AT))
+    catalog = document.one("Catalog")
+    assert "/MarkInfo <</Marked true>>" in catalog
+    assert "/Lang (de)" in catalog
+    assert "/DisplayDocTitle true" in catalog
+    numbers = [number for number, held in document.objects.items() if held.startswith("<</Type /Page/")]
+    assert len(numbers) == 2
+    pages = {number: document.marked(number) for number in numbers}
+    for position, number in enumerate(numbers):
+        assert f"/StructParents {position}" in document.objects[number]
+    top = re.search(r"/K (\d+) 0 R", document.one("StructTreeRoot"))
+    assert top is not None
+    kind, parts = read_aloud(document, int(top[1]), pages)
+    assert (kind, parts[0]) == ("Document", ("H1", ["Zugriffe"]))
+    first, second = (part for part in parts if part[0] == "Sect")
+    assert first[1][0] == ("H2", ["Kontostand"])
+    assert [part[0] for part in first[1]] == ["H2", "P", "L"]
+    labels = {item[1][0][1][0]: " ".join(item[1][1][1]) for item in second[1][2][1]}
+    assert labels[text("from_whom", "de")] == "Sparkasse"
+    # Over all its pages it is one value.
+    assert labels[text("what_for", "de")].split() == ["Wort"] * 400
+    assert pages == {number: {} for number in numbers}
 
 
 @given(st.text(max_size=300), st.floats(3, 60))

@@ -159,6 +159,10 @@ def test_only_the_keys_of_the_policy_count(bundle: Bundle) -> None:
     with pytest.raises(BundleBroken) as broken:
         verify_bundle(bundle, month=MONTH, log_keys=["another key"])
     assert broken.value.reason == "log key"
+    stranger = NoteSigner(bundle["origin"], Ed25519PrivateKey.generate()).verifier
+    with pytest.raises(BundleBroken) as broken:
+        verify_bundle(bundle, month=MONTH, log_keys=[stranger.text])
+    assert broken.value.reason == "log key"
 
 
 async def test_both_logs_become_one_list_with_the_refused_ones_marked(city: City, tmp_path: Path) -> None:

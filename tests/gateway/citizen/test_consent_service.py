@@ -384,7 +384,16 @@ async def test_a_report_tells_the_citizen_of_a_new_institution_once(town: City) 
         assert answer == (200, {"response": "success"})
     person = town.citizen.person(session_for(town))
     told = [one for one in await town.citizen.notices.of(person) if one.kind is NoticeKind.NEW_INSTITUTION]
-    assert [(one.facts["institution"], one.count) for one in told] == [(PURPOSE["recipientName"], 3)]
+    assert [(one.facts["institution"], one.count) for one in told] == [(PURPOSE["recipientName"], 2)]
+    # The citizen reads when, newest first; what was reported twice moved once.
+    async with town.browser() as browser:
+        await browser.log_in()
+        page = (await browser.get("/consents")).text
+        shown = json.loads((await browser.get(f"/api/v1/consents/{reference}")).text)["transmissions"]
+    assert shown == {"count": 2, "latestMs": [town.clock.now_ms() + minutes * 60_000 for minutes in (2, 1)]}
+    moved = page.partition("Handed over")[2].partition("</details>")[0]
+    assert " 2 times" in moved
+    assert moved.index("12:02") < moved.index("12:01")
 
 
 async def test_reports_that_are_none(town: City) -> None:
@@ -478,7 +487,13 @@ async def test_who_may_declare_what(town: City) -> None:
     # The same again changes nothing.
     assert (await call(town, UTILITY, "PUT", "declarations/service/sd-verbrauch", SERVICE))[0] == 200
     status, found = await call(town, BANK, "GET", "declarations/service/sd-verbrauch")
-    assert (status, found["status"], found["maxValidityDays"]) == (200, "VALID", 60)
+    # In the words in which it was declared: whoever reads it can declare it again.
+    assert (status, found) == (200, SERVICE | {"id": "sd-verbrauch", "status": "VALID"} | {
+        "controllerCode": "", "processorName": "", "processorCode": "",
+    })  # fmt: skip
+    status, found = await call(town, BANK, "GET", "declarations/purpose/pd-kredit")
+    named = {"id": "pd-kredit", "status": "VALID", "recipientCode": "", "storageLocation": ""}
+    assert (status, found) == (200, PURPOSE | named)
 
 
 NO_SERVICES: list[dict[str, Any]] = [

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.citizen.consent import ConsentState, EndReason
 from gateway.citizen.links import Link
+from gateway.citizen.notices import NoticeKind
 from gateway.citizen.purposes import Journey, PurposeDeclaration
-from tests.gateway.citizen.city import UTILITY_DECLARATION, City, run_city
+from gateway.citizen.unlinking import end_due
+from tests.gateway.citizen.city import BANK, UTILITY, UTILITY_DECLARATION, City, run_city
+from tests.gateway.citizen.test_api import bearer, send
 from tests.gateway.citizen.test_consents import session_for
-from trust.identifiers import SubsystemId, parse_service_id
+from trust.identifiers import ServiceId, SubsystemId, parse_service_id
 
 OFFICE = SubsystemId("DE-TEST", "GOV", "BUERGERAMT", "termine")
 LINKED = {"state": "linked", "customerNumber": "****001 <b>"}
@@ -93,6 +98,73 @@ async def test_the_bank_asks_by_itself_and_unlinking_takes_the_consent(town: Cit
         assert first.headers["X-Datenweg-Consent"] == consents[0].reference
 
 
+async def test_an_end_that_the_bank_has_not_heard_of_is_told_again_without_the_citizen(town: City) -> None:
+    _with_unlink_service(town)
+    session = session_for(town)
+    person = town.citizen.person(session)
+    offered = (await town.citizen.catalogues.current()).find("kontostand")
+    consent = await town.citizen.consents.give(session, offered, language="en")
+    link = await town.citizen.links.add(person, service="kontostand", provider=BANK.encoded, label="")
+    async with town.browser() as browser:
+        await browser.log_in()
+        town.road.dead.add("SPARKASSE")
+        page = await browser.submit("/links", "/links/kontostand/end")
+        assert "has not confirmed it yet" in page.text
+        assert "We keep telling the institution until it confirms" in page.text
+        town.road.dead.clear()
+        # Over is over, whatever the institution knows: it isn't even asked.
+        call = {"service": "kontostand", "method": "GET", "path": ["balance"]}
+        sent = {"X-CSRF-Token": page.field("csrf"), "Origin": town.url}
+        async with browser.session.post(f"{town.url}/api/v1/calls", json=call, headers=sent) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (409, "link_ending")
+        assert town.road.of("/konto/balance") == []
+    assert (await town.citizen.consents.get(session, consent.reference)).reason is EndReason.UNLINKED
+
+    told = town.road.of("/verknuepfung/link")
+    assert [one.method for one in told] == ["DELETE"]
+    assert told[0].headers["X-Datenweg-Citizen"].count(".") == 2
+    # Not before its time; then by one process alone, and later the longer it fails.
+    assert await end_due(town.citizen) == 0
+    town.road.answers["DELETE", "link"] = (502, {"title": "later"})
+    town.clock.advance(seconds=5)
+    assert sum(await asyncio.gather(*(end_due(town.citizen) for _ in range(3)))) >= 1
+    assert len(town.road.of("/verknuepfung/link")) == 2
+    town.clock.advance(seconds=4)
+    assert await end_due(town.citizen) == 0
+    # The citizen is gone: who they are, the application says; a consent or a login is nobody's to show any more.
+    town.road.answers["DELETE", "link"] = (204, None)
+    town.clock.advance(seconds=1)
+    assert await end_due(town.citizen) == 1
+    last = town.road.of("/verknuepfung/link")[-1].headers
+    assert last["X-Datenweg-Subject"] == town.context.pseudonym_at(BANK.member, session.issuer, session.subject)
+    assert not {"X-Datenweg-Citizen", "X-Datenweg-Consent"} & set(last)
+    assert (await town.citizen.links.get(person, link.id)).state == "ended"
+    assert NoticeKind.LINK_ENDED in {notice.kind for notice in await town.citizen.notices.of(person)}
+    town.clock.advance(days=1)
+    assert await end_due(town.citizen) == 0
+
+
+async def test_a_new_link_is_not_ended_by_the_old_ones_end(town: City) -> None:
+    _with_unlink_service(town)
+    session = session_for(town)
+    person = town.citizen.person(session)
+    link = await town.citizen.links.add(person, service="strom", provider=UTILITY.encoded, label="")
+    town.road.answers["DELETE", "link"] = (502, {"title": "later"})
+    async with town.browser() as browser:
+        await browser.log_in()
+        await browser.submit("/links", "/links/strom/end")
+        assert (await links_of(town))["strom"].state == "ending"
+        town.road.answers["POST", "link"] = (201, LINKED)
+        form = {"customerNumber": "4711001", "meterNumber": "1MUS0047110011"}
+        await browser.submit("/links/strom", "/links/strom/step/utility_link", **form)
+    assert (await town.citizen.links.get(person, link.id)).state == "ended"
+    assert (await links_of(town))["strom"].state == "linked"
+    before = len(town.road.of("/link"))
+    town.clock.advance(days=1)
+    assert await end_due(town.citizen) == 0
+    assert len(town.road.of("/link")) == before
+
+
 async def test_a_link_made_or_ended_by_a_call_counts_as_well(town: City) -> None:
     town.road.answers["POST", "link"] = (201, LINKED)
     async with town.browser() as browser:
@@ -147,6 +219,16 @@ async def test_forms_of_others_change_nothing(town: City) -> None:
     assert town.road.of("/link") == []
 
 
+def _with_unlink_service(city: City) -> None:
+    """Bank and utility have a service for ending links that asks for no consent."""
+    settings = city.context.settings
+    purposes = (
+        replace(purpose, unlink_service=ServiceId(purpose.service.provider, "verknuepfung"))
+        for purpose in settings.purposes
+    )
+    object.__setattr__(settings, "purposes", tuple(purposes))
+
+
 async def _with_office(city: City) -> None:
     """The authority's service among the offered ones."""
     purpose = PurposeDeclaration(
@@ -156,3 +238,17 @@ async def _with_office(city: City) -> None:
     object.__setattr__(settings, "purposes", (*settings.purposes, purpose))
     declaration = UTILITY_DECLARATION | {"code": "termine", "legal_basis_kind": "law", "identity_level": "low"}
     city.road.declarations["termine"] = declaration
+
+
+async def test_an_app_links_the_authority_to_the_login(town: City) -> None:
+    await _with_office(town)
+    async with town.browser() as browser:
+        status, problem = await send(browser, "POST", "/links", bearer(town, level="low"), {"service": "termin"})
+        assert (status, problem["code"], problem["requiredLevel"]) == (403, "identity_level_too_low", "substantial")
+        status, link = await send(browser, "POST", "/links", bearer(town), {"service": "termin"})
+        assert (status, link["service"], link["label"], link["state"]) == (201, "termin", "high", "linked")
+        assert (await send(browser, "GET", f"/links/{link['id']}", bearer(town)))[1] == link
+        assert (await send(browser, "POST", "/links", bearer(town), {"service": "termin"}))[0] == 409
+        # An account is linked where it is kept, not by a login.
+        assert (await send(browser, "POST", "/links", bearer(town), {"service": "strom"}))[0] == 400
+        assert (await send(browser, "POST", "/links", bearer(town), {"service": "nothing"}))[0] == 404

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
@@ -13,6 +15,7 @@ from sqlalchemy import select
 from gateway.citizen import tables
 from gateway.citizen.devices import browser_thumbprint
 from gateway.citizen.errors import NotLoggedIn
+from gateway.citizen.issuer_client import IssuerClient
 from gateway.citizen.sessions import BrowserHint
 from gateway.citizen.web import local_path
 from tests.gateway.citizen.city import Browser, City, run_city
@@ -110,6 +113,28 @@ async def test_an_answer_in_another_browser_or_twice_is_refused(city: City) -> N
         assert (await other.get(answer.headers["Location"])).status == 400
 
 
+async def test_the_tokens_of_two_persons_are_no_login(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page would show one of them, the road would ask for the other's data."""
+    exchange, first = IssuerClient.exchange, dict[str, Any]()
+
+    async def mixed(self: IssuerClient, code: str, **more: Any) -> Mapping[str, Any]:
+        answer = await exchange(self, code, **more)
+        if not first:
+            first.update(answer)
+            return answer
+        return {**answer, "access_token": first["access_token"]}
+
+    monkeypatch.setattr(IssuerClient, "exchange", mixed)
+    # Optional in this flow (OpenID Connect Core 3.1.3.6): an issuer may leave it out.
+    monkeypatch.setattr("gateway.citizen.identity_tokens._check_hash", lambda *_: None)
+    async with city.browser() as erika, city.browser() as max_:
+        assert "Hello, Erika" in (await erika.log_in()).text
+        refused = await max_.log_in("max.beispiel")
+        assert refused.status == 400
+        assert "could not be confirmed" in refused.text
+        assert "Your data, your decision" in (await max_.get("/")).text
+
+
 async def test_an_answer_of_another_issuer_is_refused(city: City) -> None:
     async with city.browser() as browser:
         await browser.log_in()
@@ -133,6 +158,30 @@ async def test_wrong_passwords_are_counted_and_say_nothing_about_names(city: Cit
         assert int(limited.headers["Retry-After"]) >= 1
         city.clock.advance(seconds=60)
         assert "Hello, Max" in (await browser.enter(form, "max.beispiel", "musterstadt")).text
+
+
+async def _begun(browser: Browser, header: str) -> int:
+    return (await browser.get("/login", follow=False, X_Forwarded_For=header)).status
+
+
+async def test_logins_are_limited_by_the_address_that_the_proxy_states(sqlite_url: str, tmp_path: Path) -> None:
+    """Behind a proxy everybody comes from its address: one who begins logins without end must not lock out the city."""
+    async with (
+        run_city(sqlite_url, tmp_path, proxy_header="X-Forwarded-For") as city,
+        city.browser() as attacker,
+        city.browser() as other,
+    ):
+        # What stands before the proxy's own entry is the browser's, and helps nobody to another bucket.
+        found = [await _begun(attacker, f"203.0.113.{number}, 198.51.100.7") for number in range(61)]
+        assert found == [303] * 60 + [429]
+        assert await _begun(other, "198.51.100.8") == 303
+        city.clock.advance(seconds=1)
+        assert await _begun(attacker, "198.51.100.7") == 303
+
+
+async def test_without_a_proxy_nobody_chooses_the_address_of_their_own(city: City) -> None:
+    async with city.browser() as browser:
+        assert [await _begun(browser, f"203.0.113.{number}") for number in range(61)] == [303] * 60 + [429]
 
 
 async def test_a_form_without_the_browsers_own_token_is_not_a_login(city: City) -> None:

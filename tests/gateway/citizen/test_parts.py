@@ -4,6 +4,7 @@ instances."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from gateway.citizen.explain import explain
 from gateway.citizen.journeys import find_action, next_forms
 from gateway.citizen.purposes import InvalidPurposes, Journey, load_purposes
 from gateway.citizen.texts import TEXTS
-from gateway.city.issuer import DemoIssuerSettings, NotATestInstance, build_issuer
+from gateway.city.issuer import NotATestInstance, build_issuer
+from gateway.city.issuer_clients import DemoIssuerSettings
 from gateway.rate import RateLimit, TooManyAttempts
 from gateway.store.model import LegalBasisKind
 from tests.gateway.citizen.city import BANK_DECLARATION, ManualClock, consent_key
@@ -65,6 +67,10 @@ validity_days = 30
     file = tmp_path / "purposes.toml"
     file.write_text(good, "utf-8")
     (purpose,) = load_purposes(file)
+    assert purpose.unlink_service is None
+    file.write_text(good + 'unlink_service = "DE-TEST/COM/SPARKASSE/konto/ende"', "utf-8")
+    (purpose,) = load_purposes(file)
+    assert purpose.unlink_service == replace(purpose.service, service_code="ende")
     assert (purpose.key, purpose.journey, purpose.validity_days) == ("kontostand", Journey.BANK, 30)
     for bad in (
         "",
@@ -77,6 +83,8 @@ validity_days = 30
         good.replace("= 30", "= true"),
         good.replace('"kontostand"', '"Konto/Stand"'),
         good + 'privacy_url = "javascript:alert(1)"',
+        good + 'unlink_service = "ende"',
+        good + 'unlink_service = "DE-TEST/COM/STADTWERKE/konto/ende"',
         "\0",
     ):
         file.write_text(bad, "utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 
 from gateway.citizen.tables import relation as relation_table
-from tests.gateway.citizen.city import APP, City, pseudonym_of, run_city
+from tests.gateway.citizen.city import APP, BANK, Browser, City, pseudonym_of, run_city
 from tests.gateway.citizen.test_accesses import MONTH, own_bundles, run_log
 from tests.gateway.citizen.test_api import AUDIENCE, ERIKA, send
+from tests.gateway.citizen.test_consents import payload_of
 
 ANNA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e02"
 MIA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e11"
@@ -73,12 +75,14 @@ async def test_a_parent_calls_and_looks_for_a_child(city: City, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("method", "path", "document"),
     [
-        ("POST", "/consents", {"service": "kontostand"}),
         ("GET", "/me", None),
         ("GET", "/devices", None),
-        ("GET", "/export", None),
         ("POST", "/complaints", {"text": "x"}),
-        ("DELETE", "/links/x", None),
+        ("GET", "/notice-channels", None),
+        ("PUT", "/notice-channels/mail", {"address": "x@example.org"}),
+        ("POST", "/push-subscriptions", {"endpoint": "https://x.example/", "keys": {"p256dh": "x", "auth": "x"}}),
+        ("POST", "/consents/x/extension", None),
+        ("POST", "/links", {"service": "strom"}),
     ],
 )
 async def test_a_parent_may_not_do_everything(city: City, method: str, path: str, document: Any) -> None:
@@ -88,6 +92,99 @@ async def test_a_parent_may_not_do_everything(city: City, method: str, path: str
         headers["X-Datenweg-Representing"] = listed["represented"][0]["reference"]
         status, problem = await send(browser, method, path, headers, document)
         assert (status, problem["code"]) == (403, "representation_refused")
+
+
+async def for_mia(city: City, browser: Browser) -> dict[str, str]:
+    """What a request of Erika's for Mia carries."""
+    headers = bearer(city, represents=[{"sub": MIA, "role": "parent", "name": "Mia Beispiel"}], name="Erika Beispiel")
+    _, listed = await send(browser, "GET", "/represented", headers)
+    return headers | {"X-Datenweg-Representing": listed["represented"][0]["reference"]}
+
+
+async def test_a_parent_consents_for_a_child(city: City) -> None:
+    async with city.browser() as browser:
+        headers = await for_mia(city, browser)
+        status, consent = await send(browser, "POST", "/consents", headers, {"service": "kontostand"})
+        assert (status, consent["state"], consent["byRepresentative"]) == (201, "valid", True)
+        assert not consent["extendable"]
+        (pushed,) = city.road.of("datenwegConsent")
+        assert payload_of(pushed)["subject"] == pseudonym_of(city, MIA, BANK.member)
+        _, listed = await send(browser, "GET", "/consents", headers)
+        assert [one["reference"] for one in listed["consents"]] == [consent["reference"]]
+        # The parent's own list has none of it, nor is there anything to read of it there.
+        assert (await send(browser, "GET", "/consents", parent(city)))[1]["consents"] == []
+        path = f"/consents/{consent['reference']}"
+        assert (await send(browser, "GET", path, parent(city)))[0] == 404
+        _, receipt = await send(browser, "GET", f"{path}/receipt", headers)
+        assert receipt["dpv:hasDataSubject"] == pseudonym_of(city, MIA, BANK.member)
+        assert receipt["dpv:hasRepresentative"] == {
+            "@type": "dpv:ParentOfDataSubject",
+            "dct:identifier": city.context.person(city.issuer_url, ERIKA),
+            "dct:title": "Erika Beispiel",
+            "dpv:isRepresentativeFor": {
+                "dct:identifier": pseudonym_of(city, MIA, BANK.member),
+                "dct:title": "Mia Beispiel",
+            },
+        }
+        by = [status.get("dpv:isIndicatedBy") for status in receipt["dpv:hasConsentStatus"]]
+        assert by == [consent["client"], city.context.person(city.issuer_url, ERIKA)]
+        status, withdrawn = await send(browser, "POST", f"{path}/withdrawal", headers)
+        assert (status, withdrawn["state"]) == (200, "withdrawn")
+        assert [event["byRepresentative"] for event in withdrawn["events"]] == [False, True, True]
+
+
+async def test_another_parent_reads_no_name_of_the_first(city: City) -> None:
+    await city.citizen.relations.register(
+        issuer=city.issuer_url,
+        representative=ANNA,
+        represented=MIA,
+        role="guardian",
+        name="Mia Beispiel",
+        until_ms=city.clock.now_ms() + TOMORROW_MS,
+    )
+    async with city.browser() as browser:
+        headers = await for_mia(city, browser)
+        _, consent = await send(browser, "POST", "/consents", headers, {"service": "kontostand"})
+        other = bearer(city, ANNA, name="Anna Probe")
+        _, listed = await send(browser, "GET", "/represented", other)
+        other |= {"X-Datenweg-Representing": listed["represented"][0]["reference"]}
+        _, receipt = await send(browser, "GET", f"/consents/{consent['reference']}/receipt", other)
+        both = receipt["dpv:hasRepresentative"]
+        assert both["dct:identifier"] == city.context.person(city.issuer_url, ERIKA)
+        assert both["@type"] == "dpv:Representative"
+        assert "dct:title" not in both
+        assert both["dpv:isRepresentativeFor"]["dct:title"] == "Mia Beispiel"
+        # What the other takes back, the other took back.
+        _, withdrawn = await send(browser, "POST", f"/consents/{consent['reference']}/withdrawal", other)
+        assert withdrawn["state"] == "withdrawn"
+        _, receipt = await send(browser, "GET", f"/consents/{consent['reference']}/receipt", headers)
+        by = [status.get("dpv:isIndicatedBy") for status in receipt["dpv:hasConsentStatus"]]
+        assert by[1:] == [city.context.person(city.issuer_url, subject) for subject in (ERIKA, ANNA)]
+
+
+async def test_a_child_of_age_reads_who_decided_and_extends_nothing_of_it(city: City) -> None:
+    async with city.browser() as browser:
+        _, consent = await send(browser, "POST", "/consents", await for_mia(city, browser), {"service": "kontostand"})
+        path = f"/consents/{consent['reference']}"
+        _, receipt = await send(browser, "GET", f"{path}/receipt", bearer(city, MIA))
+        assert "dct:title" not in receipt["dpv:hasRepresentative"]
+        assert (await send(browser, "POST", f"{path}/extension", bearer(city, MIA)))[0] == 409
+        _, told = await send(browser, "GET", "/notices", bearer(city, MIA))
+        assert "represented" in {notice["kind"] for notice in told["notices"]}
+
+
+async def test_what_is_taken_along_for_a_child_is_the_childs(city: City) -> None:
+    async with city.browser() as browser:
+        headers = await for_mia(city, browser)
+        await send(browser, "POST", "/complaints", parent(city), {"text": "erikas"})
+        await send(browser, "POST", "/consents", headers, {"service": "kontostand"})
+        _, document = await send(browser, "GET", "/export?months=1", headers)
+        reference = headers["X-Datenweg-Representing"]
+        assert document["identity"] == {"reference": reference, "name": "Mia Beispiel", "representedBy": "parent"}
+        assert [len(document[part]) for part in ("consents", "receipts")] == [1, 1]
+        assert [document[part] for part in ("devices", "complaints", "represented")] == [[], [], []]
+        assert MIA not in json.dumps(document)
+        assert ERIKA not in json.dumps(document)
 
 
 async def test_nobody_else_acts_for_the_child(city: City) -> None:

@@ -58,8 +58,18 @@ def require_whole(report: dict[str, Any]) -> None:
     assert log["proofs_verified"] >= 2 * len(report["exchanges"])
     assert log["denied"] >= 1
     assert len(log["checkpoint"]) == 1 + len(PROVIDERS)
-    parts = ("log_in", "give_consent", "bank", "utility", "authority", "remove_link", "withdraw", "access_log")
-    assert tuple(report["steps"]) == parts
+    before = ("log_in", "give_consent", "bank", "utility", "authority", "third_party", "remove_link", "withdraw")
+    assert tuple(report["steps"]) == (*before, "unlink_bank", "access_log")
+    third = report["third_party"]
+    assert (third["http_status"], third["signatures_verified"], third["error"]) == (200, 2, None)
+    assert third["consumer_receipt"].startswith("DE-TEST/COM/STADTWERKE/")
+    assert third["provider_receipt"].startswith("DE-TEST/COM/SPARKASSE/")
+
+
+def require_no_link(data: Path) -> None:
+    """The bank's adapter forgets a link when the bank has confirmed that it is over, and not before."""
+    with closing(sqlite3.connect(data / "bank-adapter" / "links.sqlite")) as database:
+        assert database.execute("SELECT count(*) FROM link").fetchone() == (0,)
 
 
 def require_no_bank_secrets(data: Path) -> None:
@@ -77,6 +87,7 @@ def test_the_journey_and_a_second_start_on_the_same_data(tmp_path: Path) -> None
     code, first, output = demo(tmp_path, port)
     assert code == 0, output
     require_whole(first)
+    require_no_link(tmp_path / "data")
     key = (tmp_path / "data" / "bank" / "keys" / "signing.p12").read_bytes()
     code, second, output = demo(tmp_path, port)
     assert code == 0, output

@@ -46,6 +46,7 @@ from tests.gateway.exchange.town import (
     ROGUE,
     STRAY,
     UTILITY,
+    Party,
     fill_store,
     issue_keys,
     path_of,
@@ -98,6 +99,8 @@ class GatewayPair:
     http: aiohttp.ClientSession
     output: io.StringIO
     secrets: set[str] = field(default_factory=set)
+    # Gateways of further members, which a test asked for.
+    others: dict[Party, RunningNode] = field(default_factory=dict)
 
     # -- as a client of the consumer gateway
 
@@ -226,11 +229,14 @@ async def gateway_pair(
     node_type: type[RunningNode] = RunningNode,
     consumer: Mapping[str, Any] | None = None,
     provider: Mapping[str, Any] | None = None,
+    others: Sequence[Party] = (),
+    with_rsa: Sequence[Party] = (),
     **settings: Any,
 ) -> AsyncIterator[GatewayPair]:
     """The pair, running within the block. `databases`: URLs of the consumer's and provider's (default SQLite).
 
-    `settings` are for both gateways, `consumer` and `provider` for that one.
+    `settings` are for all gateways, `consumer` and `provider` for that one. `others` have a gateway of their own, too;
+    `with_rsa` have RSA keys.
     """
     async with AsyncExitStack() as stack:
         authority = CertificateAuthority.load_or_create(folder / "testca", INSTANCE)
@@ -239,7 +245,10 @@ async def gateway_pair(
         registry_settings = RegistrySettings(
             instance=INSTANCE, data_directory=folder / "registry", host=HOST, port=free_port()
         )
-        keys = {party: issue_keys(folder / party.code, party, authority) for party in (CITY, UTILITY, ROGUE)}
+        keys = {
+            party: issue_keys(folder / party.code, party, authority, rsa=party in with_rsa)
+            for party in (CITY, UTILITY, ROGUE, *others)
+        }
         ports = {party: free_ports(2) for party in keys}
         clock = ShiftedClock()
         Registry(registry_settings, clock).state.update(
@@ -280,8 +289,8 @@ async def gateway_pair(
             "peer_timeout_seconds": 3,
             "consent_authorities": (CITY.member.encoded,),
         } | settings
-        nodes = []
-        for party, database in zip((CITY, UTILITY), databases, strict=True):
+        nodes: dict[Party, RunningNode] = {}
+        for party, database in ((CITY, databases[0]), (UTILITY, databases[1]), *((other, None) for other in others)):
             values: dict[str, Any] = common | {
                 "owner": party.member.encoded,
                 "data_directory": folder / party.code,
@@ -298,15 +307,14 @@ async def gateway_pair(
                     "token_audience": AUDIENCE,
                     "pseudonym_key_file": folder / "pseudonym.key",
                 } | dict(consumer or {})
-            else:
+            elif party is UTILITY:
                 values |= dict(provider or {})
-            node = node_type(GatewaySettings(**values))
-            clients = [APP, GUEST, STRAY] if party is CITY else [UTILITY.subsystem]
+            node = nodes[party] = node_type(GatewaySettings(**values))
+            clients = [APP, GUEST, STRAY] if party is CITY else [party.subsystem]
             url = f"http://{HOST}:{backend_port}/dienst"
-            await fill_store(node.settings, clients, [] if party is CITY else services(url))
+            await fill_store(node.settings, clients, services(url) if party is UTILITY else [])
             await node.start()
             stack.push_async_callback(node.stop)
-            nodes.append(node)
         http = await stack.enter_async_context(
             aiohttp.ClientSession(
                 auto_decompress=False,
@@ -316,10 +324,9 @@ async def gateway_pair(
             )
         )
         publisher = registry_app[PUBLISHER]
-        consumer_node, provider_node = nodes
         yield GatewayPair(
-            consumer=consumer_node,
-            provider=provider_node,
+            consumer=nodes[CITY],
+            provider=nodes[UTILITY],
             backend=backend,
             issuer=issuer,
             rogue=rogue,
@@ -329,4 +336,5 @@ async def gateway_pair(
             front=front,
             http=http,
             output=output,
+            others={party: nodes[party] for party in others},
         )

@@ -138,6 +138,25 @@ async def test_a_key_set_that_can_not_be_read(body: bytes) -> None:
             await verifier.verify(issuer.token())
 
 
+async def test_keys_that_somebody_could_change_on_the_way_are_not_taken() -> None:
+    """0.0.0.0 leads to this machine, too, but nothing says so: over plain HTTP it counts as another one."""
+    known: list[Issuer] = []
+    asked: list[str] = []
+
+    def answer(request: web.BaseRequest) -> web.Response:
+        asked.append(request.path)
+        if request.path.startswith("/.well-known"):
+            elsewhere = known[0].url.replace(HOST, "0.0.0.0")
+            return web.json_response({"issuer": known[0].url, "jwks_uri": f"{elsewhere}/jwks"})
+        return web.json_response({"keys": [known[0].key.as_dict(private=False)]})
+
+    async with tokens(answer) as (issuer, verifier, _):
+        known.append(issuer)
+        with pytest.raises(IssuerUnavailable):
+            await verifier.verify(issuer.token())
+    assert "/jwks" not in asked
+
+
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [
@@ -147,6 +166,7 @@ async def test_a_key_set_that_can_not_be_read(body: bytes) -> None:
         ({"sub": ""}, "claims"),
         ({"sub": 7}, "claims"),
         ({"cnf": {"jkt": "x"}}, "bound to a key"),
+        ({"cnf": {"jkt": "A" * 43}}, "bound to a key"),
         ({"nbf": "bald"}, "not yet valid"),
         ({"aud": [AUDIENCE + "/"]}, "audience"),
         ({"aud": 7}, "audience"),
@@ -159,6 +179,14 @@ async def test_a_key_set_that_can_not_be_read(body: bytes) -> None:
 async def test_claims_that_do_not_hold(claims: dict[str, Any], reason: str) -> None:
     async with tokens() as (issuer, verifier, _):
         assert await _reason(verifier, issuer.token(**claims)) == reason
+
+
+@pytest.mark.parametrize("kind", ["JWT", "id_token+jwt", "logout+jwt", "dpop+jwt"])
+async def test_another_token_of_the_issuer_is_no_access_token(kind: str) -> None:
+    """Signed with the same key, for the same audience: what it was made for is in its type (RFC 9068 section 4)."""
+    async with tokens() as (issuer, verifier, _):
+        assert await _reason(verifier, issuer.token(header={"typ": kind})) == "type"
+        assert (await verifier.verify(issuer.token(header={"typ": "application/at+jwt"}))).subject == CITIZEN
 
 
 async def test_one_audience_of_several() -> None:

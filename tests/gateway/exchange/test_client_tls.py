@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc.jwk import ECKey
 
 from gateway.node_keys import load_keys
 from gateway.store.model import Client, ConnectionType
@@ -17,6 +18,7 @@ from gateway.store.repository import Repository
 from tests.gateway.exchange.conftest import captured_output
 from tests.gateway.exchange.pair import Answer, GatewayPair, gateway_pair
 from tests.gateway.exchange.ports import HOST, free_port
+from tests.gateway.exchange.test_service_tls import self_signed
 from tests.gateway.exchange.town import APP, CITY, GUEST, INSTANCE, path_of, service
 from trust.identifiers import SubsystemId
 from trust.keys import SoftwareKey
@@ -47,7 +49,7 @@ def _system(folder: Path) -> SoftwareKey:
     return SoftwareKey(key, certificate)
 
 
-async def _ask(pair: GatewayPair, client: SubsystemId, system: SoftwareKey | None) -> Answer:
+async def ask_over_tls(pair: GatewayPair, client: SubsystemId, system: SoftwareKey | None, **more: str) -> Answer:
     """Over TLS, with the system's certificate or without any; the gateway's own is pinned."""
     settings = pair.consumer.settings
     own = load_keys(settings).client_tls
@@ -58,7 +60,7 @@ async def _ask(pair: GatewayPair, client: SubsystemId, system: SoftwareKey | Non
         load_into_tls(context, system)
     connector = aiohttp.TCPConnector(ssl=context, force_close=True)
     url = f"https://{HOST}:{settings.client_tls_port}{path_of(service('gruppe'), '/echo')}"
-    headers = {"X-Road-Client": client.encoded}
+    headers = {"X-Road-Client": client.encoded} | {name.replace("_", "-"): value for name, value in more.items()}
     async with aiohttp.ClientSession(connector=connector) as http, http.get(url, headers=headers) as answer:
         return Answer(answer.status, answer.reason or "", answer.headers, await answer.read())
 
@@ -87,9 +89,54 @@ async def test_each_kind_of_connection(pair: GatewayPair, tmp_path: Path) -> Non
         await pair.until(lambda kind=kind: _registered(pair, kind, {ours.certificate_der, theirs.certificate_der}))  # type: ignore[misc]
         assert (await pair.call("gruppe")).headers.get("X-Road-Error") == over_http
         for system, expected in ((None, without), (ours, own), (theirs, others)):
-            assert (await _ask(pair, APP, system)).headers.get("X-Road-Error") == expected, (kind, system)
+            assert (await ask_over_tls(pair, APP, system)).headers.get("X-Road-Error") == expected, (kind, system)
+
+
+async def test_a_plain_client_is_not_whoever_comes_from_another_machine(
+    pair: GatewayPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a certificate a client over TLS is anybody, unless only this machine reaches the port."""
+    await Repository(pair.consumer.gateway.engine).upsert_client(Client(APP, ConnectionType.HTTP))
+    await pair.until(lambda: pair.consumer.client_type(APP) is ConnectionType.HTTP)
+    assert (await ask_over_tls(pair, APP, None)).status == 200
+    monkeypatch.setattr(pair.consumer.gateway.node, "client_tls_is_local", False)
+    refused = await ask_over_tls(pair, APP, None)
+    assert refused.headers["X-Road-Error"] == "server.clientproxy.ssl_authentication_failed"
+    assert (await pair.call("gruppe")).status == 200
+
+
+async def test_nobody_vouches_over_tls(pair: GatewayPair) -> None:
+    """Our own application asks at the plain port: a voucher from anywhere else is one that got out."""
+    node, key = pair.consumer.gateway.node, ECKey.generate_key("P-256")
+    await Repository(pair.consumer.gateway.engine).upsert_client(Client(APP, ConnectionType.HTTP))
+    await pair.until(lambda: pair.consumer.client_type(APP) is ConnectionType.HTTP)
+    assert node.vouchers is not None
+    token = pair.token(cnf={"jkt": key.thumbprint()})
+    voucher = node.vouchers.issue(token, "GET", path_of(service("gruppe"), "/echo"))
+    refused = await ask_over_tls(pair, APP, None, X_Datenweg_Citizen=token, DPoP=voucher)
+    assert refused.headers["X-Road-Error"] == "client.citizen_token_invalid"
+    there = await pair.call("gruppe", "/echo", headers={"X-Datenweg-Citizen": token, "DPoP": voucher})
+    assert there.status == 200
+
+
+async def test_a_pinned_certificate_that_has_expired_counts(pair: GatewayPair) -> None:
+    expired = self_signed(-1)
+    client = Client(GUEST, ConnectionType.HTTPS, certificates=frozenset({expired.certificate_der}))
+    await Repository(pair.consumer.gateway.engine).upsert_client(client)
+    await pair.until(lambda: expired.certificate_der in pair.consumer.gateway.node.directory.client_certificates)
+    # The guest is let in, and has no right to the service.
+    assert (await ask_over_tls(pair, GUEST, expired)).headers["X-Road-Error"] == "server.serverproxy.access_denied"
 
 
 async def test_a_certificate_that_nobody_pins(pair: GatewayPair, tmp_path: Path) -> None:
-    with pytest.raises((aiohttp.ClientError, OSError)):
-        await _ask(pair, APP, _system(tmp_path / "c"))
+    """Whoever shows it is told why; where none is asked for, it doesn't matter."""
+    stranger = _system(tmp_path / "c")
+    repository = Repository(pair.consumer.gateway.engine)
+    for kind, expected in (
+        (ConnectionType.HTTPS, "server.clientproxy.ssl_authentication_failed"),
+        (ConnectionType.HTTPS_NO_AUTH, None),
+    ):
+        await repository.upsert_client(Client(APP, kind, certificates=frozenset({self_signed(1).certificate_der})))
+        await pair.until(lambda kind=kind: pair.consumer.client_type(APP) is kind)  # type: ignore[misc]
+        for system in (stranger, self_signed(1), self_signed(-1)):
+            assert (await ask_over_tls(pair, APP, system)).headers.get("X-Road-Error") == expected

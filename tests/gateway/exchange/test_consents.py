@@ -26,7 +26,7 @@ from gateway.exchange.consents import (
     parse_consent,
     verify_consent,
 )
-from gateway.store.model import ConsentCopy, ConsentStatus
+from gateway.store.model import ConsentCopy, ConsentStatus, RequiredIdentityLevel
 from tests.gateway.exchange.town import APP, GUEST, UTILITY, service
 
 REFERENCE = "0b8f4a51-54a5-4f0e-8b0f-3f6cf5b6f6f4"
@@ -70,6 +70,18 @@ def verified(token: bytes, certificate: x509.Certificate = CERTIFICATE) -> Conse
 def test_a_token_of_another_type_is_no_consent() -> None:
     with pytest.raises(ConsentRefused):
         parse_consent(signed(CLAIMS, typ="at+jwt"))
+
+
+def test_how_surely_it_was_given() -> None:
+    assert verified(signed(CLAIMS)).identity_level is RequiredIdentityLevel.NONE
+    told = verified(signed(CLAIMS | {"identity_level": "substantial"}))
+    assert told.identity_level is RequiredIdentityLevel.SUBSTANTIAL
+    # Who sent it isn't in it: the gateway that takes it knows.
+    assert told.authority is None
+    assert not told.is_for_third_party
+    for wrong in ("sehr hoch", "", 3, None):
+        with pytest.raises(ConsentRefused):
+            verified(signed(CLAIMS | {"identity_level": wrong}))
 
 
 def test_a_good_consent() -> None:

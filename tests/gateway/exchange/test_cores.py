@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -11,11 +12,14 @@ from hypothesis import strategies as st
 from audit.entry import Receipt, parse_receipt
 from gateway.exchange.addresses import Endpoint, UnusableAddress, parse_address
 from gateway.exchange.directory import MONITORING, OF_CITIZENS, RESERVED_CODES, BuiltIn, build_directory
+from gateway.exchange.insecure import InsecurePart, insecure_parts
 from gateway.exchange.origins import is_log_of, origin_of
 from gateway.exchange.pseudonyms import ShortPseudonymKey, pseudonym
 from gateway.exchange.quotas import Quotas
-from gateway.store.model import AccessRight, Client, ClientState, NodeConfiguration, Revision
-from tests.gateway.exchange.town import APP, GROUP, GUEST, UTILITY, service, services
+from gateway.exchange.vouching import Vouchers
+from gateway.store.model import AccessRight, Client, ClientState, ConnectionType, NodeConfiguration, Revision
+from tests.gateway.exchange.ports import ShiftedClock
+from tests.gateway.exchange.town import APP, GROUP, GUEST, UTILITY, service, service_at, services
 from trust.identifiers import MemberId, SecurityServerId, ServiceId
 from trust.parameters import SecurityServer
 
@@ -231,3 +235,42 @@ def test_a_client_that_is_switched_off_is_none() -> None:
     assert directory.client(UTILITY.subsystem) is not None
     assert directory.client(GUEST) is None
     assert directory.client(APP) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "verify_tls", "mode"),
+    [
+        ("https://adapter.example/", True, ""),
+        ("http://127.0.0.1:8201/", False, ""),
+        ("https://adapter.example/", False, "service whose TLS certificate is not verified"),
+        ("http://adapter.example/", True, "service over plain HTTP on another machine"),
+        ("", True, ""),
+        ("http://[::1", True, ""),
+    ],
+)
+def test_what_a_start_says_of_services(url: str, verify_tls: bool, mode: str) -> None:
+    offered = service_at("echo", url, verify_tls=verify_tls)
+    clients = (Client(UTILITY.subsystem), Client(APP, ConnectionType.HTTPS))
+    directory = build_directory(NodeConfiguration(Revision(1, 0), clients, (offered,), ()))
+    expected = [InsecurePart(mode, offered.identifier.encoded)] if mode else []
+    assert list(insecure_parts(directory)) == expected
+
+
+def test_a_start_names_clients_that_nobody_authenticates() -> None:
+    clients = (Client(APP, ConnectionType.HTTPS_NO_AUTH), Client(UTILITY.subsystem))
+    directory = build_directory(NodeConfiguration(Revision(1, 0), clients, (), ()))
+    assert list(insecure_parts(directory)) == [InsecurePart("client without authentication", APP.encoded)]
+
+
+def test_a_voucher_ends_after_half_a_minute() -> None:
+    clock = ShiftedClock()
+    vouchers = Vouchers(b"k" * 32, clock)
+    voucher = vouchers.issue("token", "GET", "/r1/a")
+    assert vouchers.vouched(voucher, "token", "GET", "/r1/a")
+    clock.ahead = timedelta(seconds=31)
+    assert not vouchers.vouched(voucher, "token", "GET", "/r1/a")
+
+
+@pytest.mark.parametrize("stated", ["", "vouched.", "vouched.1", "vouched.².AAAA", f"vouched.{'9' * 5000}.AAAA"])
+def test_what_is_no_voucher(stated: str) -> None:
+    assert not Vouchers(b"k" * 32, ShiftedClock()).vouched(stated, "token", "GET", "/r1/a")

@@ -23,8 +23,7 @@ from tests.gateway.exchange.key_rings import new_certificate, ring_of
 from tests.gateway.exchange.nodes import RunningNode
 from tests.gateway.exchange.pair import GatewayPair, gateway_pair
 from tests.gateway.exchange.refusals import check_refusal, watch
-from tests.gateway.exchange.town import APP, CITY, INSTANCE, UTILITY, path_of
-from tests.gateway.exchange.town import _service as service_of
+from tests.gateway.exchange.town import APP, CITY, INSTANCE, UTILITY, path_of, service_at
 from tests.trust.softhsm import MODULE, PIN, make_token
 from trust.certificates import CertificateUsage
 from trust.identifiers import MemberId, ServiceId, SubsystemId
@@ -158,7 +157,7 @@ async def test_the_gateway_signs_for_every_member_whose_key_it_has(pair: Gateway
     echo = next(s for s in await pair.provider.gateway.node.repository.services() if s.code == "echo")
     await pair.consumer.gateway.node.repository.upsert_client(Client(school))
     await pair.provider.gateway.node.repository.upsert_client(Client(daughter))
-    added = replace(service_of("echo2", echo.url), provider=daughter)
+    added = replace(service_at("echo2", echo.url), provider=daughter)
     rights = [AccessRight(offered, subject) for subject in (APP, school)]
     await pair.provider.gateway.node.repository.upsert_service(added, grant_to=rights)
     await pair.until(lambda: pair.provider.gateway.node.directory.offer(offered) is not None)

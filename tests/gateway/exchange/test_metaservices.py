@@ -160,6 +160,15 @@ async def test_a_member_without_subsystem_has_no_methods(pair: GatewayPair) -> N
         assert listed(await ask(pair, code, provider=UTILITY.member), code) == []
 
 
+@pytest.mark.parametrize("version", ["v1", "v5"])
+async def test_a_metaservice_is_there_in_any_version(pair: GatewayPair, version: str) -> None:
+    message = Message("listMethods", version, body='<p:listMethods xmlns:p="urn:muster"><p:request/></p:listMethods>')
+    headers = {"Content-Type": TEXT_XML}
+    answer = await pair.request("POST", "/", client=None, headers=headers, body=message.encoded())
+    assert listed(answer, "listMethods") == listed(await ask(pair, "listMethods"), "listMethods")
+    assert f"<id:serviceVersion>{version}</id:serviceVersion>".encode() in answer.body
+
+
 async def test_getwsdl_over_soap(pair: GatewayPair) -> None:
     version = "<xrd:serviceVersion>v1</xrd:serviceVersion>"
     answer = await ask(pair, "getWsdl", f"<xrd:serviceCode>seife</xrd:serviceCode>{version}", client=GUEST)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
+from gateway.doctor.http import asks_in_full
 from gateway.errors import StartRefused
 from gateway.registry import membership
 from gateway.tls_contexts import TLSContexts
@@ -66,12 +72,45 @@ async def test_a_follower_that_fails_for_long_is_said(pair: GatewayPair, monkeyp
     assert checks["store"].startswith("not read since 2026-11-22T10:00:00Z")
 
 
+@pytest.mark.parametrize(("address", "told"), [(HOST, True), ("::1", True), ("198.51.100.7", False), ("", False)])
+async def test_what_is_wrong_in_detail_is_told_to_this_machine_alone(
+    pair: GatewayPair, address: str, told: bool
+) -> None:
+    """Which protections are off is nothing for whoever may read the log here."""
+    operations = next(
+        listener.app
+        for listener in pair.consumer.gateway.listeners
+        if listener.port == pair.consumer.settings.operations_port
+    )
+    assert isinstance(operations, web.Application)
+    transport = create_autospec(asyncio.Transport, instance=True)
+    transport.get_extra_info.side_effect = {"peername": (address, 4711)}.get
+    asked = make_mocked_request("GET", "/healthz?full", app=operations, transport=transport)
+    assert asks_in_full(asked) is told
+
+
 async def test_a_dead_sequencer_is_said(pair: GatewayPair, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("audit.sequencer.Sequencer.accepting", False)
         status, checks = await health(pair)
     assert status == 503
     assert checks["log"].startswith("takes no steps")
+
+
+async def test_a_log_that_can_not_be_written_is_said(pair: GatewayPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("audit.sequencer.Sequencer._write", full)
+        assert (await pair.call("echo")).status == 500
+        status, checks = await health(pair)
+        assert (status, checks["log"][:13]) == (503, "its last step")
+        # A balancer that sends nothing while it reads 503 would never learn that there is room again.
+        patch.setattr("gateway.operations._UNWRITTEN_SECONDS", 0.0)
+        assert (await health(pair))[0] == 200
+    assert (await pair.call("echo")).status == 200
+    assert (await health(pair))[0] == 200
 
 
 async def test_a_checkpoint_that_is_not_published_is_said(pair: GatewayPair, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,10 +63,10 @@ def key_of(one: Holder) -> SoftwareKey:
     return SoftwareKey(one.key, one.certificate)
 
 
-def as_xroad(context: ssl.SSLContext) -> ssl.SSLContext:
+def as_xroad(context: ssl.SSLContext, suite: str = XROAD_SUITE) -> ssl.SSLContext:
     """As a security server has it: TLS 1.2 and one suite, which isn't an authenticated one (PR-MESSTRANSP 2.1)."""
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(f"{XROAD_SUITE}:@SECLEVEL=1")
+    context.set_ciphers(f"{suite}:@SECLEVEL=1")
     return context
 
 
@@ -75,14 +75,17 @@ def only_newest(context: ssl.SSLContext) -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.parametrize("suite", tls.XROAD_CIPHERS.split(":"))
 @pytest.mark.parametrize("ours_answers", [True, False])
-async def test_a_peer_with_xroads_tls(ours_answers: bool) -> None:
-    ours, theirs = key_of(holder(rsa=True)), key_of(holder(rsa=True))
+async def test_a_peer_with_xroads_tls(ours_answers: bool, suite: str) -> None:
+    """Each of its suites alone, with the kind of certificate that it is for."""
+    rsa = "RSA" in suite
+    ours, theirs = key_of(holder(rsa=rsa)), key_of(holder(rsa=rsa))
     if ours_answers:
-        found = await negotiated(tls.server_context(ours, [ROOT.der]), as_xroad(tls.client_context(theirs)))
+        found = await negotiated(tls.server_context(ours, [ROOT.der]), as_xroad(tls.client_context(theirs), suite))
     else:
-        found = await negotiated(as_xroad(tls.server_context(theirs, [ROOT.der])), tls.client_context(ours))
-    assert found == ("TLSv1.2", XROAD_SUITE)
+        found = await negotiated(as_xroad(tls.server_context(theirs, [ROOT.der]), suite), tls.client_context(ours))
+    assert found == ("TLSv1.2", suite)
 
 
 @pytest.mark.parametrize("modern", [True, False])

@@ -21,6 +21,13 @@ def test_the_consumers_steps() -> None:
     ]
 
 
+def test_the_gateways_own_requests_skip_the_caller_and_nothing_else() -> None:
+    assert [step.__name__ for step in pipeline.OWN] == [
+        step.__name__ for step in pipeline.CONSUMER if step.__name__ != "authenticate_caller"
+    ]
+    assert len(pipeline.OWN) == len(pipeline.CONSUMER) - 1
+
+
 def test_the_providers_steps() -> None:
     assert [step.__name__ for step in pipeline.PROVIDER] == [
         "verify_request",

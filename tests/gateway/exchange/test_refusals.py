@@ -16,7 +16,7 @@ from gateway.store.repository import Repository
 from tests.gateway.exchange.pair import CANARY, MAX_BODY, GatewayPair
 from tests.gateway.exchange.records import logged
 from tests.gateway.exchange.refusals import check_refusal, watch
-from tests.gateway.exchange.town import APP, GUEST, STRAY, UTILITY, path_of, service
+from tests.gateway.exchange.town import APP, CITY, GUEST, ROGUE, ROGUE_SERVICE, STRAY, UTILITY, path_of, service
 from trust.identifiers import ServiceId, SubsystemId
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -377,7 +377,9 @@ async def test_accesses_of_nobody(pair: GatewayPair) -> None:
     await check_refusal(seen, answer, code, 500, PROVIDER, consumer="denied", provider="denied")
 
 
-@pytest.mark.parametrize("case", ["changed", "another's signature", "other path", "no consent", "oversize"])
+@pytest.mark.parametrize(
+    "case", ["changed", "another's signature", "other path", "another's service", "no consent", "oversize"]
+)
 async def test_a_consent_copy_that_does_not_hold(pair: GatewayPair, case: str) -> None:
     reference = str(uuid.uuid4())
     good, path = pair.consent_jws(reference), reference
@@ -390,12 +392,26 @@ async def test_a_consent_copy_that_does_not_hold(pair: GatewayPair, case: str) -
             copy = pair.consent_jws(reference, signer=pair.rogue.signing)
         case "other path":
             copy, path = good, str(uuid.uuid4())
+        case "another's service":
+            copy = pair.consent_jws(reference, service=ROGUE_SERVICE.encoded)
         case "no consent":
             copy = b"kein jws"
         case _:
             copy = good + b"A" * 40_000
     seen = watch(pair)
     answer = await pair.push_consent(copy, path)
+    code = "server.serverproxy.invalid_request"
+    await check_refusal(seen, answer, code, 500, PROVIDER, consumer="failed", provider="failed")
+    assert await Repository(pair.provider.gateway.engine).consent_copy(reference) is None
+
+
+async def test_one_authority_sends_no_consents_of_another(pair: GatewayPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both may attest consents here; neither may bring the other's, which it may have got to see."""
+    both = frozenset({CITY.member, ROGUE.member})
+    monkeypatch.setattr(pair.provider.gateway.node, "consent_authorities", both)
+    reference = str(uuid.uuid4())
+    seen = watch(pair)
+    answer = await pair.push_consent(pair.consent_jws(reference, signer=pair.rogue.signing), reference)
     code = "server.serverproxy.invalid_request"
     await check_refusal(seen, answer, code, 500, PROVIDER, consumer="failed", provider="failed")
     assert await Repository(pair.provider.gateway.engine).consent_copy(reference) is None

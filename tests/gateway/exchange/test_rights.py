@@ -198,3 +198,35 @@ def test_version_one_is_what_a_service_without_version_has() -> None:
     assert found.offer(ServiceId(UTILITY.subsystem, "s", "v1")) is found.offer(plain.identifier)
     assert found.offer(ServiceId(UTILITY.subsystem, "s", "v2")) is None
     assert found.offer(ServiceId(UTILITY.subsystem, "r", "v1")) is None
+
+
+THIRD_PARTY = replace(
+    COPY, client=GUEST, authority=APP, identity_level=RequiredIdentityLevel.SUBSTANTIAL, service=service("echo")
+)
+ABSENT = replace(DEMAND, client=GUEST, identity_level=None, consent_copy=THIRD_PARTY)
+
+
+def test_a_third_partys_consent_says_how_surely_it_was_given() -> None:
+    decided_by = policy(granted=False)
+    assert passes(ABSENT, decided_by)
+    for copy in (
+        # The application in which citizens decide has their login: for its requests that alone counts.
+        replace(THIRD_PARTY, authority=GUEST),
+        replace(THIRD_PARTY, authority=None),
+        replace(THIRD_PARTY, identity_level=RequiredIdentityLevel.LOW),
+        replace(THIRD_PARTY, identity_level=RequiredIdentityLevel.NONE),
+        replace(THIRD_PARTY, subject="andere"),
+        replace(THIRD_PARTY, service=service("gruppe")),
+        replace(THIRD_PARTY, client=FOREIGN),
+        None,
+    ):
+        assert refused(replace(ABSENT, consent_copy=copy), decided_by) == "identity_level_too_low"
+    high = policy(granted=False, identity_level=RequiredIdentityLevel.HIGH)
+    assert refused(ABSENT, high) == "identity_level_too_low"
+    # A consent that has ended opens nothing, and says why.
+    ended = replace(THIRD_PARTY, status=ConsentStatus.WITHDRAWN)
+    assert refused(replace(ABSENT, consent_copy=ended), decided_by) == "consent_withdrawn"
+    assert refused(replace(ABSENT, at_ms=2000), decided_by) == "consent_expired"
+    # Where no consent is asked for, none is looked at: not its level either.
+    by_law = policy(granted=False, legal_basis_kind=LegalBasisKind.LAW)
+    assert refused(ABSENT, by_law) == "identity_level_too_low"

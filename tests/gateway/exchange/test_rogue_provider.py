@@ -12,13 +12,16 @@ from aiohttp import web
 
 from gateway.exchange.peers import PeerConnector
 from gateway.messages.faults import Fault, Hop, soap_fault
+from gateway.registry import membership
 from tests.gateway.exchange.pair import CANARY, MAX_BODY, Answer, GatewayPair
 from tests.gateway.exchange.records import logged
 from tests.gateway.exchange.refusals import check_afterwards, check_refusal, watch
 from tests.gateway.exchange.rogue import RECEIPT, Arrived, Signed, forged, reply, sign, status_of
-from tests.gateway.exchange.town import ROGUE_SERVICE, path_of
+from tests.gateway.exchange.town import ROGUE, ROGUE_SERVICE, UTILITY, path_of
 from trust.durable import write_atomically
+from trust.identifiers import ServiceId
 from trust.keys import SoftwareKey
+from trust.parameters import SharedParameters
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CONSUMER, PROVIDER = Hop.CONSUMER_GATEWAY, Hop.PROVIDER_GATEWAY
@@ -97,6 +100,25 @@ async def test_a_spoilt_answer(pair: GatewayPair, case: str) -> None:
     change, code = _SPOILT[case]
     answering(pair, lambda arrived: reply(change(pair, pair.rogue.honest(arrived)).encode()))
     await _expect(pair, f"server.clientproxy.signature_verification.{code}")
+
+
+async def test_another_members_answer_signed_by_the_gateway_that_serves_it(pair: GatewayPair) -> None:
+    """Whoever hosts a member's subsystem doesn't speak for the member: that takes the member's own key."""
+    state, hosted = pair.registry.state, replace(UTILITY.subsystem, subsystem_code="ausgelagert")
+
+    def register(parameters: SharedParameters) -> SharedParameters:
+        parameters = membership.add_subsystem(parameters, hosted, "Ausgelagert")
+        return membership.register_client(parameters, ROGUE.server, hosted)
+
+    state.update(register)
+    await pair.publish()
+    try:
+        answer = await pair.request("GET", path_of(ServiceId(hosted, "auskunft")))
+        code = "server.clientproxy.signature_verification.incorrect_certificate"
+        assert (answer.status, answer.headers["X-Road-Error"]) == (500, code)
+    finally:
+        state.update(lambda parameters: membership.remove_subsystem(parameters, hosted))
+        await pair.publish()
 
 
 async def test_an_unsigned_answer(pair: GatewayPair) -> None:
@@ -228,6 +250,23 @@ async def test_an_answer_that_names_something_else(pair: GatewayPair, old: bytes
     await _expect(pair, "server.clientproxy.inconsistent_response")
 
 
+async def test_it_does_not_speak_for_the_clients_own_gateway(pair: GatewayPair) -> None:
+    """A receipt of the consumer gateway's log is that gateway's to give: a forged one is not passed on."""
+
+    def make(arrived: Arrived) -> web.StreamResponse:
+        honest = pair.rogue.honest(arrived)
+        added = f"X-Datenweg-Consumer-Receipt:{RECEIPT}\r\nX-Datenweg-Citizen:a\r\n".encode()
+        return reply(pair.rogue.signed(honest.message + added, honest.body).encode())
+
+    answering(pair, make)
+    answer = await ask(pair)
+    assert answer.status == 200
+    assert answer.headers.getall("X-Datenweg-Audit-Receipt") == [RECEIPT]
+    (receipt,) = answer.headers.getall("X-Datenweg-Consumer-Receipt")
+    assert receipt.startswith("DE-TEST/GOV/MUSTERSTADT/ss1/audit/")
+    assert "X-Datenweg-Citizen" not in answer.headers
+
+
 async def test_the_consumers_own_request_as_an_answer(pair: GatewayPair) -> None:
     answering(pair, lambda arrived: reply(pair.rogue.signed(arrived.message, arrived.body).encode()))
     await _expect(pair, "server.clientproxy.service_failed.invalid_message", hop=PROVIDER)
@@ -244,6 +283,11 @@ async def test_the_consumers_own_request_as_an_answer(pair: GatewayPair) -> None
         (lambda: web.Response(text="hallo"), "server.clientproxy.service_failed.invalid_content_type", PROVIDER),
         (
             lambda: web.Response(body=b"x", headers={"Content-Type": "multipart/mixed; boundary=a"}),
+            "server.clientproxy.missing_rest",
+            CONSUMER,
+        ),
+        (
+            lambda: web.Response(body=b"--a\r\nx", headers={"Content-Type": "multipart/mixed; boundary=a"}),
             "server.clientproxy.service_failed.mime_parsing_failed",
             PROVIDER,
         ),
@@ -258,7 +302,7 @@ async def test_the_consumers_own_request_as_an_answer(pair: GatewayPair) -> None
             PROVIDER,
         ),
     ],
-    ids=["500", "redirect", "text", "no multipart", "no fault", "endless"],
+    ids=["500", "redirect", "text", "no multipart", "cut", "no fault", "endless"],
 )
 async def test_no_message(pair: GatewayPair, make: Callable[[], web.Response], code: str, hop: Hop) -> None:
     answering(pair, lambda _: make())

@@ -181,6 +181,21 @@ async def test_the_extensions(pair: GatewayPair) -> None:
     assert without_hash(answer.body) == response_to(sent)
 
 
+async def test_an_occasion_without_end_is_one_line_in_the_record(pair: GatewayPair) -> None:
+    """The message says what it says; the record, of which each person has one, is bounded and can be shown."""
+    reason = "Prüfung\u202e\n" + "x" * 20_000
+    pdu = f'<d:pdu xmlns:d="http://x-road.eu/xsd/pdu.xsd"><d:reason>{reason}</d:reason><d:system>{reason}</d:system>'
+    message = Message(more=f"{pdu}</d:pdu>", message_id="mit-anlass")
+    pair.backend.soap = answering()
+    await post(pair, message.encoded())
+    assert pair.backend.calls[-1].body == message.encoded()
+    for node in (pair.consumer, pair.provider):
+        *_, response = await logged(node.gateway, await request_id_of(node, "mit-anlass"))
+        for said in (response.accesses[0]["occasion"], response.accesses[0]["system"]):
+            assert said.startswith("Prüfung  x")
+            assert len(said) == 256
+
+
 async def test_a_hash_that_the_service_sent_is_replaced(pair: GatewayPair) -> None:
     forged = '<xrd:requestHash algorithmId="x">AAAA</xrd:requestHash>'
     message = Message()

@@ -87,7 +87,9 @@ async def register_adapter(pair: GatewayPair, url: str) -> None:
     await pair.until(lambda: node.directory.offer(registration.service.identifier) is not None)
 
 
-def headers(message_id: str) -> list[etree._Element]:
+def headers(
+    message_id: str, *, code: str = "leseZaehler", version: str = "v2", user_id: str = "DE123"
+) -> list[etree._Element]:
     def identifier(tag: str, kind: str, **values: str) -> etree._Element:
         element = etree.Element(f"{{{XROAD}}}{tag}", nsmap={"xro": XROAD, "iden": IDENTIFIERS})
         element.set(f"{{{IDENTIFIERS}}}objectType", kind)
@@ -107,10 +109,10 @@ def headers(message_id: str) -> list[etree._Element]:
             "service",
             "SERVICE",
             **dict(zip(names, UTILITY.subsystem.segments, strict=True)),
-            serviceCode="leseZaehler",
-            serviceVersion="v2",
+            serviceCode=code,
+            serviceVersion=version,
         ),
-        plain("userId", "DE123"),
+        plain("userId", user_id),
         plain("id", message_id),
         plain("protocolVersion", "4.0"),
     ]

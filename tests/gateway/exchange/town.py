@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from audit.store import open_engine
 from gateway.registry import membership
@@ -78,7 +79,7 @@ def path_of(identifier: ServiceId, rest: str = "") -> str:
     return f"/r1/{identifier.encoded}{rest}"
 
 
-def _service(code: str, url: str, **changes: object) -> Service:
+def service_at(code: str, url: str, **changes: object) -> Service:
     values: dict[str, object] = {
         "provider": UTILITY.subsystem,
         "code": code,
@@ -98,17 +99,17 @@ def _service(code: str, url: str, **changes: object) -> Service:
 def services(url: str) -> list[Service]:
     """The utility's services; `url` is where its backend listens."""
     return [
-        _service("echo", url),
-        _service("gruppe", url),
-        _service("ohne-recht", url),
-        _service("aus", url, enabled=False, disabled_notice="Wartung bis Montag"),
-        _service("wsdl", url, service_type=ServiceType.WSDL),
+        service_at("echo", url),
+        service_at("gruppe", url),
+        service_at("ohne-recht", url),
+        service_at("aus", url, enabled=False, disabled_notice="Wartung bis Montag"),
+        service_at("wsdl", url, service_type=ServiceType.WSDL),
         *soap_services(url),
-        _service("hoch", url, identity_level=RequiredIdentityLevel.HIGH),
-        _service("konto", url, legal_basis_kind=LegalBasisKind.CONSENT, legal_basis="Art. 6 Abs. 1 lit. a DSGVO"),
-        _service("tot", f"http://{HOST}:{free_port()}/dienst"),
-        _service("langsam", url, timeout_seconds=0.3),
-        _service("falsche-adresse", "gopher://127.0.0.1/dienst"),
+        service_at("hoch", url, identity_level=RequiredIdentityLevel.HIGH),
+        service_at("konto", url, legal_basis_kind=LegalBasisKind.CONSENT, legal_basis="Art. 6 Abs. 1 lit. a DSGVO"),
+        service_at("tot", f"http://{HOST}:{free_port()}/dienst"),
+        service_at("langsam", url, timeout_seconds=0.3),
+        service_at("falsche-adresse", "gopher://127.0.0.1/dienst"),
     ]
 
 
@@ -116,14 +117,14 @@ def soap_services(url: str) -> list[Service]:
     """The utility's SOAP services; what they answer is for `Backend.soap` to say."""
     soap, dead = f"{url}/soap", f"http://{HOST}:{free_port()}/soap"
     return [
-        _service("auskunft", soap, service_type=ServiceType.WSDL, version="v1"),
-        _service("auskunftHoch", soap, service_type=ServiceType.WSDL, identity_level=RequiredIdentityLevel.HIGH),
-        _service("auskunftAus", soap, service_type=ServiceType.WSDL, enabled=False, disabled_notice="bis Montag"),
-        _service("auskunftTot", dead, service_type=ServiceType.WSDL),
-        _service("auskunftLangsam", soap, service_type=ServiceType.WSDL, timeout_seconds=0.3),
-        _service("auskunftOhneAdresse", "", service_type=ServiceType.WSDL),
-        _service("auskunftFalscheAdresse", "gopher://127.0.0.1/", service_type=ServiceType.WSDL),
-        _service("auskunftFremd", "http://dienst.invalid/soap", service_type=ServiceType.WSDL),
+        service_at("auskunft", soap, service_type=ServiceType.WSDL, version="v1"),
+        service_at("auskunftHoch", soap, service_type=ServiceType.WSDL, identity_level=RequiredIdentityLevel.HIGH),
+        service_at("auskunftAus", soap, service_type=ServiceType.WSDL, enabled=False, disabled_notice="bis Montag"),
+        service_at("auskunftTot", dead, service_type=ServiceType.WSDL),
+        service_at("auskunftLangsam", soap, service_type=ServiceType.WSDL, timeout_seconds=0.3),
+        service_at("auskunftOhneAdresse", "", service_type=ServiceType.WSDL),
+        service_at("auskunftFalscheAdresse", "gopher://127.0.0.1/", service_type=ServiceType.WSDL),
+        service_at("auskunftFremd", "http://dienst.invalid/soap", service_type=ServiceType.WSDL),
     ]
 
 
@@ -144,8 +145,10 @@ async def fill_store(settings: GatewaySettings, clients: list[SubsystemId], offe
         await engine.dispose()
 
 
-def issue_keys(folder: Path, party: Party, authority: CertificateAuthority) -> tuple[SoftwareKey, SoftwareKey]:
-    """The gateway's signing and authentication keys, on disk below `folder`."""
+def issue_keys(
+    folder: Path, party: Party, authority: CertificateAuthority, *, rsa: bool = False
+) -> tuple[SoftwareKey, SoftwareKey]:
+    """The gateway's signing and authentication keys, on disk below `folder`; with `rsa` as most security servers'."""
     keys = folder / "keys"
     keys.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(keys / "pin", _PIN.encode())
@@ -154,7 +157,7 @@ def issue_keys(folder: Path, party: Party, authority: CertificateAuthority) -> t
         ("authentication", authority.issue_authentication),
     )
     for name, issue in issues:
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = generate_private_key(65537, 2048) if rsa else ec.generate_private_key(ec.SECP256R1())
         certificate = issue(
             key.public_key(), party.member, member_name=party.code.capitalize(), server_code=party.server.server_code
         )

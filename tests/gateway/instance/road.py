@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.http_service import serving
+
 ROOT = Path(__file__).parents[3]
 _START_SECONDS = 40
 _STOP_SECONDS = 25
@@ -52,19 +54,10 @@ class Backend:
 @contextmanager
 def backend(context: ssl.SSLContext | None = None) -> Iterator[Backend]:
     """The service on a free port of loopback, over TLS with `context`."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    if context is not None:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    found = Backend(server)
-    server.backend = found  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(_Handler, context=context) as server:
+        found = Backend(server)
+        server.backend = found  # type: ignore[attr-defined]
         yield found
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -395,16 +395,23 @@ def test_health_data(town: Town) -> None:
 
 
 def test_metrics_are_the_owners_and_the_monitors(town: Town) -> None:
-    def ask(client: SubsystemId) -> str:
+    def ask(client: SubsystemId, *fields: str) -> str:
         owner = MemberId("DE-TEST", "COM", "5 6")
-        body = '<m:getSecurityServerMetrics xmlns:m="http://x-road.eu/xsd/monitoring"/>'
+        wanted = "".join(f"<m:outputField>{name}</m:outputField>" for name in fields)
+        body = f"<m:outputSpec>{wanted}</m:outputSpec></m:getSecurityServerMetrics>"
+        body = f'<m:getSecurityServerMetrics xmlns:m="http://x-road.eu/xsd/monitoring">{body}'
         asked = Message(code="getSecurityServerMetrics", version=None, client=client, provider=owner, body=body)  # type: ignore[arg-type]
         return town.road.soap(asked.encoded()).text
 
     told = ask(SubsystemId("DE-TEST", "GOV", "1234", "monitor"))
     assert "<m:name>SERVER:DE-TEST/COM/5 6/ss_2</m:name>" in told
     assert re.search(r"<m:name>TotalPhysicalMemory</m:name><m:value>\d{8,}</m:value>", told)
-    assert "<m:name>Certificates</m:name>" in told
+    assert re.search("<m:name>systemMetrics</m:name>.*<m:name>Processes</m:name>.*<m:name>Certificates</m:name>", told)
+    assert "<m:name>sha1Hash</m:name>" in told
+    names = re.findall(
+        "<m:name>([^<]*)</m:name>", ask(SubsystemId("DE-TEST", "GOV", "1234", "monitor"), "TotalSwapSpace")
+    )
+    assert names == ["SERVER:DE-TEST/COM/5 6/ss_2", "proxyVersion", "systemMetrics", "TotalSwapSpace"]
     assert "server.serverproxy.access_denied" in ask(SubsystemId("DE-TEST", "GOV", "1234", "app"))
 
 

@@ -269,6 +269,18 @@ def test_what_was_changed_shows() -> None:
         verify_archive(following, previous="")
 
 
+@pytest.mark.parametrize(("algorithm", "name"), [("SHA-256", "sha256"), ("SHA-384", "sha384")])
+def test_archives_with_another_hash_are_read(algorithm: str, name: str) -> None:
+    archive, _ = archive_of(b"eins")
+    inner = hashlib.new(name, b"eins").hexdigest()
+    digest = hashlib.new(name, inner.encode()).hexdigest()
+    told = f"- - {algorithm}\n{digest} 0.asice\n".encode()
+    assert verify_archive(changed(archive, "linkinginfo", told), previous="").digest == digest
+    for wrong in (told.replace(algorithm.encode(), b"MD5"), told.replace(algorithm.encode(), b"SHA-512")):
+        with pytest.raises(AuditError):
+            verify_archive(changed(archive, "linkinginfo", wrong))
+
+
 def test_two_of_one_name_are_kept_apart() -> None:
     builder = ArchiveBuilder(ArchiveEnd())
     for content in (b"a", b"b", b"c"):

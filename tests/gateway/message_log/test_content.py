@@ -30,6 +30,7 @@ def test_the_lists_decide_before_the_default() -> None:
     assert (some.keeps(SERVICE), some.keeps(other)) == (True, False)
     # Whatever the settings: one's accesses are never kept.
     assert not LoggedContent(enabled=[subsystem]).keeps(subsystem + "/datenwegAccesses")
+    assert not LoggedContent(enabled=[subsystem]).keeps(subsystem + "/findUsage/v1")
 
 
 def test_a_reduced_record_has_who_asked_whom_and_nothing_more() -> None:
@@ -47,8 +48,10 @@ def test_a_reduced_record_has_who_asked_whom_and_nothing_more() -> None:
 
 
 def test_a_reduced_soap_message_keeps_the_roads_headers() -> None:
-    kept = reduced(soap().replace(b"</SOAP-ENV:Header>", b"<x:k xmlns:x='urn:x'>kanarienvogel</x:k></SOAP-ENV:Header>"))
+    entries = b"<x:k xmlns:x='urn:x'>kanarienvogel</x:k><d:purpose xmlns:d='urn:x-datenweg:soap:1'>p7</d:purpose>"
+    kept = reduced(soap().replace(b"</SOAP-ENV:Header>", entries + b"</SOAP-ENV:Header>"))
     assert b"<xrd:id>Frage 7</xrd:id>" in kept
+    assert b">p7</d:purpose>" in kept
     assert b"<b:bills" in kept
     assert "Größe".encode() not in kept
     assert b"kanarienvogel" not in kept

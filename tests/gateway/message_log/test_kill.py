@@ -1,7 +1,7 @@
 """kill -9 at random moments under load, of a process that logs, signs, time-stamps and archives.
 
-A few times here, on each database; as often as DATENWEG_SOAK_KILLS says with `make soak`. After each kill: what was
-acknowledged is there and what is there verifies. At the end whoever comes next finishes: every message has one
+A few times here, on each database; 100 times on each with `make soak`, which sets DATENWEG_SOAK_KILLS. After each kill:
+what was acknowledged is there and what is there verifies. At the end whoever comes next finishes: every message has one
 time-stamp that holds and is in one archive, and the archives follow one another.
 """
 
@@ -51,7 +51,8 @@ from trust.timestamp import verify_token
 from trust.xades import signature_value
 
 ROOT = Path(__file__).parents[3]
-KILLS = int(os.environ.get("DATENWEG_SOAK_KILLS", "3"))
+SOAK = os.environ.get("DATENWEG_SOAK_KILLS")
+KILLS = int(SOAK or "3")
 # A log is killed so often; then another one begins.
 KILLS_OF_ONE = 10
 # By count and not by the clock: amid the load, wherever that is.
@@ -224,17 +225,28 @@ def _in_order(archives: list[Path]) -> list[Path]:
 
 
 @pytest.mark.parametrize("log", range(LOGS))
-async def test_whatever_was_acknowledged_outlives_the_kill(database_url: str, tmp_path: Path, log: int) -> None:
+async def test_whatever_was_acknowledged_outlives_the_kill(
+    database_url: str, tmp_path: Path, log: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database, before = database_url.partition("+")[0], log * KILLS_OF_ONE
     chance = random.Random(f"{log} {database_url.partition(':')[0]}")
     said = Said()
     async with victims() as killed:
-        for _ in range(min(KILLS_OF_ONE, KILLS - log * KILLS_OF_ONE)):
+        for _ in range(min(KILLS_OF_ONE, KILLS - before)):
             await killed.kill_one(database_url, tmp_path, said, chance.randint(1, LINES))
             size = await require_kept(database_url, tmp_path, said)
+            if SOAK:
+                show(capsys, f"{database}: kill {before + said.kills} of {KILLS}, log {log + 1} of {LOGS}", said, size)
         await finish(database_url, tmp_path, said, killed.authority)
     assert said.logged
-    # `make soak` shows it.
-    sys.stdout.write(
-        f"{database_url.partition(':')[0]}: {said.kills} kills, {len(said.logged)} acknowledged of {size} entries, "
-        f"{len(said.published)} checkpoints, {said.stamped} stamped, {len(said.archived)} archives\n"
-    )
+
+
+def show(capsys: pytest.CaptureFixture[str], where: str, said: Said, size: int) -> None:
+    """A line for whoever waits for hours: one that is written over on a terminal."""
+    with capsys.disabled():
+        line = (
+            f"{where}: {len(said.logged)} acknowledged of {size} entries, {len(said.published)} checkpoints, "
+            f"{said.stamped} stamped, {len(said.archived)} archives: nothing lost, all verifies"
+        )
+        sys.stdout.write(f"\r{line}\033[K" if sys.stdout.isatty() else f"{line}\n")
+        sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""multipart/related piece by piece gives what the reader of whole bodies gives, however the bytes are cut."""
+"""Multipart bodies piece by piece give what the reader of whole bodies gives, however the bytes are cut."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PIECES = [
 Found = list[tuple[str, tuple[Header, ...], bytes]]
 
 
-def whole(data: bytes) -> Found | None:
+def whole(data: bytes, boundary: str = BOUNDARY) -> Found | None:
     try:
-        return [(part.content_type, part.headers, bytes(part.data)) for part in split_related(data, BOUNDARY)]  # type: ignore[arg-type]
+        return [(part.content_type, part.headers, bytes(part.data)) for part in split_related(data, boundary)]  # type: ignore[arg-type]
     except MalformedMultipart:
         return None
 
 
-def piecewise(data: bytes, cuts: list[int]) -> Found | None:
-    reader, events, position = RelatedReader(BOUNDARY), [], 0
+def piecewise(data: bytes, cuts: list[int], boundary: str = BOUNDARY) -> Found | None:
+    reader, events, position = RelatedReader(boundary), [], 0
     try:
         for cut in sorted(min(cut, len(data)) for cut in cuts):
             events += reader.feed(data[position:cut])
@@ -64,6 +64,25 @@ def test_any_cutting_gives_the_same(data: bytes, cuts: list[int]) -> None:
     expected = whole(data)
     event("refused" if expected is None else f"{min(len(expected), 3)} parts")
     assert piecewise(data, cuts) == expected
+
+
+@given(
+    st.lists(st.sampled_from([*PIECES, b"--a:b", b"\r\n--a:b"]), max_size=14).map(b"".join),
+    st.lists(st.integers(0, 80), max_size=8),
+)
+def test_a_boundary_with_a_colon_is_no_header(data: bytes, cuts: list[int]) -> None:
+    data = b"--a:b\r\n" + data + b"\r\n--a:b--\r\n"
+    assert piecewise(data, cuts, "a:b") == whole(data, "a:b")
+
+
+def test_a_reader_takes_as_many_parts_as_it_is_told() -> None:
+    data = b"--B\r\n\r\n\r\n" * 3 + b"--B--"
+    assert len(split_related(data, BOUNDARY, 3)) == 3
+    with pytest.raises(MalformedMultipart):
+        split_related(data, BOUNDARY, 2)
+    assert RelatedReader(BOUNDARY, 3).feed(data)
+    with pytest.raises(MalformedMultipart):
+        RelatedReader(BOUNDARY, 2).feed(data)
 
 
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=4), st.integers(1, 7))

@@ -107,7 +107,15 @@ def test_other_methods(method: str) -> None:
 
 @pytest.mark.parametrize(
     ("encoded", "code"),
-    [("s%2Fub", "s/ub"), ("%C3%B6", "ö"), ("CO%20DE", "CO DE"), ("a-b.c'(1)", "a-b.c'(1)"), ("a%25b", "a%b")],
+    [
+        ("s%2Fub", "s/ub"),
+        ("%C3%B6", "ö"),
+        ("CO%20DE", "CO DE"),
+        ("a-b.c'(1)", "a-b.c'(1)"),
+        ("a%25b", "a%b"),
+        ("a:b;c", "a:b;c"),
+        ("a:%C3%B6", "a:ö"),
+    ],
 )
 def test_percent_encoded_identifiers(encoded: str, code: str) -> None:
     request = rest.parse_request("GET", f"/r1/I/C/M/{encoded}/S", [("X-Road-Client", f"I/C/{encoded}")])
@@ -116,7 +124,8 @@ def test_percent_encoded_identifiers(encoded: str, code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "segment", ["%XY", "Test%", "a b", "a%2", "%", "ö", "", "%FF", "%00", 'a"b', "a\\b", "a|b", "%ZZ"]
+    "segment",
+    ["%XY", "Test%", "a b", "a%2", "%", "ö", "", "%FF", "%00", "a%2F%00", "a:b%E2%80%8B", 'a"b', "a\\b", "a|b", "%ZZ"],
 )
 def test_malformed_identifiers(segment: str) -> None:
     assert refused(f"/r1/I/C/M/{segment}/S").code == "server.clientproxy.internal_error"

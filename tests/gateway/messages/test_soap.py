@@ -177,8 +177,10 @@ BILLION = b"<!DOCTYPE a [<!ENTITY a 'aaaaaaaaaa'>" + b"".join(
         envelope() + envelope(),
         envelope().replace(b"xmlns:x=", b"xmlns:y="),
         envelope().replace(b"<e:Header>", b"<e:Header/><e:Header>"),
+        envelope(body="<a>" * 300 + "</a>" * 300),
+        envelope(f"<y>{'<a>' * 300}{'</a>' * 300}</y>"),
     ],
-    ids=range(21),
+    ids=range(23),
 )
 def test_hostile_documents_are_refused_at_once(data: bytes) -> None:
     started = time.perf_counter()
@@ -372,6 +374,8 @@ def test_good_actions(value: str | None) -> None:
         '"a<"',
         '"a\\b"',
         '"a#b#c"',
+        '"a%b"',
+        '"%zz"',
         '"http://[::1"',
         '"' + "a" * 1100 + '"',
     ],

@@ -11,20 +11,22 @@ from hypothesis import strategies as st
 
 from gateway.messages import transport
 from gateway.messages.faults import ERRORS, Fault, Hop, soap_fault
-from gateway.messages.multipart import join_multipart, split_multipart
+from gateway.messages.mime import split_related
+from gateway.messages.multipart import join_multipart
 from gateway.messages.transport import (
     Attachment,
+    ContentData,
+    ContentEnd,
     Decoder,
-    End,
+    Event,
     HashChain,
-    PartData,
-    PartEnd,
     PartKind,
     PartStart,
     TransportLimits,
     TransportMessage,
     decode_small,
 )
+from tests.gateway.exchange.soap_messages import Message
 
 BOUNDARY = transport.boundary_from(bytes(range(30)))
 CONTENT_TYPE = transport.content_type(BOUNDARY)
@@ -37,16 +39,17 @@ def streamed(
 ) -> list[tuple[PartKind, bytes]]:
     decoder = Decoder(CONTENT_TYPE, limits=limits)
     parts: list[tuple[PartKind, bytes]] = []
+    events: list[Event] = []
     for begin in range(0, len(data), size):
-        for event in decoder.feed(data[begin : begin + size]):
-            match event:
-                case PartStart(kind):
-                    parts.append((kind, b""))
-                case PartData(piece):
-                    parts[-1] = (parts[-1][0], parts[-1][1] + piece)
-                case PartEnd() | End():
-                    pass
-    decoder.close()
+        events += decoder.feed(data[begin : begin + size])
+    for event in [*events, *decoder.close()]:
+        match event:
+            case PartStart(kind):
+                parts.append((kind, b""))
+            case ContentData(piece):
+                parts[-1] = (parts[-1][0], parts[-1][1] + piece)
+            case ContentEnd():
+                pass
     return parts
 
 
@@ -138,8 +141,9 @@ def test_soap_with_attachments() -> None:
     message = decode_small(CONTENT_TYPE, data)
     assert (message.kind, message.message, message.signature) == (PartKind.SOAP, b"<soap/>", SIGNATURE)
     assert message.attachments_content_type == transport.content_type("xatt" + BOUNDARY[4:])
-    nested = split_multipart(message.body or b"", "xatt" + BOUNDARY[4:], transport.DEFAULT_LIMITS.multipart)
-    assert [(header.content_type, content) for header, content in nested] == [("image/png", b"png"), ("", b"")]
+    assert isinstance(message.body, bytes)
+    nested = split_related(message.body, "xatt" + BOUNDARY[4:])
+    assert [(part.content_type, part.data) for part in nested] == [("image/png", b"png"), ("", b"")]
 
 
 def test_headers_of_attachments_are_checked() -> None:
@@ -256,10 +260,49 @@ def test_too_many_parts() -> None:
 
 def test_every_cut_message_is_refused() -> None:
     data = transport.encode_message(PartKind.REST_REQUEST, b"m", SIGNATURE, boundary=BOUNDARY, body=b"b")
-    for length in range(len(data) - 2):
-        assert refusal(data[:length]) == "server.serverproxy.service_failed.mime_parsing_failed"
+    codes = [cut_refusal(data[:length]) for length in range(data.rindex(b"\r\n--"))]
+    assert set(codes) == {
+        "server.serverproxy.missing_rest",
+        "server.serverproxy.missing_signature",
+        "server.serverproxy.service_failed.mime_parsing_failed",
+    }
+    # Cut right after a boundary it is whole as a body; as a message it isn't.
+    assert codes.count("server.serverproxy.missing_signature") == 2
+
+
+def cut_refusal(begun: bytes) -> str:
+    try:
+        message = decode_small(CONTENT_TYPE, begun)
+    except Fault as fault:
         with pytest.raises(Fault):
-            streamed(data[:length], 10)
+            streamed(begun, 10)
+        return fault.code
+    assert [data for _, data in streamed(begun, 10)] == [part for part in (message.message, message.body) if part]
+    with pytest.raises(Fault) as caught:
+        transport.require_signed(message, PartKind.REST_REQUEST, reader=Hop.PROVIDER_GATEWAY)
+    return caught.value.code
+
+
+def test_a_message_is_read_as_mime_readers_read_it() -> None:
+    """LF alone, text around the body, folded headers, blanks after a boundary: what is in the parts stays as it is."""
+    boundary = BOUNDARY.encode()
+    data = (
+        b"vorrede\n--%b \nContent-Type: application/x-road-rest-request;\n charset=utf-8\n\nGET\r\nx\n"
+        b"--%b\ncontent-type:signature/bdoc-1.0/ts\n\n<a/>\n\n--%b--\nnachrede" % (boundary, boundary, boundary)
+    )
+    message = decode_small(CONTENT_TYPE, data)
+    assert (message.kind, message.message, message.signature) == (PartKind.REST_REQUEST, b"GET\r\nx", b"<a/>\n")
+    assert message.content_type == "application/x-road-rest-request; charset=utf-8"
+    for size in (1, 7, len(data)):
+        assert streamed(data, size) == [(PartKind.REST_REQUEST, b"GET\r\nx"), (PartKind.SIGNATURE, b"<a/>\n")]
+
+
+def test_a_body_without_its_boundary_holds_no_message() -> None:
+    for reader, side in ((Hop.PROVIDER_GATEWAY, "server.serverproxy"), (Hop.CONSUMER_GATEWAY, "server.clientproxy")):
+        message = decode_small(CONTENT_TYPE, b"<soap/>", reader=reader)
+        with pytest.raises(Fault) as caught:
+            transport.require_signed(message, PartKind.SOAP, reader=reader)
+        assert caught.value.code == f"{side}.missing_soap"
 
 
 @given(st.binary(max_size=300), st.text(max_size=100))
@@ -289,6 +332,27 @@ def read_streamed(declared: str, data: bytes, reader: Hop) -> Fault | None:
     return None
 
 
+SOAP = Message().encoded()
+
+
+def soap_part(message: bytes) -> TransportMessage:
+    return TransportMessage(kind=PartKind.SOAP, content_type="text/xml", message=message)
+
+
+def test_an_unsigned_message_alone_is_no_fault() -> None:
+    consumer = Hop.CONSUMER_GATEWAY
+    fault = soap_fault(Fault("server.serverproxy.access_denied"))
+    for data, is_fault in ((SOAP, False), (fault, True), (b"kein XML", True)):
+        message = decode_small(CONTENT_TYPE, encode(("text/xml", data)), reader=consumer)
+        assert (message.fault if is_fault else message.message) == data
+        assert (message.message if is_fault else message.fault) is None
+    with pytest.raises(Fault) as caught:
+        transport.require_signed(
+            decode_small(CONTENT_TYPE, encode(("text/xml", SOAP)), reader=consumer), PartKind.SOAP, reader=consumer
+        )
+    assert caught.value.code == "server.clientproxy.missing_signature"
+
+
 def test_require_signed() -> None:
     consumer, provider = Hop.CONSUMER_GATEWAY, Hop.PROVIDER_GATEWAY
     whole = TransportMessage(kind=PartKind.REST_REQUEST, message=b"m", signature=b"s")
@@ -297,11 +361,13 @@ def test_require_signed() -> None:
         (TransportMessage(), PartKind.REST_RESPONSE, consumer, "server.clientproxy.missing_rest"),
         (whole, PartKind.REST_RESPONSE, consumer, "server.clientproxy.missing_rest"),
         (whole, PartKind.SOAP, provider, "server.serverproxy.missing_soap"),
+        (soap_part(SOAP), PartKind.SOAP, provider, "server.serverproxy.missing_signature"),
+        (soap_part(b"m"), PartKind.SOAP, provider, "server.serverproxy.service_failed.invalid_soap"),
         (
-            TransportMessage(kind=PartKind.SOAP, message=b"m"),
+            soap_part(SOAP.replace(b"Body", b"Rest")),
             PartKind.SOAP,
-            provider,
-            "server.serverproxy.missing_signature",
+            consumer,
+            "server.clientproxy.service_failed.missing_body",
         ),
     ]
     for message, kind, reader, code in cases:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.messages import transport
 from gateway.messages.content import Content, Pieces, digest_of, sendable, size_of, total_size
 from gateway.messages.faults import Fault, Hop
-from gateway.messages.mime import split_related
+from gateway.messages.mime import boundary_of, split_related
 from gateway.messages.multipart import MalformedMultipart, join_multipart
 from gateway.messages.related_reader import ContentData, ContentEnd
 from gateway.messages.transport import Attachment, HashChain, PartKind, TransportLimits, TransportMessage, decode_small
@@ -27,8 +28,10 @@ READERS = st.sampled_from([Hop.PROVIDER_GATEWAY, Hop.CONSUMER_GATEWAY])
 def assembled(data: bytes, cuts: list[int], reader: Hop, forbidden: str | None = None) -> TransportMessage:
     assembler = Assembler(CONTENT_TYPE, reader=reader, forbidden=forbidden)
     begin, content, position = ContentBegin(), b"", 0
-    for cut in [*sorted(min(cut, len(data)) for cut in cuts), len(data)]:
-        for happened in assembler.feed(data[position:cut]):
+
+    def take(events: Sequence[ContentBegin | ContentData | ContentEnd]) -> None:
+        nonlocal begin, content
+        for happened in events:
             match happened:
                 case ContentBegin():
                     begin, content = happened, b""
@@ -36,7 +39,11 @@ def assembled(data: bytes, cuts: list[int], reader: Hop, forbidden: str | None =
                     content += piece
                 case ContentEnd():
                     assembler.place(begin, content)
+
+    for cut in [*sorted(min(cut, len(data)) for cut in cuts), len(data)]:
+        take(assembler.feed(data[position:cut]))
         position = max(position, cut)
+    take(assembler.end())
     return assembler.close()
 
 
@@ -46,7 +53,8 @@ def compared(data: bytes, cuts: list[int], reader: Hop) -> None:
         whole: TransportMessage | None = decode_small(CONTENT_TYPE, data, reader=reader)
         attachments = None
         if whole is not None and whole.attachments_content_type:
-            boundary = whole.attachments_content_type.rpartition("boundary=")[2]
+            boundary = boundary_of(whole.attachments_content_type)
+            assert boundary is not None
             assert isinstance(whole.body, bytes)
             attachments = tuple(split_related(whole.body, boundary))
             whole = replace(whole, body=None)

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.messages.faults import Fault
-from gateway.monitoring.form import HealthQuery, OperationalQuery, parse_health_query, parse_operational_query
+from gateway.monitoring.form import (
+    HealthQuery,
+    OperationalQuery,
+    parse_health_query,
+    parse_metrics_query,
+    parse_operational_query,
+)
 from trust.identifiers import MemberId, SubsystemId
 
 _WRAP = (
@@ -30,6 +36,8 @@ def test_any_bytes(data: bytes) -> None:
         with pytest.raises(Fault) as refused:
             parse(data)
         assert refused.value.code == "server.serverproxy.invalid_request"
+    with suppress(Fault):
+        assert parse_metrics_query(data) == frozenset()
 
 
 @given(st.text(alphabet="<>/oi:abc 019-&;", max_size=60))
@@ -58,3 +66,16 @@ def test_fields_are_taken_once_and_a_provider_may_be_a_subsystem() -> None:
         f"<o:getSecurityServerHealthData><o:filterCriteria>{client}</o:filterCriteria></o:getSecurityServerHealthData>"
     )
     assert parse_health_query(_WRAP.format(wrapped).encode()) == HealthQuery(SubsystemId("A", "B", "C", "D"))
+
+
+def test_metrics_are_asked_for_by_name_or_all() -> None:
+    def metrics(*names: str) -> frozenset[str]:
+        fields = "".join(
+            f'<m:outputField xmlns:m="http://x-road.eu/xsd/monitoring"> {name} </m:outputField>' for name in names
+        )
+        return parse_metrics_query(_WRAP.format(f"<frage><outputSpec>{fields}</outputSpec></frage>").encode())
+
+    assert metrics() == metrics("") == frozenset()
+    assert metrics("OperatingSystem", "Processes", "Processes") == {"OperatingSystem", "Processes"}
+    with pytest.raises(Fault):
+        metrics(*map(str, range(201)))

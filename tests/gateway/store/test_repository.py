@@ -53,6 +53,8 @@ CONSENT = ConsentCopy(
     status=ConsentStatus.VALID,
     sequence=1,
     jws="header.payload.signature",
+    identity_level=RequiredIdentityLevel.SUBSTANTIAL,
+    authority=APP,
 )
 
 
