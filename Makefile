@@ -26,8 +26,8 @@ demo: $(VENV)/.runtime ## Start the embedded city, walk a citizen's journey, sta
 test: $(VENV)/.dev ## Run all tests on SQLite and PostgreSQL (as root on Debian installs what they need)
 	@sh tests/tools/debian.sh
 	@$(RUN) -m pytest -n $(JOBS) --dist loadgroup --ignore tests/e2e $(ARGS)
-	@# The browser's tests in a process of their own; 5 means that ARGS chose none of them.
-	@$(RUN) -m pytest tests/e2e $(ARGS) || [ $$? -eq 5 ]
+	@# The browser's tests after all others, in two halves; 5 means that ARGS chose none of them.
+	@$(RUN) -m pytest -n 2 --dist loadgroup tests/e2e $(ARGS) || [ $$? -eq 5 ]
 
 soak: $(VENV)/.dev ## Run the long forms of some tests: 10,000 requests in a race, gigabytes, 100 kills on each database
 	@DATENWEG_SOAK_REQUESTS=10000 DATENWEG_SOAK_BYTES=1073741824 DATENWEG_SOAK_KILLS=100 $(RUN) -m pytest \

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
+from sqlite3 import Error as SQLiteError
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -58,7 +59,7 @@ async def open_database(stack: AsyncExitStack, setting: str, url: str) -> AsyncE
 
 def operator_line(error: Exception) -> str | None:
     """One line for an error of files, network or database that nobody has explained; None for a defect of ours."""
-    if isinstance(error, SQLAlchemyError) or type(error).__module__.partition(".")[0] == "asyncpg":
+    if isinstance(error, SQLAlchemyError | SQLiteError) or type(error).__module__.partition(".")[0] == "asyncpg":
         return f"the database refused ({_reason(error)}): check it, then do this again"
     if not isinstance(error, OSError):
         return None

@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -46,6 +46,14 @@ def fresh_database(server: PostgresServer) -> Iterator[str]:
         yield server.get_uri(name).replace("postgresql://", "postgresql+asyncpg://", 1)
     finally:
         server.psql(f'DROP DATABASE "{name}" WITH (FORCE);')
+
+
+def two_databases(request: pytest.FixtureRequest, stack: ExitStack | AsyncExitStack) -> tuple[str | None, str | None]:
+    """The URLs of two empty databases where a fixture's parameter is `postgres`; none, as for SQLite, elsewhere."""
+    if request.param != "postgres":
+        return None, None
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return stack.enter_context(fresh_database(server)), stack.enter_context(fresh_database(server))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -76,6 +77,8 @@ def concerns(der: bytes, *, certificate: x509.Certificate, issuer: x509.Certific
         raise MalformedInput("not an OCSP response", code=DEFECTIVE) from None
 
 
+# A gateway sends the same answers with each of its messages for as long as they are current.
+@lru_cache(maxsize=64)
 def require_readable(der: bytes) -> None:
     """Raises MalformedInput unless the bytes are an OCSP response of whatever content (RFC 6960 section 4.2.1)."""
     try:

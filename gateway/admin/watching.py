@@ -24,6 +24,7 @@ from gateway.admin.own_log import open_database
 from gateway.clock import SystemClock
 from gateway.exchange.origins import origin_of
 from gateway.settings import GatewaySettings
+from gateway.settings_base import is_private
 from gateway.witnessing import policy_lines, read_policy
 
 # How long an exchange may be on its way between two logs before it counts as missing in one.
@@ -125,6 +126,12 @@ async def follow_logs(
     logs = followable(_policy(policy_file).logs)
     if not logs:
         raise AdminError("--policy: no log line has an address")
+    in_the_open = [line.key.name for line in logs if not is_private(line.url or "")]
+    if token is not None and in_the_open:
+        raise AdminError(
+            f"--token-file: {in_the_open[0]} has neither an https address nor one on this machine: others would read "
+            "the token on the way"
+        )
     report = MonitorReport()
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         monitor = Monitor(state, http, token=token)

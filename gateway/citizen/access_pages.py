@@ -6,7 +6,6 @@ the logs that hold it.
 
 from __future__ import annotations
 
-import json
 from asyncio import gather
 from collections.abc import Mapping
 from typing import Any, Final
@@ -34,6 +33,7 @@ from gateway.citizen.acting import session_for
 from gateway.citizen.datenschutzcockpit import build_protocol_data
 from gateway.citizen.errors import InvalidRequest, UnknownThing
 from gateway.citizen.explain import explain
+from gateway.citizen.export import build_zip, json_file
 from gateway.citizen.sessions import Session
 from gateway.citizen.texts import text
 from gateway.citizen.timeline import HEIGHT, WIDTH, build_timeline
@@ -41,6 +41,7 @@ from gateway.citizen.web import CITIZEN, language_of, render, session_of
 
 _MAX_DIGITS: Final = 16
 _MAX_LOGS: Final = 4
+_VERIFIER_FILE: Final = "datenweg-verifier.html"
 FORMATS: Final = {"csv": "text/csv", "json": "application/json", "pdf": "application/pdf", "xml": "application/xml"}
 routes: Final = web.RouteTableDef()
 
@@ -153,6 +154,31 @@ async def access_bundle(request: web.Request) -> web.Response:
     return download(view.sources[0].bundle, f"accesses-{view.month}-{_file_name(source)}.json")
 
 
+@routes.get("/me/accesses")
+async def own_accesses(request: web.Request) -> web.Response:
+    """The month's bundles of all logs that answered, as a program wants them (facts: audit-log 6.7)."""
+    view = await _view(request, await session_for(request))
+    bundles = [source.bundle for source in view.sources if source.bundle is not None]
+    return web.json_response({"month": view.month, "logs": bundles}, headers={"Cache-Control": "no-store"})
+
+
+@routes.get("/accesses/proofs.zip")
+async def proofs(request: web.Request) -> web.Response:
+    """The month's bundles of all logs, and the verifier that reads them, to keep (facts: audit-log 6.8, step 8)."""
+    view = await _view(request, await session_for(request))
+    files = {
+        f"accesses-{view.month}-{_file_name(source.key)}.json": json_file(source.bundle)
+        for source in view.sources
+        if source.bundle is not None
+    }
+    name = f"accesses-{view.month}.zip"
+    return web.Response(
+        body=build_zip(files | {_VERIFIER_FILE: _verifier(request, view)}),
+        content_type="application/zip",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
 @routes.get("/verify")
 async def verify(request: web.Request) -> web.Response:
     """Whether the proofs of a month's accesses hold: checked here, and once more by the script in the browser."""
@@ -186,24 +212,29 @@ async def verifier_script(_request: web.Request) -> web.Response:
 async def verifier(request: web.Request) -> web.Response:
     """The verifier as one file to keep. A download, never run on our own origin."""
     session = await session_for(request)
-    keys = request.app[CITIZEN].context.log_keys
-    if not keys:
-        # No policy was set: the keys that the logs name themselves, to be kept and compared with those of a later
-        # visit.
-        sources = (await _view(request, session)).sources
-        named = (str(source.bundle["vkey"]) for source in sources if source.bundle and not source.broken)
-        keys = tuple(dict.fromkeys(named))
+    asked = not request.app[CITIZEN].context.log_keys
     return web.Response(
-        body=build_verifier(keys, policy=request.app[CITIZEN].context.witness_policy),
+        body=_verifier(request, await _view(request, session) if asked else None),
         content_type="text/html",
-        headers={"Content-Disposition": 'attachment; filename="datenweg-verifier.html"'},
+        headers={"Content-Disposition": f'attachment; filename="{_VERIFIER_FILE}"'},
     )
+
+
+def _verifier(request: web.Request, view: AccessView | None) -> bytes:
+    """The page by the operator's keys.
+
+    Where none were set, by those that the logs name themselves, to be kept and compared with those of a later visit.
+    """
+    context = request.app[CITIZEN].context
+    sources = () if context.log_keys or view is None else view.sources
+    named = (str(source.bundle["vkey"]) for source in sources if source.bundle and not source.broken)
+    return build_verifier(context.log_keys or tuple(dict.fromkeys(named)), policy=context.witness_policy)
 
 
 def download(document: Mapping[str, Any], name: str, content_type: str = "application/json") -> web.Response:
     """A JSON document as a file to keep."""
     return web.Response(
-        body=json.dumps(document, ensure_ascii=False, indent=1).encode(),
+        body=json_file(document),
         content_type=content_type,
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

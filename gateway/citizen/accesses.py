@@ -25,7 +25,7 @@ from gateway.citizen.sessions import Session
 from gateway.citizen.web import Citizen
 from gateway.logging import describe_error, get_logger
 from gateway.messages.headers import IdentityLevel
-from trust.identifiers import ServiceId, SubsystemId
+from trust.identifiers import ServiceId, SubsystemId, parse_service_id
 
 # The list says as much about a person as the data itself; the providers ask for this level too.
 REQUIRED_LEVEL: Final = IdentityLevel.SUBSTANTIAL
@@ -140,15 +140,16 @@ async def load_accesses(
     if session.level < REQUIRED_LEVEL:
         raise LevelTooLow(REQUIRED_LEVEL.word)
     token = session.road_token(now_ms=citizen.context.clock.now_ms())
-    representing = None if session.representing is None else session.representing.reference
-    settings = citizen.context.settings
-    names = {purpose.service.provider: purpose.provider_name for purpose in settings.purposes}
+    acting = None if session.representing is None else session.representing.reference
+    purposes = citizen.context.settings.purposes
+    names = {purpose.service.provider: purpose.provider_name for purpose in purposes}
     own, *others = await asyncio.gather(
         _own(citizen, session, month, seen, only),
         *(
-            _provider(citizen, provider, names[provider], token, month, seen=seen, representing=representing)
-            for provider in settings.providers
-            if not only or provider.encoded in only
+            # Whom the application doesn't use itself goes by the identifier: a name of their own choice proves nothing.
+            _provider(citizen, keeper, names.get(keeper, keeper.encoded), token, month, seen=seen, representing=acting)
+            for keeper in await _providers(citizen, session)
+            if not only or keeper.encoded in only
         ),
     )
     answers = [answer for asked in (own, *others) for answer in asked]
@@ -156,6 +157,16 @@ async def load_accesses(
     newest_first = sorted(_each_once(answers, known), key=lambda access: (-access.time_ms, access.message_id))
     await tell_of_accesses(citizen, citizen.person(session), newest_first)
     return AccessView(month, tuple(source for source, _ in answers), tuple(newest_first))
+
+
+async def _providers(citizen: Citizen, session: Session) -> tuple[SubsystemId, ...]:
+    """Whose logs may hold accesses: the providers of our purposes, and those of what the citizen gave to others."""
+    providers = dict.fromkeys(citizen.context.settings.providers)
+    for consent in await citizen.consents.of(session):
+        provider = parse_service_id(consent.service).provider
+        if consent.subject and isinstance(provider, SubsystemId):
+            providers.setdefault(provider)
+    return tuple(providers)
 
 
 _Answer = tuple[Source, VerifiedBundle | None]

@@ -214,6 +214,10 @@ class ConsentRequests:
         if session.level < REQUIRED_LEVEL:
             raise LevelTooLow(REQUIRED_LEVEL.word)
         request = await self.open(session, reference)
+        for asked in request.asked:
+            if asked.consent.reference in approved and session.level < asked.declared.service.required_level:
+                # The provider would refuse what is asked for on it; refusing it is free to whoever opened the link.
+                raise LevelTooLow(asked.declared.service.required_level.word)
         group = await self._group(session, reference)
         represented = await self._represented(session, group)
         issuer, subject, representative = session.issuer, session.subject, ""

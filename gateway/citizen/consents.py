@@ -22,7 +22,6 @@ from gateway.citizen.acquaintances import Acquaintances
 from gateway.citizen.background import repeating
 from gateway.citizen.catalogue import OfferedService
 from gateway.citizen.consent import (
-    REQUIRED_LEVEL,
     Consent,
     ConsentEvent,
     ConsentState,
@@ -208,15 +207,15 @@ class Consents:
         consent = await self.get(session, reference)
         if not consent.extendable or session.representing is not None:
             raise ConsentConflict(reference)
-        if consent.client_subject and session.level < REQUIRED_LEVEL:
-            # As much is given away by it as by the decision itself.
-            raise LevelTooLow(REQUIRED_LEVEL.word)
         now_ms = self._context.clock.now_ms()
         expires_ms = now_ms + consent.declaration.extension_days * _DAY_MS
         if consent.service_declaration:
             declared = await self._declarations.declared(consent.purpose)
             if declared is None or not declared.holds(now_ms) or not declared.service.extension_allowed:
                 raise ConsentConflict(reference)
+            if session.level < declared.service.required_level:
+                # As much is given away by it as by the decision itself.
+                raise LevelTooLow(declared.service.required_level.word)
             expires_ms = declared.latest_ms(now_ms)
         if expires_ms <= consent.expires_ms:
             raise ConsentConflict(reference)

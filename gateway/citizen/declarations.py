@@ -20,6 +20,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.citizen import tables
+from gateway.citizen.consent import REQUIRED_LEVEL
+from gateway.messages.headers import IdentityLevel
 from trust.identifiers import InvalidIdentifier, ServiceId, SubsystemId, parse_service_id, parse_subsystem_id
 
 VALID: Final = "VALID"
@@ -29,6 +31,7 @@ _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]|[äöüÄÖÜß]
 _MAX_TEXT: Final = 2_000
 _MAX_NAME: Final = 200
 _MAX_CATEGORIES: Final = 50
+_LEVELS: Final = ("low", "substantial", "high")
 
 
 class DeclarationInvalid(Exception):
@@ -54,6 +57,7 @@ class ServiceTexts:
     processor_code: str
     description: str
     data_categories: tuple[str, ...]
+    identity_level: str = REQUIRED_LEVEL.word
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,11 @@ class DeclaredService:
 
     def holds(self, now_ms: int) -> bool:
         return self.status == VALID and (self.expires_ms is None or now_ms < self.expires_ms)
+
+    @property
+    def required_level(self) -> IdentityLevel:
+        """How surely whoever gives a consent on it has to be identified. Less than ours is not enough for anybody's."""
+        return max(REQUIRED_LEVEL, IdentityLevel.from_word(self.texts.identity_level))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +135,7 @@ def parse_service_declaration(document: Mapping[str, Any], *, id_: str, provider
     """A service declaration as `provider` sends it. Raises DeclarationInvalid."""
     reader = _Reader(document, required={"name", "service", "description", "maxValidityDays"}, optional={
         "controllerName", "controllerCode", "processorName", "processorCode", "dataCategories", "extensionAllowed",
-        "expiry",
+        "expiry", "identityLevel",
     })  # fmt: skip
     try:
         service = parse_service_id(reader.text("service", maximum=1000))
@@ -145,6 +154,9 @@ def parse_service_declaration(document: Mapping[str, Any], *, id_: str, provider
         raise DeclarationInvalid("dataCategories")
     if not all(isinstance(category, str) and 0 < len(category) <= _MAX_NAME for category in categories):
         raise DeclarationInvalid("dataCategories")
+    level = document.get("identityLevel", REQUIRED_LEVEL.word)
+    if level not in _LEVELS:
+        raise DeclarationInvalid("identityLevel")
     texts = ServiceTexts(
         name=reader.text("name"),
         controller_name=reader.text("controllerName"),
@@ -153,6 +165,7 @@ def parse_service_declaration(document: Mapping[str, Any], *, id_: str, provider
         processor_code=reader.text("processorCode"),
         description=reader.text("description", maximum=_MAX_TEXT),
         data_categories=tuple(categories),
+        identity_level=level,
     )
     return DeclaredService(_identifier(id_), provider, service, texts, days, extension, reader.moment("expiry"))
 
@@ -189,6 +202,7 @@ def service_document(declared: DeclaredService) -> dict[str, Any]:
         "processorName": texts.processor_name,
         "processorCode": texts.processor_code,
         "dataCategories": list(texts.data_categories),
+        "identityLevel": texts.identity_level,
         "maxValidityDays": declared.max_days,
         "extensionAllowed": declared.extension_allowed,
     }

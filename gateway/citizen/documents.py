@@ -89,6 +89,7 @@ def _asked_json(asked: Asked) -> dict[str, Any]:
         "dataCategories": list(service.texts.data_categories),
         "controller": service.texts.controller_name or None,
         "processor": service.texts.processor_name or None,
+        "identityLevel": service.required_level.word,
         "expiresMs": asked.expires_ms,
     }
 

@@ -73,18 +73,27 @@ def _identity(session: Session) -> dict[str, Any]:
 
 def build_archive(document: Mapping[str, Any]) -> bytes:
     """The document as a ZIP archive: one file for each part, one for each month of accesses."""
+    files: dict[str, bytes] = {}
+    for name, part in document.items():
+        if name == "accesses":
+            for number, month in enumerate(part):
+                files[f"accesses/{month.get('month', number)}.json"] = json_file(month)
+        else:
+            files[f"{name}.json"] = json_file(part)
+    return build_zip(files)
+
+
+def build_zip(files: Mapping[str, bytes]) -> bytes:
+    """These files as a ZIP archive; the same files give the same archive."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, part in document.items():
-            if name == "accesses":
-                for number, month in enumerate(part):
-                    _write(archive, f"accesses/{month.get('month', number)}.json", month)
-            else:
-                _write(archive, f"{name}.json", part)
+        for name, content in files.items():
+            file = zipfile.ZipInfo(name, _ZIP_MOMENT)
+            file.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(file, content)
     return buffer.getvalue()
 
 
-def _write(archive: zipfile.ZipFile, name: str, part: Any) -> None:
-    file = zipfile.ZipInfo(name, _ZIP_MOMENT)
-    file.compress_type = zipfile.ZIP_DEFLATED
-    archive.writestr(file, json.dumps(part, ensure_ascii=False, indent=1))
+def json_file(document: Any) -> bytes:
+    """A JSON document as a file that people can look into."""
+    return json.dumps(document, ensure_ascii=False, indent=1).encode()

@@ -20,6 +20,7 @@ from gateway.citizen.web import (
     language_of,
     local_path,
     redirect,
+    require_same_site,
     session_of,
     set_language,
 )
@@ -131,6 +132,8 @@ async def logout(request: web.Request) -> web.Response:
     citizen = request.app[CITIZEN]
     settings = citizen.context.settings
     target = "/"
+    # First of all: a foreign page's form comes without the cookie, and must not have it taken away.
+    require_same_site(request)
     try:
         session = await session_of(request)
         await form_of(request, session)

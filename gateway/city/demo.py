@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from time import perf_counter
@@ -30,10 +32,16 @@ def run_demo(*, data_directory: Path, base_port: int, once: bool, report: Path |
     plan = Plan(data_directory.resolve(), base_port)
 
     async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        # As Ctrl-C does: nodes that are processes of their own would outlive us.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         held.append(await _demo(plan, once, report, processes))
 
     try:
         run(main())
+    except asyncio.CancelledError:
+        raise SystemExit(128 + signal.SIGTERM) from None
     except NodeNotReady as error:
         raise AdminError(str(error)) from None
     return bool(held and held[0])

@@ -187,7 +187,7 @@ def list_clients(configuration: VerifiedConfiguration, instance: str, accept: li
     """listClients' content type and body: the members and subsystems of an instance; an unknown one has none."""
     clients = _clients(configuration, instance)
     if metaservices.accepts_json(accept):
-        return ("Content-Type", "application/json;charset=utf-8"), metaservices.build_client_list_json(clients)
+        return ("Content-Type", "application/json; charset=utf-8"), metaservices.build_client_list_json(clients)
     return ("Content-Type", "text/xml;charset=utf-8"), metaservices.build_client_list_xml(clients)
 
 

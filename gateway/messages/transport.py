@@ -368,8 +368,15 @@ def require_signed(message: TransportMessage, kind: PartKind, *, reader: Hop) ->
     """The message and its signature, of a transport message without a fault.
 
     Raises Fault `missing_rest`, `missing_soap` or `missing_signature` under the reading gateway's own prefix. Of SOAP
-    that isn't signed X-Road's proxies say first what else is wrong with it: they read it as it comes.
+    that isn't signed X-Road's proxies say first what else is wrong with it: they read it as it comes. A part that
+    claims to be an OCSP answer and isn't is `service_failed.io_error`; what a readable one says is the certificate
+    check's.
     """
+    try:
+        for status in message.ocsp_responses:
+            require_readable(status)
+    except TrustError:
+        raise malformed(reader, "io_error", "a part is no OCSP answer") from None
     own = "server.clientproxy" if reader is Hop.CONSUMER_GATEWAY else "server.serverproxy"
     if message.message is None or message.kind is not kind:
         raise Fault(f"{own}.missing_soap" if kind is PartKind.SOAP else f"{own}.missing_rest")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.access import accesses
 from audit.browser import verifier_module
-from audit.cosignature import CosignatureSigner
-from audit.merkle import consistency_ranges, inclusion_ranges, leaf_hash, root_of
-from audit.note import parse_note
+from audit.cosignature import CosignatureSigner, MLDSASigner, verify_checkpoint
+from audit.errors import ProofInvalid
+from audit.merkle import consistency_ranges, inclusion_ranges, leaf_hash, root_of, verify_consistency
+from audit.note import parse_note, parse_vkey
 from audit.period_store import build_period_index
+from audit.proofs import parse_leaf_proof, verify_leaf_proof
 from tests.audit.factory import ORIGIN, access
 from tests.audit.test_access import NODE, SIGNER, Bundle, Citizens, _flip, citizens
 
@@ -105,6 +107,27 @@ async def test_a_quorum_of_witnesses_is_demanded(sqlite_url: str, tmp_path: Path
         ["policy_malformed"], ["policy_malformed"],
     ]  # fmt: skip
     assert results[0]["confirmations"] == [{"name": name, "time": TIME * 1000} for name in ("one", "two")]
+
+
+async def test_ml_dsa_keys_in_the_policy_are_neither_a_slip_nor_a_confirmation(sqlite_url: str, tmp_path: Path) -> None:
+    async with citizens(sqlite_url, tmp_path) as city:
+        bundle = await city.bundle("erika")
+    log, witness = (MLDSASigner(name, bytes(range(32))) for name in (ORIGIN, "three.example"))
+    lines = f"log {log.verifier.text}\n{POLICY}".replace(
+        "group both", f"witness three {witness.verifier.text}\ngroup both"
+    )
+    both = cosigned(bundle, "one", "two")
+    text = parse_note(bundle["checkpoint"].encode()).text
+    both |= {"checkpoint": both["checkpoint"] + witness.sign(text, time=TIME).line}
+    demanded = lines.replace("all one two", "all one two three")
+    results = verify(
+        tmp_path,
+        (both, {"vkeys": [], "policy": lines}),
+        (both, {"vkeys": [], "policy": demanded}),
+        (both, {"vkeys": [log.verifier.text]}),
+        (both, {"vkeys": [log.verifier.text[:-8] + "AAAAAAA="]}),
+    )
+    assert [codes(result) for result in results] == [[], ["quorum_missing"], ["key_unknown"], ["key_unknown"]]
 
 
 async def indexed(city: Citizens) -> Bundle:
@@ -266,3 +289,69 @@ for (const [size, root, leaves] of cases) {
 console.log(JSON.stringify([good, accepted, refused > 10_000]));
 """
     assert json.loads(run_in_node(tmp_path, script, cases)) == [2 * sum(range(1, 41)), 0, True]
+
+
+# A log in JavaScript, by the verifier's hashes and the definitions of RFC 6962 2.1 and C2SP signed-note alone.
+PROVER = """
+async function proveByJavaScript({ encoder, joined, leafHash, sha256, subtle, toBase64 }, size) {
+  const split = (count) => 2 ** Math.ceil(Math.log2(count) - 1);
+  const node = (left, right) => sha256(Uint8Array.of(1), left, right);
+  const root = async (leaves) => {
+    if (leaves.length < 2) return leaves.length === 1 ? leaves[0] : sha256();
+    const at = split(leaves.length);
+    return node(await root(leaves.slice(0, at)), await root(leaves.slice(at)));
+  };
+  const path = async (index, leaves) => {
+    if (leaves.length === 1) return [];
+    const at = split(leaves.length);
+    if (index < at) return [...(await path(index, leaves.slice(0, at))), await root(leaves.slice(at))];
+    return [...(await path(index - at, leaves.slice(at))), await root(leaves.slice(0, at))];
+  };
+  const extension = async (old, leaves, isWhole) => {
+    if (old === leaves.length) return isWhole ? [] : [await root(leaves)];
+    const at = split(leaves.length);
+    if (old <= at) return [...(await extension(old, leaves.slice(0, at), isWhole)), await root(leaves.slice(at))];
+    return [...(await extension(old - at, leaves.slice(at), false)), await root(leaves.slice(0, at))];
+  };
+  const name = "javascript.example/audit/2026";
+  const { privateKey, publicKey } = await subtle.generateKey({ name: "Ed25519" }, true, ["sign", "verify"]);
+  const key = joined([1], new Uint8Array(await subtle.exportKey("raw", publicKey)));
+  const id = (await sha256(encoder.encode(`${name}\\n`), key)).slice(0, 4);
+  const hex = Array.from(id, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const leaves = await Promise.all([...Array(size).keys()].map((number) => leafHash(encoder.encode(`leaf ${number}`))));
+  const text = `${name}\\n${size}\\n${toBase64(await root(leaves))}\\n`;
+  const signature = new Uint8Array(await subtle.sign({ name: "Ed25519" }, privateKey, encoder.encode(text)));
+  const note = `${text}\\n\\u2014 ${name} ${toBase64(joined(id, signature))}\\n`;
+  const proofs = [];
+  for (let index = 0; index < size; index += 1) {
+    const lines = (await path(index, leaves)).map((hash) => `${toBase64(hash)}\\n`).join("");
+    const old = await root(leaves.slice(0, index + 1));
+    const extended = (await extension(index + 1, leaves, true)).map(toBase64);
+    proofs.push([`c2sp.org/tlog-proof@v1\\nindex ${index}\\n${lines}\\n${note}`, toBase64(old), extended]);
+  }
+  return { vkey: `${name}+${hex}+${toBase64(key)}`, proofs };
+}
+"""
+
+
+def require_proven(made: dict[str, Any], size: int) -> None:
+    """What `proveByJavaScript` made is what Python's verifiers take."""
+    key = parse_vkey(made["vkey"])
+    assert len(made["proofs"]) == size
+    for index, (text, old, extended) in enumerate(made["proofs"]):
+        proof = parse_leaf_proof(text.encode())
+        leaf = leaf_hash(f"leaf {index}".encode())
+        assert verify_leaf_proof(proof, leaf, origin=key.name, keys=[key]) == size
+        with pytest.raises(ProofInvalid):
+            verify_leaf_proof(proof, leaf_hash(b"another"), origin=key.name, keys=[key])
+        checkpoint = verify_checkpoint(proof.note, [key])
+        path = [b64decode(line) for line in extended]
+        verify_consistency(index + 1, b64decode(old), size, checkpoint.root, path)
+        with pytest.raises(ProofInvalid):
+            verify_consistency(index + 1, bytes(32), size, checkpoint.root, path)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 16, 37])
+def test_a_log_in_javascript_is_verified_by_python(tmp_path: Path, size: int) -> None:
+    script = f"{PROVER}\nconsole.log(JSON.stringify(await proveByJavaScript(verifier, cases)));"
+    require_proven(json.loads(run_in_node(tmp_path, script, size)), size)

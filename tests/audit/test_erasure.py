@@ -127,7 +127,7 @@ async def test_erased_records_are_gone_and_what_others_prove_with_stays(
 ) -> None:
     async with open_log(database_url) as log:
         person = await keys.key_for("erika")
-        own = Entry("key", None, os.urandom(32), b'{"own":1}', NOVEMBER_MS)
+        own = Entry("policy", None, os.urandom(32), b'{"own":1}', NOVEMBER_MS)
         await log.append(access(person), access(person), own, exchange(), access(person))
         erasure, _ = await erase_records(log.engine, log.sequencer, ORIGIN, (1, 3), basis=BASIS)
         assert erasure.ranges == ((ORIGIN, ((1, 1), (3, 3))),)

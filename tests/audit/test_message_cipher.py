@@ -71,6 +71,20 @@ def test_nothing_else_opens_it() -> None:
             cipher.open(content, member=member, digest=bound)
 
 
+@pytest.mark.parametrize("parts", [{"signature": b""}, {"signature": b"unterschrift"}], ids=["message", "signature"])
+def test_each_part_stays_with_its_record(parts: dict[str, bytes]) -> None:
+    """Who has the database can't put one message, or one signature, in another's place."""
+    cipher = MessageCipher(SECRETS, CURRENT, os.urandom)
+    record = message(b"" if parts["signature"] else b"geheim", **parts)
+    sealed = cipher.seal(record, digest_of(record))
+    for bound in (bytes(32), digest_of(message(b"andere"))):
+        with pytest.raises(RecordUnopenable):
+            cipher.open(sealed, member=record.member, digest=bound)
+        if parts["signature"]:
+            with pytest.raises(RecordUnopenable):
+                cipher.open_signature(sealed.signature, key_id=CURRENT, member=record.member, digest=bound)
+
+
 def test_equal_messages_look_different() -> None:
     cipher = MessageCipher(SECRETS, CURRENT, os.urandom)
     record = message(b"gleich")

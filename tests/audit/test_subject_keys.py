@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.errors import LogUnavailable
@@ -72,14 +72,33 @@ def _files(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
 
 
+def _modes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+
+
+async def test_a_key_opens_in_its_own_row_only(engine: AsyncEngine) -> None:
+    """Who has the database can't give one person another's key, and with it the sight of their accesses."""
+    keys = SubjectKeys(engine, KEK, INDEX)
+    await keys.key_for("erika")
+    await keys.key_for("max")
+    async with engine.begin() as connection:
+        first, second = (await connection.execute(select(subject_key))).all()
+        for row, other in ((first, second), (second, first)):
+            await connection.execute(
+                update(subject_key).where(subject_key.c.ref == row.ref).values(wrapped=other.wrapped)
+            )
+    for person in ("erika", "max"):
+        with pytest.raises(LogUnavailable):
+            await SubjectKeys(engine, KEK, INDEX).existing(person)
+
+
 async def test_its_files_are_nobody_elses_to_read(sqlite_url: str, tmp_path: Path) -> None:
-    """Even in a folder that is open to all, as an operator may have made it."""
-    tmp_path.chmod(0o755)
+    """By their own mode: the folder may be one that an operator has made, open to all."""
     engine = open_engine(sqlite_url)
     keys = SubjectKeys(engine, KEK, INDEX)
     await keys.create_schema()
     await keys.key_for("erika")
-    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    modes = _modes(tmp_path)
     await engine.dispose()
     assert modes == {"log.sqlite": 0o600, "log.sqlite-wal": 0o600, "log.sqlite-shm": 0o600}
 

@@ -1,4 +1,4 @@
-"""One city and one browser for all of these tests."""
+"""One city and one browser for all of these tests, in each process that runs some of them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ from tests.gateway.exchange.ports import free_ports
 PORTS = 50
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Yesterday's pictures go, once: not by each of several processes."""
+    if not hasattr(session.config, "workerinput"):
+        shutil.rmtree(SCREENSHOTS, ignore_errors=True)
+
+
 @dataclass(frozen=True)
 class City:
     """The running city, and a browser to look at it."""
@@ -36,7 +42,6 @@ class City:
 @pytest_asyncio.fixture(loop_scope="package", scope="package")
 async def city(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[City]:
     folder = tmp_path_factory.mktemp("city")
-    shutil.rmtree(SCREENSHOTS, ignore_errors=True)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     plan = Plan(folder / "city", free_ports(PORTS))
     async with AsyncExitStack() as stack:

@@ -42,9 +42,11 @@ FOCUS: Final = """() => {
 }"""
 
 Bundle = dict[str, Any]
+# The half that a second process may run at the same time, in a city and a browser of its own.
+HALF: Final = pytest.mark.xdist_group("browser-2")
 
 
-@pytest.mark.parametrize(("language", "screen"), [("de", PHONE), ("en", DESKTOP)])
+@pytest.mark.parametrize(("language", "screen"), [("de", PHONE), pytest.param("en", DESKTOP, marks=HALF)])
 async def test_a_citizens_way_through_all_pages(city: City, tmp_path: Path, language: str, screen: Screen) -> None:
     async with visiting(city.browser, city.watch(), language, screen=screen) as citizen:
         await citizen.page.goto(city.plan.citizen_url)
@@ -236,6 +238,7 @@ async def act_for_the_child(citizen: Citizen) -> None:
 # -- without scripts, with the keyboard alone -------------------------------------------------------------------------
 
 
+@HALF
 async def test_everything_but_the_verifier_works_without_scripts(city: City, tmp_path: Path) -> None:
     async with visiting(city.browser, city.watch(), "en", screen=PHONE, scripts=False) as citizen:
         await citizen.page.goto(city.plan.citizen_url)
@@ -268,6 +271,7 @@ async def test_everything_but_the_verifier_works_without_scripts(city: City, tmp
         await expect(citizen.page.locator("h1")).to_have_text(citizen.say("overview_title", name=ERIKA.name))
 
 
+@HALF
 async def test_the_keyboard_alone_is_enough(city: City) -> None:
     """WCAG 2.2, 2.1.1, 2.4.3, 2.4.7: each stop is seen, in the order of the page, and there is no trap."""
     async with visiting(city.browser, city.watch(), "de", screen=DESKTOP) as citizen:
@@ -416,6 +420,7 @@ async def refuses(citizen: Citizen, reason: str, change: Callable[[Bundle], None
     await citizen.page.unroute("**/accesses/bundle?**")
 
 
+@HALF
 async def test_the_downloaded_verifier_needs_nobody(city: City, tmp_path: Path) -> None:
     """Opened from the disk, as the page advises: green, and red for each single changed byte."""
     watch = city.watch()

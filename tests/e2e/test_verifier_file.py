@@ -12,12 +12,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from audit.browser import build_verifier
+from audit.browser import build_verifier, verifier_module
 from audit.period_store import build_period_index
 from audit.releasing import release_person
 from audit.subject_keys import withheld
 from gateway.city.plan import Plan
 from tests.audit.test_access import citizens
+from tests.audit.test_browser_verifier import PROVER, require_proven
 from tests.audit.test_release import ORIGIN, hidden
 from tests.e2e.browser import CHROMIUM, DESKTOP, PHONE, SCREENSHOTS, Citizen, Screen, Watch, chromium, visiting
 
@@ -70,6 +71,20 @@ async def test_a_released_access_is_verified_and_explained(
             await expect(result).to_contain_text(f"[{reason}]")
             await expect(result.locator("table")).to_have_count(0)
         await expect(result).to_contain_text({"de": "fehlt der Beweis", "en": "is missing"}[language])
+
+
+async def test_a_log_in_the_browser_is_verified_by_python(tmp_path: Path) -> None:
+    empty, module = tmp_path / "empty.html", json.dumps(verifier_module().decode())
+    empty.write_text("<!doctype html><title>empty</title>", "utf-8")
+    script = f"""async (size) => {{
+{PROVER}
+  const source = new Blob([{module}], {{ type: "text/javascript" }});
+  return JSON.stringify(await proveByJavaScript(await import(URL.createObjectURL(source)), size));
+}}"""
+    async with chromium(tmp_path) as browser:
+        page = await browser.new_page()
+        await page.goto(empty.as_uri())
+        require_proven(json.loads(await page.evaluate(script, 21)), 21)
 
 
 async def choose(citizen: Citizen, file: Path, bundle: Bundle) -> None:

@@ -149,6 +149,12 @@ def test_a_command_without_its_database_says_so_in_one_line(
     assert "geheim" not in result.stderr
 
 
+def test_a_monitor_without_room_for_its_state_says_so_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "policy").write_text("")
+    result = datenweg("monitor", "--policy", str(tmp_path / "policy"), "--state", "/dev/null/x")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+
+
 def test_a_taken_port_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = SandboxSettings(kind="ozg", port=taken.getsockname()[1])  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.trust.factory import DAY, NOW, Authority, Holder, make_authority, rsa_key
 from trust.errors import MalformedInput, StatusNotGood, TrustError
-from trust.ocsp import CLOCK_SKEW, VerifiedStatus, build_request, concerns, verify_response
+from trust.ocsp import CLOCK_SKEW, VerifiedStatus, build_request, concerns, require_readable, verify_response
 
 ROOT = make_authority()
 HOLDER = ROOT.signer()
@@ -209,3 +209,16 @@ def test_no_foreign_error_for_a_damaged_response(position: int, byte: int) -> No
 def test_no_foreign_error_for_bytes(data: bytes) -> None:
     with pytest.raises(TrustError):
         verify(data)
+
+
+@pytest.mark.parametrize("der", [b"", b"gut", b"\x30\x03\x0a\x01", b"\x30\x82\xff\xff"])
+def test_what_is_no_response_is_not_readable(der: bytes) -> None:
+    for _ in range(2):
+        with pytest.raises(MalformedInput) as refused:
+            require_readable(der)
+        assert refused.value.code == "incorrect_validation_info"
+
+
+def test_a_refusal_is_readable() -> None:
+    """RFC 6960 section 2.3: `tryLater` is a response, too; what it is good for is another question."""
+    require_readable(b"\x30\x03\x0a\x01\x03")

@@ -32,7 +32,7 @@ from gateway.logs import lock_file_of
 from gateway.node_keys import load_log_key, make_log_key, make_witness_key, read_random_key
 from gateway.settings import GatewaySettings
 from gateway.store.migrate import migrate
-from gateway.witnessing import read_policy, write_mutual_policy
+from gateway.witnessing import policy_lines, read_policy, write_mutual_policy
 from trust.errors import KeyUnavailable
 from trust.keystore import write_private
 
@@ -232,6 +232,25 @@ def served(*nodes: Node) -> Iterator[None]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def test_the_auditors_token_travels_over_tls_alone(tmp_path: Path) -> None:
+    node, token, policy = Node(tmp_path / "one", "one"), tmp_path / "token", tmp_path / "policy"
+    node.append(("access", PERSON, bytes([7]) * 32))
+    write_private(token, TOKEN.encode())
+    words = ("--policy", policy, "--state", tmp_path / "state.db")
+
+    def monitor(url: str, *more: object) -> Result:
+        node.save(audit_url=url)
+        policy.write_text(f"{policy_lines(node.settings, node.year)[0]}\nquorum none\n", "utf-8")
+        return datenweg("monitor", *words, *more)
+
+    refused = monitor("http://gateway.invalid", "--token-file", token).exception
+    assert isinstance(refused, AdminError)
+    assert "--token-file" in str(refused)
+    # Without a token, or over TLS, it is asked; that nobody answers there is another matter.
+    assert "not followed" in monitor("http://gateway.invalid").output
+    assert "not followed" in monitor("https://gateway.invalid", "--token-file", token).output
 
 
 def test_a_monitor_names_who_has_what_the_other_lacks(tmp_path: Path) -> None:

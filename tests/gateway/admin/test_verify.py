@@ -253,7 +253,10 @@ def test_the_process_says_so_with_its_exit_code(container: Path, configuration: 
 
     container.write_bytes(b"?")
     refused = run(container, "--configuration", configuration)
-    assert (refused.returncode, refused.stdout.splitlines()[0]) == (1, "a.asice: NOT VERIFIED: asic_mime_type_not_found")
+    assert (refused.returncode, refused.stdout.splitlines()[0]) == (
+        1,
+        "a.asice: NOT VERIFIED: asic_mime_type_not_found",
+    )
     misused = run(tmp_path / "absent", "--configuration", configuration)
     assert misused.returncode == 2
     assert misused.stderr.startswith("datenweg: ")

@@ -120,12 +120,13 @@ class PushService:
     """Takes messages for browsers, and answers as told."""
 
     status: int = 201
+    location: str = "https://elsewhere.example/"
     port: int = 0
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
     async def handle(self, request: web.Request) -> web.Response:
         self.requests.append((request.path, dict(request.headers), await request.read()))
-        return web.Response(status=self.status, headers={"Location": "https://elsewhere.example/"})
+        return web.Response(status=self.status, headers={"Location": self.location})
 
 
 @asynccontextmanager

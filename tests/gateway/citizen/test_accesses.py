@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import html
+import io
 import json
 import os
 import re
+import zipfile
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -219,6 +221,21 @@ async def test_both_logs_become_one_list_with_the_refused_ones_marked(city: City
         verifier = await browser.get(f"/verify/verifier.html?month={MONTH}")
         assert "attachment" in verifier.headers["Content-Disposition"]
         assert "<html" in verifier.text
+
+        # The same, together: what each log gave, and the page that reads it.
+        together = await browser.get(f"/me/accesses?month={MONTH}")
+        assert json.loads(together.text)["month"] == MONTH
+        bundles = json.loads(together.text)["logs"]
+        assert city.road.bundles["SPARKASSE"] in bundles
+        assert len(bundles) == 2
+        archived = await browser.session.get(f"{city.url}/accesses/proofs.zip?month={MONTH}")
+        assert archived.headers["Content-Disposition"] == f'attachment; filename="accesses-{MONTH}.zip"'
+        with zipfile.ZipFile(io.BytesIO(await archived.read())) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+        assert files.pop("datenweg-verifier.html").decode() == verifier.text
+        assert [json.loads(content) for content in files.values()] == bundles
+        assert (await browser.get("/accesses/proofs.zip?month=2026-99")).status == 400
+        assert (await browser.get("/me/accesses?month=x")).status == 400
 
         change_record(city.road.bundles["SPARKASSE"])
         broken = await browser.get(f"/verify?month={MONTH}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from joserfc import jws
 from joserfc.jwk import ECKey
 
 from gateway.citizen.consent import ConsentState
+from gateway.citizen.errors import LevelTooLow
 from gateway.citizen.notices import NoticeKind
 from gateway.exchange.consents import parse_consent, verify_consent
 from gateway.messages.headers import IdentityLevel
@@ -95,8 +98,8 @@ async def approve(city: City) -> str:
     return reference
 
 
-async def state_of(city: City, reference: str) -> ConsentState:
-    return (await city.citizen.consents.get(session_for(city), reference)).state
+async def state_of(city: City, reference: str, subject: str = ERIKA) -> ConsentState:
+    return (await city.citizen.consents.get(session_for(city, subject), reference)).state
 
 
 def code_of(answer: tuple[int, Any]) -> tuple[int, str]:
@@ -196,14 +199,46 @@ async def test_only_the_person_meant_opens_the_link_and_it_counts_once(town: Cit
 
 
 async def test_a_weak_login_does_not_give_data_away(town: City) -> None:
-    from dataclasses import replace
-
-    from gateway.citizen.errors import LevelTooLow
-
     group = await ask(town)
     weak = replace(session_for(town), level=IdentityLevel.LOW)
     with pytest.raises(LevelTooLow):
         await town.accounts.consent_requests.decide(weak, group, (), language="de")
+
+
+async def test_a_provider_may_want_to_know_more_surely_who_gives_a_consent(town: City) -> None:
+    wanted = SERVICE | {"identityLevel": "high"}
+    assert (await call(town, UTILITY, "PUT", "declarations/service/sd-hoch", wanted))[0] == 200
+    purpose = PURPOSE | {"serviceDeclaration": "sd-hoch"}
+    assert (await call(town, BANK, "PUT", "declarations/purpose/pd-hoch", purpose))[0] == 200
+    asked = asking(town, purposeDeclarationBusinessIdentifiers=["pd-hoch"])
+    group = (await call(town, BANK, "POST", "consent", asked))[1]["consentGroupReference"]
+    requests, session = town.accounts.consent_requests, session_for(town)
+    reference = (await requests.open(session, group)).asked[0].consent.reference
+    weaker = replace(session, level=IdentityLevel.SUBSTANTIAL)
+    with pytest.raises(LevelTooLow, match="high"):
+        await requests.decide(weaker, group, {reference}, language="de")
+    # The link isn't spent by that; given at the level, the signed copy says so.
+    await requests.decide(session, group, {reference}, language="de")
+    assert payload_of(town.road.of("datenwegConsent")[-1])["identity_level"] == "high"
+    town.clock.advance(days=1)
+    with pytest.raises(LevelTooLow, match="high"):
+        await town.citizen.consents.extend(weaker, reference)
+    assert (await town.citizen.consents.extend(session, reference)).state is ConsentState.VALID
+    # To refuse, nobody has to be known more surely: the page leaves that choice, and shows the way to the other.
+    service = (await town.citizen.catalogues.current()).find("kontostand")
+    await town.citizen.consents.introduce(session_for(town, ANNA), service)
+    asked |= {"idCode": pseudonym_of(town, ANNA, BANK.member)}
+    group = (await call(town, BANK, "POST", "consent", asked))[1]["consentGroupReference"]
+    async with town.browser() as browser:
+        page = await browser.log_in("anna.probe", start=f"/consent-request?reference={group}")
+        assert 'value="give"' not in page.text
+        assert "/login?level=high&amp;return_to=" in page.text
+        form = {"csrf": page.field("csrf"), "reference": group}
+        (decision,) = set(re.findall(r'name="(decision-[^"]+)"', page.text))
+        forced = await browser.post("/consent-request", form | {decision: "give"})
+        assert forced.status == 403
+        assert (await browser.post("/consent-request", form | {decision: "refuse"})).status == 200
+    assert await state_of(town, decision.removeprefix("decision-"), ANNA) is ConsentState.DECLINED
 
 
 async def test_a_link_lapses(town: City) -> None:
@@ -489,7 +524,7 @@ async def test_who_may_declare_what(town: City) -> None:
     status, found = await call(town, BANK, "GET", "declarations/service/sd-verbrauch")
     # In the words in which it was declared: whoever reads it can declare it again.
     assert (status, found) == (200, SERVICE | {"id": "sd-verbrauch", "status": "VALID"} | {
-        "controllerCode": "", "processorName": "", "processorCode": "",
+        "controllerCode": "", "processorName": "", "processorCode": "", "identityLevel": "substantial",
     })  # fmt: skip
     status, found = await call(town, BANK, "GET", "declarations/purpose/pd-kredit")
     named = {"id": "pd-kredit", "status": "VALID", "recipientCode": "", "storageLocation": ""}
@@ -506,6 +541,8 @@ NO_SERVICES: list[dict[str, Any]] = [
     {"maxValidityDays": "60"},
     {"service": "kein/dienst"},
     {"extensionAllowed": "ja"},
+    {"identityLevel": "sehr hoch"},
+    {"identityLevel": ["high"]},
     {"dataCategories": "alles"},
     {"dataCategories": [""]},
     {"expiry": "irgendwann"},

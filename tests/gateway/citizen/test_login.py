@@ -184,6 +184,15 @@ async def test_without_a_proxy_nobody_chooses_the_address_of_their_own(city: Cit
         assert [await _begun(browser, f"203.0.113.{number}") for number in range(61)] == [303] * 60 + [429]
 
 
+async def test_a_foreign_page_logs_nobody_out(city: City) -> None:
+    """Its form comes without the cookie (SameSite=Lax); the answer must not take the cookie away."""
+    async with city.browser() as browser:
+        foreign = await browser.post("/logout", {}, follow=False, Sec_Fetch_Site="cross-site")
+        assert (foreign.status, "Set-Cookie" in foreign.headers) == (403, False)
+        own = await browser.post("/logout", {}, follow=False, Sec_Fetch_Site="same-origin")
+        assert (own.status, "Set-Cookie" in own.headers) == (303, True)
+
+
 async def test_a_form_without_the_browsers_own_token_is_not_a_login(city: City) -> None:
     async with city.browser() as browser, city.browser() as attacker:
         form = await attacker.get("/login")

@@ -395,6 +395,16 @@ async def test_an_app_floods_nobody_with_codes(post: Post) -> None:
     assert answered == [202, 202, 202, 429]
 
 
+async def test_a_push_service_sends_us_nowhere_else(post: Post) -> None:
+    """The citizen chose where we call, from a list; where that would lead us on, nobody has looked at."""
+    subscription = Receiver().subscription(f"https://{HOST}:{post.push.port}/an/erika")
+    await post.city.accounts.subscribe(post.person, subscription, language="de")
+    post.push.status, post.push.location = 307, f"https://{HOST}:{post.push.port}/innen"
+    await post.notify()
+    assert await post.deliver() == 1
+    assert [path for path, _, _ in post.push.requests] == ["/an/erika"]
+
+
 async def test_an_app_subscribes_to_push(post: Post) -> None:
     receiver = Receiver()
     subscription = receiver.subscription(f"https://{HOST}:{post.push.port}/an/erika") | {"expirationTime": None}

@@ -18,6 +18,7 @@ from gateway.citizen.errors import InvalidRequest, UnknownThing
 from gateway.citizen.explain import explain
 from gateway.citizen.journeys import find_action, next_forms
 from gateway.citizen.purposes import InvalidPurposes, Journey, load_purposes
+from gateway.citizen.sealing import SealBroken, Sealer
 from gateway.citizen.texts import TEXTS
 from gateway.city.issuer import NotATestInstance, build_issuer
 from gateway.city.issuer_clients import DemoIssuerSettings
@@ -43,6 +44,16 @@ def test_a_bucket_empties_and_refills() -> None:
     limit.admit("a", now_ms=1000)
     limit.admit("c", now_ms=1000)
     assert len(limit._buckets) == 2
+
+
+def test_what_is_sealed_opens_in_its_place_only() -> None:
+    """Who has the database can't put one person's text into another's row."""
+    sealed = Sealer(b"k" * 32, "complaint").seal({"text": "geheim"}, row="eins")
+    assert b"geheim" not in sealed
+    assert Sealer(b"k" * 32, "complaint").open(sealed, row="eins") == {"text": "geheim"}
+    for key, use, row in ((b"k", "complaint", "zwei"), (b"k", "relation", "eins"), (b"x", "complaint", "eins")):
+        with pytest.raises(SealBroken):
+            Sealer(key * 32, use).open(sealed, row=row)
 
 
 @pytest.mark.parametrize("instance", ["DE", "EE", "DE-PROD", "TESTING", "DE-TEST2", ""])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -102,6 +104,28 @@ def test_each_node_as_a_process(tmp_path: Path) -> None:
     code, report, output = demo(tmp_path, free_ports(_SPAN), "--processes")
     assert code == 0, output
     require_whole(report)
+
+
+@pytest.mark.xdist_group("demo")
+def test_told_to_stop_while_it_starts_it_leaves_no_node_behind(tmp_path: Path) -> None:
+    base = free_ports(_SPAN)
+    words = ("demo", "--once", "--processes", "--data-dir", str(tmp_path), "--base-port", str(base))
+    with subprocess.Popen([sys.executable, "-m", "gateway.cli", *words], stderr=subprocess.PIPE, text=True) as starting:
+        deadline = monotonic() + 60
+        # The registry is up; what comes after it isn't yet.
+        while not _answers(base) and monotonic() < deadline:
+            with suppress(subprocess.TimeoutExpired):
+                starting.wait(0.05)
+        assert _answers(base)
+        starting.terminate()
+        _, said = starting.communicate(timeout=60)
+    assert (starting.returncode, said) == (128 + signal.SIGTERM, "")
+    assert not _answers(base)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.xdist_group("demo")

@@ -37,17 +37,15 @@ from trust.identifiers import ServiceId
 SHOP = Party("COM", "LADEN", "kasse")
 CARD = ServiceId(SHOP.subsystem, "kundenkarte")
 DATA = service("stammdaten")
-PURPOSES = "".join(
-    f"""
+# What the citizen's application uses itself: the shop, and not the utility.
+PURPOSES = f"""
 [[purpose]]
-key = "{key}"
-service = "{identifier.encoded}"
-provider_name = "{name}"
+key = "karte"
+service = "{CARD.encoded}"
+provider_name = "Laden am Markt"
 text_de = "Auskunft."
 text_en = "Information."
 """
-    for key, identifier, name in (("karte", CARD, "Laden am Markt"), ("auskunft", service("echo"), "Stadtwerke"))
-)
 CALLBACK = "https://laden.example/zurueck"
 
 
@@ -145,8 +143,13 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 @asynccontextmanager
-async def running_town(folder: Path, stack: AsyncExitStack) -> AsyncIterator[Town]:
-    """City, utility and shop. The utility's `stammdaten` needs a consent and a surely identified person."""
+async def running_town(
+    folder: Path, stack: AsyncExitStack, databases: tuple[str | None, str | None] = (None, None)
+) -> AsyncIterator[Town]:
+    """City, utility and shop. The utility's `stammdaten` needs a consent and a surely identified person.
+
+    `databases`: URLs of the city's and the utility's (default SQLite).
+    """
     (folder / "purposes.toml").write_text(PURPOSES, "utf-8")
     port, issuer_port = free_port(), free_port()
     url, issuer_url = f"http://{HOST}:{port}", f"http://{HOST}:{issuer_port}"
@@ -164,7 +167,7 @@ async def running_town(folder: Path, stack: AsyncExitStack) -> AsyncIterator[Tow
     }
     output = stack.enter_context(captured_output())
     pair = await stack.enter_async_context(
-        gateway_pair(folder, output, consumer=citizens, others=(SHOP,), peer_timeout_seconds=20)
+        gateway_pair(folder, output, databases=databases, consumer=citizens, others=(SHOP,), peer_timeout_seconds=20)
     )
     offered = next(one for one in services("") if one.code == "konto")
     backend = next(one for one in pair.provider.gateway.node.directory.services_of(UTILITY.subsystem)).registered

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import pytest
 import pytest_asyncio
 
-from tests.databases import fresh_database
+from tests.databases import two_databases
 from tests.gateway.exchange.conftest import captured_output
 from tests.gateway.exchange.pair import Answer, GatewayPair, gateway_pair
 
@@ -33,10 +33,7 @@ async def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     folder, patience = tmp_path_factory.mktemp("wettlauf"), {"peer_timeout_seconds": 120, "connect_timeout_seconds": 60}
     async with AsyncExitStack() as stack:
         output = stack.enter_context(captured_output())
-        databases: tuple[str | None, str | None] = (None, None)
-        if request.param == "postgres":
-            server = request.getfixturevalue("postgres_server")
-            databases = tuple(stack.enter_context(fresh_database(server)) for _ in range(2))  # type: ignore[assignment]
+        databases = two_databases(request, stack)
         yield await stack.enter_async_context(gateway_pair(folder, output, databases=databases, **patience))
 
 

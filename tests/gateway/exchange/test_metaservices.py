@@ -216,7 +216,7 @@ async def test_list_clients(pair: GatewayPair) -> None:
     assert root.tag == f"{XROAD}clientList"
     in_xml = ["/".join(str(e.text) for e in member.find(f"{XROAD}id")) for member in root]  # type: ignore[union-attr]
     answer = await pair.request("GET", "/listClients", client=None, headers={"Accept": "text/xml, application/json"})
-    assert answer.headers["Content-Type"] == "application/json;charset=utf-8"
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     members = answer.json["member"]
     assert {"object_type": "SUBSYSTEM", **dict(zip(
         ("xroad_instance", "member_class", "member_code", "subsystem_code"), UTILITY.subsystem.segments, strict=True

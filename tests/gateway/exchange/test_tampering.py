@@ -98,11 +98,11 @@ def _flipped(signature: bytes) -> bytes:
 
 _SIGNATURES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "value": ("signature_verification.invalid_signature_value", _flipped),
-    "no XML": ("signature_verification.malformed_signature", lambda _: b"unterschrieben: ich"),
+    "no XML": ("signature_verification.invalid_xml", lambda _: b"unterschrieben: ich"),
     "other XML": ("signature_verification.malformed_signature", lambda _: b"<a/>"),
-    "empty": ("signature_verification.malformed_signature", lambda _: b""),
-    "cut": ("signature_verification.malformed_signature", lambda s: s[: len(s) // 2]),
-    "doctype": ("signature_verification.malformed_signature", lambda s: b"<!DOCTYPE a [<!ENTITY b 'c'>]>" + s),
+    "empty": ("signature_verification.invalid_xml", lambda _: b""),
+    "cut": ("signature_verification.invalid_xml", lambda s: s[: len(s) // 2]),
+    "doctype": ("signature_verification.invalid_xml", lambda s: b"<!DOCTYPE a [<!ENTITY b 'c'>]>" + s),
 }
 
 

@@ -7,6 +7,7 @@ by the utility's gateway, also when the consent service was away.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.databases import two_databases
 from tests.gateway.exchange.shop import (
     DATA,
     SHOP,
@@ -35,10 +37,11 @@ from tests.gateway.exchange.town import APP, UTILITY
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["sqlite", "postgres"])
+async def town(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
     async with AsyncExitStack() as stack:
-        yield await stack.enter_async_context(running_town(tmp_path_factory.mktemp("dritte"), stack))
+        databases = two_databases(request, stack)
+        yield await stack.enter_async_context(running_town(tmp_path_factory.mktemp("dritte"), stack, databases))
 
 
 async def test_asked_decided_used_and_ended_in_every_way(town: Town) -> None:
@@ -68,7 +71,8 @@ async def test_asked_decided_used_and_ended_in_every_way(town: Town) -> None:
         assert (reached["X-Datenweg-Subject"], reached["X-Datenweg-Consent"]) == (given.subject, given.reference)
         assert given.subject != id_code, "two institutions know the person by the same name"
         # It is the shop's alone, and for this person and this service.
-        assert await town.refusal(replace(given, subject=id_code)) == "identity_level_too_low"
+        for guessed in (replace(given, subject=id_code), replace(given, reference=str(uuid.uuid4()))):
+            assert await town.refusal(guessed) == "identity_level_too_low", "whether there is such a consent shows"
         validity = f"consent/api/consent/validation/dataprovider?consentReference={given.reference}"
         checked = (await town.call(UTILITY, validity)).json
         assert checked["clientSubsystemIdentifier"] == SHOP.subsystem.encoded
