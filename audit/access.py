@@ -176,9 +176,7 @@ async def _consistency(engine: AsyncEngine, log: int, seen: int, size: int) -> C
         )
 
 
-async def _accesses(
-    connection: AsyncConnection, publisher: Publisher, month_key: MonthKey, size: int
-) -> list[Access]:
+async def _accesses(connection: AsyncConnection, publisher: Publisher, month_key: MonthKey, size: int) -> list[Access]:
     log = publisher.log
     joined = log_entry.outerjoin(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
     query = (

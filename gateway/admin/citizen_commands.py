@@ -31,8 +31,13 @@ citizen_commands = typer.Typer(help="Citizens: relations and complaints.", no_ar
 citizen_commands.add_typer(relation_commands, name="relation")
 citizen_commands.add_typer(complaint_commands, name="complaint")
 
-Representative = Annotated[str, typer.Option(metavar="SUB", help="Who acts: their `sub` at the issuer.")]
-RepresentedSubject = Annotated[str, typer.Option("--represented", metavar="SUB", help="For whom: their `sub`.")]
+# Asked for where they are left out: what stands on the command line every user of the machine reads.
+Representative = Annotated[
+    str, typer.Option(metavar="SUB", prompt=True, help="Who acts: their `sub` at the issuer; else a prompt.")
+]
+RepresentedSubject = Annotated[
+    str, typer.Option("--represented", metavar="SUB", prompt=True, help="For whom: their `sub`; else a prompt.")
+]
 Role = Annotated[str, typer.Option(help="As what: parent or guardian.")]
 Name = Annotated[str, typer.Option(help="What the representative reads: the represented person's name.")]
 Until = Annotated[str, typer.Option(metavar="DATE", help="The first day on which it holds no more, as 2031-04-01.")]

@@ -6,13 +6,16 @@ log's key; without them the rest is still checked, and the table says that none 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 import typer
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.errors import LogRolledBack, MalformedInput
+from audit.lock_file import require_not_behind
 from audit.message_cipher import MessageCipher
 from audit.message_keys import MessageKeys
 from audit.note import ED25519, NoteKey
@@ -24,6 +27,8 @@ from gateway.admin.errors import AdminError
 from gateway.admin.output import print_table
 from gateway.checkpoint_stamping import count_verified_stamps
 from gateway.clock import SystemClock
+from gateway.exchange.origins import origin_of
+from gateway.logs import lock_file_of
 from gateway.node_keys import load_log_key, load_old_log_key, read_random_key
 from gateway.settings import GatewaySettings
 from gateway.store.migrate import HEAD, version_of
@@ -85,12 +90,36 @@ async def verify_logs(settings: GatewaySettings) -> tuple[LogReport, ...]:
         # The newest year first: the log's present key vouches for it, and it for the keys of the years before.
         for origin in origins:
             verifiers = tuple(NoteKey(origin, ED25519, public) for public in sorted(signers))
-            report = await verify_log(engine, origin=origin, keys=keys, messages=cipher, verifiers=verifiers)
+            report = await verify_log(
+                engine, origin=origin, keys=keys, messages=cipher, verifiers=verifiers, progress=_progress(origin)
+            )
             if signers and not report.findings_total:
                 signers |= {key.public for key in report.keys if key.kind == ED25519}
             reports.insert(0, report)
         await _verify_stamps(settings, engine, reports)
+        for report in reports:
+            await _compare_lock_file(settings, engine, report)
         return tuple(reports)
+
+
+def _progress(origin: str) -> Callable[[int, int], None] | None:
+    """Tells whoever sits at a terminal how far it is: a log of a million entries takes its time."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda done, of: typer.echo(f"\r{origin}: {done} of {of} entries", nl=done == of, err=True)
+
+
+async def _compare_lock_file(settings: GatewaySettings, engine: AsyncEngine, report: LogReport) -> None:
+    """A log may hold in itself and still be an old one: the last signed checkpoint, kept elsewhere, knows."""
+    year = report.origin.rpartition("/")[2]
+    if not year.isdecimal() or origin_of(settings.server_id, int(year)) != report.origin:
+        return
+    try:
+        await require_not_behind(engine, report.origin, lock_file_of(settings, int(year)))
+    except LogRolledBack:
+        report.found("behind_lock_file")
+    except (MalformedInput, OSError):
+        report.found("lock_file_unreadable")
 
 
 async def _verify_stamps(settings: GatewaySettings, engine: AsyncEngine, reports: Sequence[LogReport]) -> None:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from gateway.admin.verified import plain
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -29,10 +31,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title) if title else None, title_justify="left", show_header=any(columns))
+    table = Table(title=Text(plain(title)) if title else None, title_justify="left", show_header=any(columns))
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        # Text, not markup: what comes from a configuration or a peer is never an instruction to the terminal.
-        table.add_row(*(Text(str(cell)) for cell in row))
+        # Text, not markup, and no escape sequence: what comes from a citizen, a configuration or a peer is never an
+        # instruction to the terminal.
+        table.add_row(*(Text("\n".join(map(plain, str(cell).split("\n")))) for cell in row))
     open_console().print(table)

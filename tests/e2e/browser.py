@@ -146,9 +146,8 @@ class Citizen:
             if screen == self.screen:
                 await self._without_violations(f"{name} on a {word}, {scheme}")
             if pictured and self.language == "de":
-                # JPEG, for it is compressed in half of PNG's time.
-                file = SCREENSHOTS / f"{name}-{self.language}-{word}.jpg"
-                await self.page.screenshot(path=file, full_page=True, type="jpeg", quality=80)
+                file = SCREENSHOTS / f"{name}-{self.language}-{word}.png"
+                await self.page.screenshot(path=file, full_page=True)
         if self.language == "de":
             await self._see(ZOOMED, "light")
             await self._outlined(f"{name} at 400 %")

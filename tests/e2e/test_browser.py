@@ -12,10 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import pytest
 from playwright.async_api import Page, Route, expect
 
 from gateway.city.citizens import CITIZENS, DEMO_PASSWORD, MIA
+from gateway.city.third_party import ThirdParty
 from tests.e2e.browser import CHROMIUM, DESKTOP, PHONE, Citizen, Screen, visiting
 from tests.e2e.conftest import City
 
@@ -27,6 +29,7 @@ pytestmark = [
 ERIKA: Final = CITIZENS[0]
 ISSUER: Final = {"de": ("Anmelden", "Benutzername", "Passwort"), "en": ("Log in", "User name", "Password")}
 BANK: Final = {"de": "Konten bei der Sparkasse", "en": "Savings bank accounts"}
+BILLS: Final = {"de": "Rechnungen der Stadtwerke", "en": "Utility bills"}
 OFFICES: Final = {"de": "Termine bei den Ämtern", "en": "Appointments with the offices"}
 # The outline that shows where the keyboard is.
 FOCUS: Final = """() => {
@@ -59,6 +62,7 @@ async def test_a_citizens_way_through_all_pages(city: City, tmp_path: Path, lang
         await withdraw_and_be_refused(citizen)
         await find_both_in_the_log(citizen)
         await look_closer(citizen, tmp_path)
+        await decide_for_the_utility(citizen, city)
         await unlink_the_bank(citizen)
         await see_the_rest(citizen)
         await act_for_the_child(citizen)
@@ -177,6 +181,24 @@ async def look_closer(citizen: Citizen, folder: Path) -> None:
     await expect(citizen.page.get_by_role("navigation").first).to_be_hidden()
     await expect(citizen.page.get_by_role("article").first).to_be_visible()
     await citizen.page.emulate_media(media="screen")
+
+
+async def decide_for_the_utility(citizen: Citizen, city: City) -> None:
+    """Another institution asks: who, which data, what for and how long, before anything is given."""
+    await open_service(citizen, BILLS[citizen.language])
+    await citizen.fill(citizen.say("field_customerNumber"), "4711001")
+    await citizen.fill(citizen.say("field_meterNumber"), "1MUS0047110011")
+    await citizen.press(citizen.say("action_utility_link"))
+    await expect(citizen.sees(citizen.say("request_number"))).to_be_visible()
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+        link = await ThirdParty(city.plan, http, ERIKA.subject).ask()
+    await citizen.page.goto(link)
+    await citizen.examine("consent-request")
+    await citizen.page.get_by_label(citizen.say("consent_yes")).check()
+    await citizen.press(citizen.say("request_confirm"))
+    await citizen.examine("consent-decided")
+    await citizen.go("nav_consents")
+    await expect(citizen.sees(citizen.say("state_valid"))).to_have_count(1)
 
 
 async def unlink_the_bank(citizen: Citizen) -> None:
@@ -383,7 +405,8 @@ async def test_the_page_verifies_in_the_browser_and_remembers(city: City) -> Non
         await citizen.go("nav_verify")
         await expect(outcome).to_have_class("good")
         await expect(citizen.sees(citizen.say("script_visit_first"))).to_be_visible()
-        assert not [url for url in asked if "seen=" in url]
+        # Our own log is asked once for each pseudonym: from the second on it was seen.
+        assert not [url for url in asked if "seen=" in url and "source=own%3A" not in url]
         await citizen.examine("verify")
         await citizen.page.reload()
         await expect(outcome).to_have_class("good")
@@ -417,6 +440,11 @@ async def refuses(citizen: Citizen, reason: str, change: Callable[[Bundle], None
     await citizen.page.reload()
     await expect(citizen.page.locator("#browser-outcome")).to_have_class("bad")
     await expect(citizen.sees(f"[{reason}]")).to_be_visible()
+    async with citizen.page.expect_download() as download:
+        await citizen.open(citizen.say("script_report"))
+    report = json.loads((await (await download.value).path()).read_text("utf-8"))
+    assert report["failures"][0]["code"] == reason
+    assert report["bundle"]["accesses"]
     await citizen.page.unroute("**/accesses/bundle?**")
 
 

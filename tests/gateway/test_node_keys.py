@@ -31,7 +31,7 @@ CONSENT_ROW = {
     "reference": "r", "person": "p", "subject": "s", "purpose": "u", "client": "c", "service": "d", "declaration": {},
     "status": "valid", "given_ms": 1, "expires_ms": 2, "sequence": 1, "acknowledged": 1, "attempts": 0,
     "next_push_ms": 0, "jws": "j", "client_subject": "", "service_declaration": "", "group_reference": "",
-    "representative": "", "reason": "",
+    "representative": "", "reason": "", "identity_level": "",
 }  # fmt: skip
 
 

@@ -77,18 +77,30 @@ function show(place, state, said) {
   place.dataset.state = state;
 }
 
+// Everything that an authority needs to see the same failure, as a file; the same as the verifier's own page gives.
+function report(result, bundle, policy) {
+  const content = JSON.stringify({ checked: new Date().toISOString(), failures: result.failures, policy, bundle }, null, 1);
+  const link = document.createElement("a");
+  link.textContent = say("report");
+  link.href = URL.createObjectURL(new Blob([content], { type: "application/json" }));
+  link.download = "datenweg-report.json";
+  return link;
+}
+
 async function check(place, policy) {
   const address = new URL(place.dataset.bundle, location.href);
   const before = seenBefore()[place.dataset.origin];
   if (before) address.searchParams.set("seen", before.size);
   try {
     const bundle = await load(address);
-    const result = await verifyBundle(bundle, trusted(policy, bundle, before));
+    const rules = trusted(policy, bundle, before);
+    const result = await verifyBundle(bundle, rules);
     // An unproven continuation must not replace what it is to be compared with.
     if (result.ok && result.visit !== "unproven") {
       remember(bundle.origin, { size: result.size, root: result.root, vkey: before?.vkey ?? bundle.vkey });
     }
     show(place, result.ok ? "good" : "bad", lines(result, bundle));
+    if (!result.ok) place.append(report(result, bundle, rules));
     return result.ok;
   } catch {
     show(place, "warning", [say("unreachable")]);

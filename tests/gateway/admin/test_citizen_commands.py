@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from audit.store import open_engine
 from gateway.admin.errors import AdminError
 from gateway.citizen.complaints import Complaint, Complaints
 from gateway.citizen.notices import Notices
+from gateway.cli import app
 from gateway.clock import SystemClock
 from gateway.settings import GatewaySettings
 from gateway.store.migrate import migrate
@@ -50,6 +52,17 @@ def test_a_relation_comes_and_goes(config: Path) -> None:
     assert reference not in relation(config, "remove", reference)
     with pytest.raises(AdminError):
         relation(config, "remove", reference)
+
+
+def test_persons_need_not_stand_on_the_command_line(config: Path) -> None:
+    """Every user of the machine reads that. Asked for, it is the same relation as by options."""
+    words = ["citizen", "relation", "add", "--config", str(config), "--until", "2099-04-01"]
+    asked = CliRunner(env={"COLUMNS": "200"}).invoke(app, words, input="parent-sub\nchild-sub\n")
+    assert asked.exit_code == 0, asked.output
+    (reference,) = re.findall(r"[A-Za-z0-9_-]{24}", asked.output)
+    persons = ("--representative", "parent-sub", "--represented", "child-sub")
+    by_options = relation(config, "add", *persons, "--until", "2099-04-01")
+    assert re.findall(r"[A-Za-z0-9_-]{24}", by_options) == [reference]
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, update
 
+from audit.checkpoint import Checkpoint
 from audit.entry import Entry
+from audit.note import NoteSigner
 from audit.sequencer import Sequencer
 from audit.store import log_head, open_engine, record
 from audit.subject_keys import SubjectKeys
 from gateway.admin.errors import AdminError
 from gateway.admin.log import print_verification, verify_logs
+from gateway.logs import lock_file_of
+from gateway.node_keys import load_log_key
 from gateway.settings import GatewaySettings
 from gateway.store.migrate import migrate
 from trust.keystore import write_private
@@ -64,6 +69,17 @@ async def test_a_sound_log(settings: GatewaySettings, capsys: pytest.CaptureFixt
     assert "sound" in capsys.readouterr().out
 
 
+async def test_a_terminal_is_told_how_far_it_is(
+    settings: GatewaySettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write_log(settings)
+    await verify_logs(settings)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    await verify_logs(settings)
+    assert capsys.readouterr().err == f"\r{ORIGIN}: 3 of 3 entries\n"
+
+
 async def test_without_the_keys_the_rest_is_verified_and_it_says_so(
     settings: GatewaySettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,6 +88,20 @@ async def test_without_the_keys_the_rest_is_verified_and_it_says_so(
     (report,) = await verify_logs(settings)
     assert (report.size, report.records_opened, report.findings_total) == (3, 0, 0)
     assert "no record is opened" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "code"), [(3, "behind_lock_file"), (4, "behind_lock_file"), (None, "lock_file_unreadable")]
+)
+async def test_an_older_database_than_was_signed_is_found(
+    settings: GatewaySettings, size: int | None, code: str
+) -> None:
+    await write_log(settings)
+    signer = NoteSigner(ORIGIN, load_log_key(settings))
+    note = b"?" if size is None else signer.sign(Checkpoint(ORIGIN, size, bytes(32)).text)
+    lock_file_of(settings, 2026).write_bytes(note)
+    (report,) = await verify_logs(settings)
+    assert [finding.code for finding in report.findings] == [code]
 
 
 async def test_a_changed_past_is_found(settings: GatewaySettings, capsys: pytest.CaptureFixture[str]) -> None:

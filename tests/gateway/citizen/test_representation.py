@@ -170,7 +170,12 @@ async def test_a_child_of_age_reads_who_decided_and_extends_nothing_of_it(city: 
         assert "dct:title" not in receipt["dpv:hasRepresentative"]
         assert (await send(browser, "POST", f"{path}/extension", bearer(city, MIA)))[0] == 409
         _, told = await send(browser, "GET", "/notices", bearer(city, MIA))
-        assert "represented" in {notice["kind"] for notice in told["notices"]}
+        (one,) = (notice for notice in told["notices"] if notice["kind"] == "represented")
+        # The parent reads it, too; that it was read is the child's to say.
+        acting = await for_mia(city, browser)
+        _, same = await send(browser, "GET", "/notices", acting)
+        assert one["id"] in {notice["id"] for notice in same["notices"]}
+        assert (await send(browser, "POST", f"/notices/{one['id']}/read", acting))[0] == 403
 
 
 async def test_what_is_taken_along_for_a_child_is_the_childs(city: City) -> None:
