@@ -151,12 +151,13 @@ async def _no_pseudonym_key(stage: Stage) -> Told:
 async def _no_issuer(stage: Stage) -> Told:
     tokens = stage.pair.consumer.gateway.node.citizen_tokens
     assert tokens is not None
-    keys, tokens._keys, tokens._fetched = tokens._keys, None, None
-    stage.pair.issuer.available = False
-    try:
-        return told_rest(await stage.pair.call("echo", headers=stage.pair.citizen(jti=str(uuid.uuid4()))))
-    finally:
-        stage.pair.issuer.available, tokens._keys = True, keys
+    # As after a start; afterwards nothing of it is left, so that the next case can ask the issuer.
+    async with stage.replaced(tokens, _keys=None, _fetched=None, _failed=None):
+        stage.pair.issuer.available = False
+        try:
+            return told_rest(await stage.pair.call("echo", headers=stage.pair.citizen(jti=str(uuid.uuid4()))))
+        finally:
+            stage.pair.issuer.available = True
 
 
 CASES: list[Case] = [

@@ -48,7 +48,7 @@ def fill(pair: GatewayPair) -> None:
 
 def refused(answers: list[Answer]) -> list[tuple[int, str, str]]:
     return [
-        (answer.status, answer.json["type"], answer.headers["Retry-After"])
+        (answer.status, answer.json["type"], answer.headers.get("Retry-After", ""))
         for answer in answers
         if answer.status != 200
     ]

@@ -265,6 +265,7 @@ async def test_archives_are_made_and_verified_by_command(town: GatewayPair) -> N
 
 
 async def test_a_new_key_is_taken_up_while_the_gateway_runs(town: GatewayPair) -> None:
+    assert (await call(town, "frage-11")).status == 200
     new = (await command("rotate-key", "--config", settings_of(town.consumer))).stdout.strip()
     reader = exporter(town.consumer).reader
 
@@ -275,7 +276,7 @@ async def test_a_new_key_is_taken_up_while_the_gateway_runs(town: GatewayPair) -
     async with asyncio.timeout(10):
         while await current() != new:  # noqa: ASYNC110 - as `until`
             await asyncio.sleep(0.05)
-    assert await reader.open(await reader.of_message_id("frage-1"))
+    assert await reader.open(await reader.of_message_id("frage-11"))
     await require_sound(town.consumer.gateway)
 
 
