@@ -187,6 +187,11 @@ async def _pages(browser: Browser, plan: Plan, rounds: int) -> tuple[list[PageFi
     key = link.rpartition("/")[2]
     for path in _PAGES:
         figures.append(await _opened(page, context, plan.citizen_url, path.format(service=key), rounds=rounds))  # noqa: PERF401
+    await page.goto(f"{plan.citizen_url}/accesses")
+    one = await page.get_attribute("a[href^='/accesses/one/']", "href")
+    if one is None:
+        raise NotMeasurable("the access log shows no access")
+    figures.append(await _opened(page, context, plan.citizen_url, one, rounds=rounds, name="/accesses/one/…"))
     cookies = "; ".join(f"{cookie['name']}={cookie['value']}" for cookie in await context.cookies())
     # A session is this browser's alone: the calls have to come from what calls itself the same.
     return figures, {"Cookie": cookies, "User-Agent": str(await page.evaluate("navigator.userAgent"))}

@@ -42,9 +42,10 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 def _said(stage: Stage, since: int, event: str) -> Told:
-    """What the operator reads in the one line with this event."""
-    (line,) = [line for line in stage.pair.lines(since) if line["event"] == event]
-    return Told(Form.OPERATOR, 0, line["code"], line.get("hint", ""), "")
+    """What the operator reads in the lines with this event: the gateway's own job may have said the same meanwhile."""
+    said = {(line["code"], line.get("hint", "")) for line in stage.pair.lines(since) if line["event"] == event}
+    ((code, hint),) = said
+    return Told(Form.OPERATOR, 0, code, hint, "")
 
 
 @asynccontextmanager
@@ -163,8 +164,6 @@ def _stamping(handler: Handler, authorities: Callable[[str, CertificateAuthority
     async def do(stage: Stage) -> Told:
         gateway = stage.pair.consumer.gateway
         stamper = gateway.node.stamper
-        # Something waits for a time-stamp.
-        assert (await stage.pair.call("echo")).status == 200
         since = stage.pair.position
         log = SimpleNamespace(keys=SimpleNamespace(refresh=nothing), cipher=None, stamper=stamper, archiver=None)
         job, *_ = message_log_followers(
@@ -178,6 +177,8 @@ def _stamping(handler: Handler, authorities: Callable[[str, CertificateAuthority
         async with _served(handler) as url:
             approved = authorities(url, stage.pair.authority)
             async with stage.replaced(stamper, _authorities=lambda: approved):
+                # Something waits for a time-stamp.
+                assert (await stage.pair.call("echo")).status == 200
                 await job.round()
         return _said(stage, since, "no time-stamp")
 

@@ -49,7 +49,16 @@ Bundle = dict[str, Any]
 HALF: Final = pytest.mark.xdist_group("browser-2")
 
 
-@pytest.mark.parametrize(("language", "screen"), [("de", PHONE), pytest.param("en", DESKTOP, marks=HALF)])
+@pytest.mark.parametrize(
+    ("language", "screen"),
+    [
+        ("de", PHONE),
+        ("en", PHONE),
+        pytest.param("en", DESKTOP, marks=HALF),
+        pytest.param("de", DESKTOP, marks=HALF),
+    ],
+    ids=["de-phone", "en-phone", "en-desktop", "de-desktop"],
+)
 async def test_a_citizens_way_through_all_pages(city: City, tmp_path: Path, language: str, screen: Screen) -> None:
     async with visiting(city.browser, city.watch(), language, screen=screen) as citizen:
         await citizen.page.goto(city.plan.citizen_url)
