@@ -37,14 +37,15 @@ from trust.testca.time_stamping import TimeStampingAuthority
 from trust.timestamp import build_request
 
 CONFIGURATION, TIMESTAMPING = Hop.CONFIGURATION, Hop.TIMESTAMPING
+_JOB: Final = "stamping of this case"
 _NOT_TAKEN: Final = "global configuration not refreshed"
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
-def _said(stage: Stage, since: int, event: str) -> Told:
-    """What the operator reads in the lines with this event: the gateway's own job may have said the same meanwhile."""
-    said = {(line["code"], line.get("hint", "")) for line in stage.pair.lines(since) if line["event"] == event}
-    ((code, hint),) = said
+def _said(stage: Stage, since: int, event: str, *, action: str = "") -> Told:
+    """What the operator reads in the lines with this event, of this job where the gateway's own may say it, too."""
+    lines = (line for line in stage.pair.lines(since) if line["event"] == event)
+    ((code, hint),) = {(x["code"], x.get("hint", "")) for x in lines if not action or x.get("action") == action}
     return Told(Form.OPERATOR, 0, code, hint, "")
 
 
@@ -172,7 +173,7 @@ def _stamping(handler: Handler, authorities: Callable[[str, CertificateAuthority
             configuration=lambda: gateway.node.trust.latest.configuration,
             clock=gateway.node.clock,
             metrics=gateway.node.metrics.message_log,
-            log=gateway.node.log,
+            log=gateway.node.log.bind(action=_JOB),
         )
         async with _served(handler) as url:
             approved = authorities(url, stage.pair.authority)
@@ -180,7 +181,7 @@ def _stamping(handler: Handler, authorities: Callable[[str, CertificateAuthority
                 # Something waits for a time-stamp.
                 assert (await stage.pair.call("echo")).status == 200
                 await job.round()
-        return _said(stage, since, "no time-stamp")
+        return _said(stage, since, "no time-stamp", action=_JOB)
 
     return do
 
