@@ -25,7 +25,8 @@ demo: $(VENV)/.runtime ## Start the embedded city, walk a citizen's journey, sta
 
 test: $(VENV)/.dev ## Run all tests on SQLite and PostgreSQL (as root on Debian installs what they need)
 	@sh tests/tools/debian.sh
-	@$(RUN) -m pytest -n $(JOBS) --dist loadgroup --ignore tests/e2e $(ARGS)
+	@# The tests of a file in one process, in their order: its gateways and databases are started once.
+	@$(RUN) -m pytest -n $(JOBS) --dist loadfile --ignore tests/e2e $(ARGS)
 	@# The browser's tests after all others, in two halves; 5 means that ARGS chose none of them.
 	@$(RUN) -m pytest -n 2 --dist loadgroup tests/e2e $(ARGS) || [ $$? -eq 5 ]
 
