@@ -253,6 +253,8 @@ async def test_a_large_soap_message_without_attachments_stays_within_its_own_bou
 
 async def test_rows_of_each_kind_verify(pair: GatewayPair) -> None:
     """A record that holds digests is chained like any other."""
+    for size in (1, MAX_LOGGED + 1):
+        assert (await pair.call("echo", "/binary", "POST", body=os.urandom(size))).status == 200
     for node in nodes(pair):
         for report in await verify_logs(node.settings):
             report.require_sound()
