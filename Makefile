@@ -27,8 +27,9 @@ test: $(VENV)/.dev ## Run all tests on SQLite and PostgreSQL (as root on Debian 
 	@sh tests/tools/debian.sh
 	@# The tests of a file in one process, in their order: its gateways and databases are started once.
 	@$(RUN) -m pytest -n $(JOBS) --dist loadfile --ignore tests/e2e $(ARGS)
-	@# The browser's tests after all others, in two halves; 5 means that ARGS chose none of them.
-	@$(RUN) -m pytest -n 2 --dist loadgroup tests/e2e $(ARGS) || [ $$? -eq 5 ]
+	@# The browser's tests after all others: two processes share them, each with a city and a browser of its own.
+	@# 5 means that ARGS chose none of them.
+	@$(RUN) -m pytest -n 2 --dist load tests/e2e $(ARGS) || [ $$? -eq 5 ]
 
 soak: $(VENV)/.dev ## Run the long forms of some tests: 10,000 requests in a race, gigabytes, 100 kills on each database
 	@DATENWEG_SOAK_REQUESTS=10000 DATENWEG_SOAK_BYTES=1073741824 DATENWEG_SOAK_KILLS=100 $(RUN) -m pytest \

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
+from audit.driver import execute
 from audit.store import SQLITE_PRAGMAS
 
 P = ParamSpec("P")
@@ -168,4 +169,4 @@ def _take_over_transactions(connection: SQLiteConnection, _record: Any) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    execute(connection, "BEGIN IMMEDIATE")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,12 +68,14 @@ class OneSided:
 class Monitor:
     """Follows logs. One at a time per state file."""
 
-    def __init__(self, state: Path, http: aiohttp.ClientSession, *, token: str | None = None) -> None:
-        """`token` is what the gateways' operators gave their auditor for the entries."""
+    def __init__(
+        self, state: Path, http: aiohttp.ClientSession, *, token_for: Callable[[str], str | None] = lambda _: None
+    ) -> None:
+        """`token_for` gives, by origin, what the log's operator gave their auditor for its entries."""
         self._database = sqlite3.connect(state)
         self._database.executescript("PRAGMA journal_mode=WAL;" + _SCHEMA)
         self._http = http
-        self._headers: Mapping[str, str] = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._token_for = token_for
 
     def close(self) -> None:
         """Give the state file back."""
@@ -145,7 +147,8 @@ class Monitor:
         index = frontier.size // WIDTH
         tile = TileId(0, index, min(WIDTH, size - index * WIDTH))
         url = f"{line.url}/tile/entries/{tile.path.removeprefix('0/')}"
-        entries = parse_bundle(await self._get(url, MAX_BUNDLE_BYTES), tile.width)
+        token = self._token_for(line.key.name)
+        entries = parse_bundle(await self._get(url, MAX_BUNDLE_BYTES, token=token), tile.width)
         rows = []
         for entry in entries[frontier.size - index * WIDTH :]:
             leaf = _leaf(entry)
@@ -158,9 +161,10 @@ class Monitor:
         self._database.executemany("INSERT OR IGNORE INTO seen(m, log, idx, t) VALUES (?, ?, ?, ?)", rows)
         return last_ms
 
-    async def _get(self, url: str, limit: int) -> bytes:
+    async def _get(self, url: str, limit: int, *, token: str | None = None) -> bytes:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         try:
-            async with self._http.get(url, headers=self._headers, timeout=_TIMEOUT, allow_redirects=False) as answer:
+            async with self._http.get(url, headers=headers, timeout=_TIMEOUT, allow_redirects=False) as answer:
                 if answer.status in (401, 403):
                     raise LogUnavailable("the log's entries are for its auditor: a token is needed")
                 if answer.status != 200:

@@ -172,6 +172,8 @@ async def open_road(plan: Plan, backend_port: int, profile: Path | None) -> Asyn
         # The citizens' pages aren't measured: no background work of theirs in the consumer's process.
         # Large bodies pass, and are logged by their digest.
         large = {"max_body_bytes": _MAX_BODY, "body_digest_allowed": True}
+        # There are but these two gateways: nobody else needs a share of the places.
+        large["peer_concurrency_limit"] = node.concurrency_limit
         # The two witness each other, as often as a gateway does that isn't told otherwise.
         witnessed = {"witness_interval_seconds": _WITNESS_SECONDS}
         settings[organisation.folder] = node.model_copy(update={"citizen_port": None} | large | witnessed)

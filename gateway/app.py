@@ -16,24 +16,17 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import aiohttp
-from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.http import add_witness_routes
 from audit.message_log import ContentSealer
-from audit.policy import Policy
 from audit.publisher import Publisher
 from audit.subject_keys import SubjectKeys
 from audit.subject_keys import create_schema as create_subject_key_schema
-from gateway.accesses import CitizenAccesses, OwnAccesses
+from gateway.accesses import OwnAccesses
 from gateway.checkpoint_stamping import CheckpointStamping, stamping_follower
-from gateway.citizen.accounts import ACCOUNTS
-from gateway.citizen.app import build_citizen_app, citizen_http_session
 from gateway.citizen.assembly import citizen_bindings, citizen_relations
-from gateway.citizen.context import CitizenContext, CitizenSettings, ConsentKey
-from gateway.citizen.notice_settings import notice_settings
-from gateway.citizen.purposes import load_purposes
+from gateway.citizen.start import open_citizen_app
 from gateway.clock import Clock, SystemClock
 from gateway.configuration import FollowedConfiguration
 from gateway.doctor.http import add_doctor
@@ -44,8 +37,6 @@ from gateway.exchange.consents import ConsentCopies
 from gateway.exchange.directory import build_directory
 from gateway.exchange.insecure import insecure_parts
 from gateway.exchange.node import Node
-from gateway.exchange.origins import is_log_of
-from gateway.exchange.pseudonyms import pseudonym
 from gateway.exchange.quotas import Quotas
 from gateway.exchange.signer import MessageSigner, OwnCertificates
 from gateway.exchange.trust_state import TrustState
@@ -61,10 +52,12 @@ from gateway.monitoring.start import monitoring_follower, open_monitoring, open_
 from gateway.node_keys import NodeKeys, load_keys, make_missing_keys
 from gateway.operations import build_operations_app
 from gateway.ports import open_peers, open_services, road_listeners
+from gateway.private_files import prepare_files
 from gateway.refusals import open_database, start_refusals
 from gateway.reporting import reporting_follower
 from gateway.serve import Listener, listening, wait_for_signal
 from gateway.settings import GatewaySettings
+from gateway.shouting import shout_modes, shout_parts
 from gateway.store.migrate import migrate
 from gateway.store.repository import Repository
 from gateway.tls_contexts import TLSContexts, build_tls_contexts
@@ -74,10 +67,8 @@ from trust.errors import FetchFailed
 from trust.federation import parse_allowed_federations
 from trust.federation_client import FederationClient
 from trust.globalconf import VerifiedConfiguration, parse_anchor
-from trust.identifiers import SubsystemId, parse_client_id
 from trust.ocsp_client import StatusSource
 from trust.timestamp_client import TimestampClient
-from trust.tokens.device_key import EllipticDeviceKey
 
 _CONFIGURATION_WAIT_SECONDS: Final = 30.0
 
@@ -103,11 +94,9 @@ class Gateway:
 async def run_gateway(settings: GatewaySettings) -> None:
     """Runs a gateway until SIGTERM or SIGINT. Raises StartRefused, and TrustError for keys and configuration."""
     log = get_logger(node=settings.server_code)
-    for mode in settings.insecure_modes:
-        log.warning("INSECURE MODE", mode=mode)
+    shout_modes(settings, settings.server_code)
     async with serving(settings) as gateway:
-        for part in insecure_parts(gateway.node.directory):
-            log.warning("INSECURE MODE", mode=part.mode, service=part.identifier)
+        shout_parts(insecure_parts(gateway.node.directory), settings.server_code)
         _tune_interpreter()
         log.info("gateway ready", server=str(settings.server_id))
         await wait_for_signal()
@@ -142,7 +131,7 @@ async def serving(settings: GatewaySettings, *, clock: Clock | None = None) -> A
 async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None) -> AsyncIterator[Gateway]:
     """A gateway with all its parts running but its ports closed."""
     clock = clock or SystemClock()
-    _make_directories(settings)
+    await asyncio.to_thread(prepare_files, settings)
     async with AsyncExitStack() as stack:
         metrics = Metrics(clock)
         log = get_logger(node=settings.server_code)
@@ -282,7 +271,7 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
             ),
         )
         add_witness_routes(operations, build_witness(engine, settings.server_id, keys.witness, policy, clock))
-        citizens = await _citizen_app(stack, node, keys, engine, accesses, policy=policy)
+        citizens = await open_citizen_app(stack, node, keys, engine, accesses, policy=policy)
         await own.refresh()
         await witnessing.start(logs)
         start_followers(stack, node, (*followers, *_unwatched(node, engine, stamping)))
@@ -293,11 +282,6 @@ async def open_gateway(settings: GatewaySettings, *, clock: Clock | None = None)
 def _unwatched(node: Node, engine: AsyncEngine, stamping: CheckpointStamping) -> tuple[Follower, ...]:
     """The jobs whose failing is no ailment of the gateway: the health check doesn't look at them."""
     return monitoring_follower(node), stamping_follower(stamping, node), reporting_follower(node, engine)
-
-
-def _make_directories(settings: GatewaySettings) -> None:
-    for folder in (settings.data_directory, settings.spool_directory):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 async def _consents(engine: AsyncEngine, repository: Repository) -> ConsentCopies:
@@ -354,75 +338,3 @@ async def _open_logs(
     stack.push_async_callback(logs.close)
     await logs.start()
     return logs
-
-
-async def _citizen_app(
-    stack: AsyncExitStack, node: Node, keys: NodeKeys, engine: AsyncEngine, accesses: OwnAccesses, *, policy: Policy
-) -> web.Application | None:
-    if node.settings.citizen_port is None:
-        return None
-    http = await stack.enter_async_context(citizen_http_session())
-    app = build_citizen_app(_citizen_context(node, keys, engine, accesses, policy), http, tokens=node.citizen_tokens)
-    node.consent_service = app[ACCOUNTS].consent_service
-    return app
-
-
-def _citizen_context(
-    node: Node, keys: NodeKeys, engine: AsyncEngine, accesses: OwnAccesses, policy: Policy
-) -> CitizenContext:
-    settings = node.settings
-    client = parse_client_id(settings.citizen_client or "")
-    if (
-        not isinstance(client, SubsystemId)
-        or settings.citizen_purposes_file is None
-        or settings.citizen_url is None
-        or settings.token_issuer is None
-        or settings.token_audience is None
-        or keys.pseudonym is None
-    ):
-        raise StartRefused(
-            "citizen_port needs citizen_client (a subsystem), citizen_purposes_file, citizen_url and a token issuer"
-        )
-    secret_file = settings.citizen_client_secret_file
-    return CitizenContext(
-        settings=CitizenSettings(
-            instance=settings.instance,
-            client=client,
-            public_url=settings.citizen_url.rstrip("/"),
-            road_url=f"http://{settings.client_host}:{settings.client_port}",
-            issuer=settings.token_issuer,
-            client_id=settings.citizen_client_id,
-            token_audience=settings.token_audience,
-            purposes=load_purposes(settings.citizen_purposes_file),
-            client_secret=None if secret_file is None else secret_file.read_text("utf-8").strip(),
-            session_idle_ms=int(settings.citizen_session_seconds * 1000),
-            acr_levels=settings.token_acr_levels,
-            requests_per_minute=settings.citizen_requests_per_minute,
-            require_bound_tokens=settings.citizen_require_bound_tokens,
-            require_dpop_nonce=settings.citizen_require_dpop_nonce,
-            proxy_header=settings.citizen_proxy_header,
-            city_name=settings.citizen_city_name,
-            consent_declarants=settings.citizen_consent_declarant_ids,
-            notices=notice_settings(settings),
-        ),
-        engine=engine,
-        clock=node.clock,
-        consent_key=_consent_key(keys),
-        pseudonym_key=keys.pseudonym,
-        cookie_key=keys.cookie,
-        pseudonym=pseudonym,
-        keeps_log=lambda provider, origin: is_log_of(origin, node.trust.latest.configuration.servers_of(provider)),
-        own_log=CitizenAccesses(accesses),
-        log_keys=settings.citizen_log_keys,
-        witness_policy=policy.text,
-    )
-
-
-def _consent_key(keys: NodeKeys) -> ConsentKey:
-    # Providers check that a consent is signed by the member that sends it: with its signing certificate.
-    private = keys.signing.private_key
-    if not isinstance(private, ec.EllipticCurvePrivateKey) or isinstance(private, EllipticDeviceKey):
-        raise StartRefused(
-            "a gateway with citizens needs an ECDSA P-256 signing key in software: consents are signed with it"
-        )
-    return ConsentKey(private, (keys.signing.certificate_der, *keys.signing.intermediates))

@@ -29,7 +29,7 @@ from gateway.admin.registry_commands import register_registry_commands
 from gateway.admin.service_commands import service_commands
 from gateway.admin.verify_document import verify_document
 from gateway.errors import ListenFailed, StartRefused
-from gateway.logging import configure_logging, get_logger
+from gateway.logging import configure_logging
 from gateway.message_log.commands import register_message_log_commands
 from gateway.settings import (
     AdapterSettings,
@@ -215,8 +215,6 @@ def run_adapter(
     if settings is not None:
         from gateway.city.institutions import build_adapter_app
 
-        for mode in settings.insecure_modes:
-            get_logger(node=settings.kind.value).warning("INSECURE MODE", mode=mode)
         _serve(build_adapter_app(settings), settings)
 
 
@@ -307,7 +305,10 @@ def _settings_to_run(context: typer.Context, kind: type[_Settings], config: Path
 
 def _serve(application: web.Application, settings: _ListeningSettings) -> None:
     from gateway.serve import run_app
+    from gateway.shouting import shout_modes
 
+    node = settings.kind.value if isinstance(settings, AdapterSettings | SandboxSettings) else settings.instance
+    shout_modes(settings, node)
     try:
         run_app(application, settings.host, settings.port, shutdown_seconds=settings.shutdown_seconds)
     except ListenFailed as error:

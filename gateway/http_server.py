@@ -1,7 +1,8 @@
 """The HTTP server of a gateway's ports: aiohttp's, with bounds on connections and with our answers to broken requests.
 
 - At most so many connections, of all ports together that share a room. When there are more, idle ones are closed for
-  them, those that never sent a request first; only when every one is at work is a new one cut.
+  them, those that never sent a request first, and before them those that are at their TLS handshake for long; only when
+  every one is at work is a new one cut.
 - A request's head has to be complete soon after it began; an idle connection is closed after a while; one whose other
   end takes nothing any more is cut after that.
 - What is no HTTP request, or one that two readers could read in two ways, is answered by a port of the road in its own
@@ -11,13 +12,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, Protocol, cast
 
 from aiohttp import StreamReader, web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -25,8 +28,10 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Refuse(Protocol):
     """Answers a request that can't be read, or whose handler failed."""
 
-    def __call__(self, request: web.BaseRequest, /, *, too_large: bool) -> web.StreamResponse:
-        """`too_large`: its head is."""
+    def __call__(
+        self, request: web.BaseRequest, /, *, too_large: bool, asked: tuple[str, str] | None
+    ) -> web.StreamResponse:
+        """`too_large`: its head is. `asked`: its verb and target, where it can't be read for a verb of nobody's."""
         ...
 
 
@@ -37,6 +42,23 @@ _OWN_FILES: Final = 1024
 # How long a closed connection may take to hand over what was answered.
 _FLUSH_SECONDS: Final = 10.0
 _MAX_LINE: Final = 16 * 1024
+# RFC 9110 section 9.1: a verb is a token, of any letters.
+_REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([!-~]+) HTTP/1\.[01]\r\n")
+# A TLS handshake takes three ways between the two ends at most; from then on it only counts as one if there is room.
+_SHAKING_SECONDS: Final = 2.0
+
+
+class Arriving(Protocol):
+    """A connection that has its place, and isn't one of a port's yet: its TLS handshake is under way."""
+
+    @property
+    def began(self) -> float:
+        """When it was accepted, in the event loop's time."""
+        ...
+
+    def cut(self, why: str) -> None:
+        """Ends it at once; its place is free."""
+        ...
 
 
 class Room:
@@ -45,6 +67,8 @@ class Room:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._servers: list[RoadServer] = []
+        # Those that aren't among the ports' yet, oldest first.
+        self.arriving: dict[Arriving, None] = {}
         # How many were cut and aren't gone yet.
         self.leaving = 0
 
@@ -54,7 +78,14 @@ class Room:
 
     def admits(self) -> bool:
         """Whether there is room for one more. If there isn't, it is made where nothing is lost by it."""
-        if sum(len(server.open_connections) for server in self._servers) - self.leaving < self._limit:
+        taken = sum(len(server.open_connections) for server in self._servers) + len(self.arriving) - self.leaving
+        if taken < self._limit:
+            return True
+        since = asyncio.get_running_loop().time() - _SHAKING_SECONDS
+        lasting = [one for one in islice(self.arriving, _ROOM) if one.began <= since]
+        for arriving in lasting:
+            arriving.cut("room")
+        if lasting:
             return True
         idle = [one for server in self._servers for one in server.open_connections if one.idle]
         # Stable: among those that sent requests, and among those that didn't, the oldest come first.
@@ -95,23 +126,36 @@ class RoadServer(web.Server):
         """The protocol of a new connection."""
         return RoadConnection(self, loop=self._loop, **self._kwargs)
 
+    def admitted(self, arrived: Callable[[], None]) -> RoadConnection:
+        """The protocol of a connection that has its place already; `arrived` is called when it takes it."""
+        connection = self()
+        connection.arrived = arrived
+        return connection
+
 
 class RoadConnection(web.RequestHandler):
     """One connection."""
 
-    __slots__ = ("_body", "_gone", "_head_timer", "_leaving", "_road")
+    __slots__ = ("_body", "_gone", "_head_timer", "_leaving", "_road", "_unread", "arrived")
 
     def __init__(self, server: RoadServer, **options: Any) -> None:
         super().__init__(server, **options)
         self._road = server
+        self.arrived: Callable[[], None] | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._leaving = self._gone = False
         # Of the request that came last.
         self._body: StreamReader | None = None
+        # What it began with, if it couldn't be read.
+        self._unread = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection is there; room is made for it, or it is cut."""
-        admitted = self._road.room.admits()
+        if self.arrived is None:
+            admitted = self._road.room.admits()
+        else:
+            admitted = True
+            self.arrived()
         super().connection_made(transport)
         if not admitted:
             # Only now: aiohttp's task for it has to begin before it can end.
@@ -133,7 +177,9 @@ class RoadConnection(web.RequestHandler):
         """Takes bytes; a head that has begun and isn't complete has to be soon."""
         super().data_received(data)
         if self._messages:
-            self._body = self._messages[-1][1]
+            message, self._body = self._messages[-1]
+            if not hasattr(message, "method"):
+                self._unread = data[:_MAX_LINE]
         waiter = self._waiter
         if waiter is not None and not waiter.done() and data:
             if self._head_timer is None:
@@ -202,11 +248,18 @@ class RoadConnection(web.RequestHandler):
         if request.writer.output_size > 0:
             # Part of an answer has gone out: the other side must not take it for the whole.
             raise ConnectionError
-        answer = self._road.refuse(request, too_large=isinstance(exc, LineTooLong))
+        asked = _asked(self._unread) if isinstance(exc, BadHttpMethod) else None
+        answer = self._road.refuse(request, too_large=isinstance(exc, LineTooLong), asked=asked)
         answer.force_close()
         # Said in so many words: to aiohttp this is a request of HTTP/1.0, which needn't be told.
         answer.headers["Connection"] = "close"
         return answer
+
+
+def _asked(unread: bytes) -> tuple[str, str] | None:
+    """Verb and target of a request whose verb the parser doesn't know (RFC 9112 section 3), if that is all."""
+    found = _REQUEST_LINE.match(unread)
+    return None if found is None else (found[1].decode("ascii"), found[2].decode("ascii"))
 
 
 def road_server(handler: Handler, refuse: Refuse, bounds: Bounds) -> RoadServer:

@@ -18,13 +18,15 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.cosignature import MLDSASigner
+from audit.lock_file import require_not_behind
 from audit.message_log import ContentSealer
 from audit.note import NoteSigner
 from audit.publisher import Publisher
 from audit.sequencer import BatchReport, Sequencer
-from audit.store import log_head
+from audit.store import checkpoint, log_head
 from gateway.clock import Clock
 from gateway.exchange.origins import origin_of
+from gateway.logging import get_logger
 from gateway.settings import GatewaySettings
 
 
@@ -82,13 +84,32 @@ class OwnLogs:
         return self.publishers.get(month.partition("-")[0], self.publisher)
 
     async def start(self) -> None:
-        """Opens the current year's log and publishes all that there are. Raises AuditError."""
+        """Opens the current year's log and publishes all that there are. Raises AuditError.
+
+        Nothing is begun in a database that is behind a lock file of any year: one from before a log was opened knows
+        nothing of that log.
+        """
+        for year in lock_file_years(self._settings):
+            await require_not_behind(self._engine, origin_of(self._settings.server_id, year), self._lock_file(year))
+        await self._say_what_is_missing()
         await self._open(self._clock.now().year)
         for year in await self._years():
             if _name(year) not in self.publishers:
                 publisher = self._publisher(year)
                 await publisher.publish()
                 self.publishers[_name(year)] = publisher
+
+    async def _say_what_is_missing(self) -> None:
+        """The next checkpoint makes a lock file anew, and nobody knows then what the lost one would have said."""
+        async with self._engine.connect() as connection:
+            signed = select(log_head.c.origin).where(log_head.c.log.in_(select(checkpoint.c.log)))
+            origins = set((await connection.execute(signed)).scalars())
+        for year in await self._years():
+            path = self._lock_file(year)
+            if origin_of(self._settings.server_id, year) in origins and not path.exists():
+                get_logger(node=self._settings.server_code).error(
+                    "the checkpoint lock file is missing", path=str(path), hint="restore it if it was lost"
+                )
 
     async def close(self) -> None:
         """Finishes what was accepted, publishes it, and stops."""
@@ -158,6 +179,13 @@ def lock_file_of(settings: GatewaySettings, year: int) -> Path:
     """Where the last signed checkpoint of a year's log is kept."""
     named = settings.checkpoint_lock_file
     return named.with_name(f"{named.stem}-{_name(year)}{named.suffix}")
+
+
+def lock_file_years(settings: GatewaySettings) -> tuple[int, ...]:
+    """The years of whose logs there is a lock file."""
+    named = settings.checkpoint_lock_file
+    found = named.parent.glob(f"{named.stem}-[0-9][0-9][0-9][0-9]{named.suffix}")
+    return tuple(sorted(int(path.name[len(named.stem) + 1 :][:4]) for path in found))
 
 
 def _name(year: int) -> str:

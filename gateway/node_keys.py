@@ -21,10 +21,8 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.x509.oid import NameOID
 from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -38,6 +36,7 @@ from trust.certificates import CertificateUsage
 from trust.errors import KeyUnavailable
 from trust.keys import SoftwareKey
 from trust.keystore import load_pkcs12, read_secret, save_pkcs12, write_private_once
+from trust.self_signed import build_self_signed
 from trust.tokens import KeyRing
 
 _KEY_BYTES: Final = 32
@@ -194,19 +193,9 @@ def _client_tls_key(settings: GatewaySettings, pin: str) -> SoftwareKey:
     path = settings.client_tls_key_file
     if not path.exists():
         key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, settings.server_code[:64])])
         names: list[x509.GeneralName] = [x509.DNSName("localhost"), *_addresses("127.0.0.1", settings.client_tls_host)]
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + _CLIENT_TLS_VALIDITY)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(key, hashes.SHA256())
-        )
+        since, until = now - timedelta(days=1), now + _CLIENT_TLS_VALIDITY
+        certificate = build_self_signed(key, settings.server_code, since=since, until=until, names=names)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         save_pkcs12(path, key, certificate, (), pin)
     return load_pkcs12(path, pin)

@@ -23,6 +23,7 @@ from aiohttp import web
 from gateway.errors import ListenFailed
 from gateway.http_server import BoundedRunner, Bounds, RoadServer
 from gateway.logging import get_logger
+from gateway.tls_door import TLSDoor
 
 # How long a connection may be idle, or take to send the head of a request. Longer than clients keep theirs, so that
 # they close first and no request meets a closing connection.
@@ -108,13 +109,12 @@ async def listening(listeners: Sequence[Listener], *, shutdown_seconds: float) -
 class _Site(web.BaseSite):
     """Where a runner listens. aiohttp's own leaves a TLS handshake asyncio's minute, whoever begins it."""
 
-    __slots__ = ("_handshake_seconds", "_place")
+    __slots__ = ("_door", "_place")
 
     def __init__(self, runner: web.BaseRunner, listener: Listener) -> None:
         super().__init__(runner, ssl_context=listener.ssl, backlog=_BACKLOG)
         self._place = (listener.host, listener.port)
-        app = listener.app
-        self._handshake_seconds = app.head_seconds if isinstance(app, RoadServer) else _HANDSHAKE_SECONDS
+        self._door: TLSDoor | None = None
 
     @property
     def name(self) -> str:
@@ -127,14 +127,24 @@ class _Site(web.BaseSite):
         await super().start()
         server = self._runner.server
         assert server is not None
+        if isinstance(server, RoadServer) and self._ssl_context is not None:
+            self._door = TLSDoor(server, self._ssl_context)
+            await self._door.open(*self._place, self._backlog)
+            return
         self._server = await asyncio.get_running_loop().create_server(
             server,
             *self._place,
             ssl=self._ssl_context,
-            ssl_handshake_timeout=None if self._ssl_context is None else self._handshake_seconds,
+            ssl_handshake_timeout=None if self._ssl_context is None else _HANDSHAKE_SECONDS,
             backlog=self._backlog,
             reuse_address=True,
         )
+
+    async def stop(self) -> None:
+        """Closes the port."""
+        await super().stop()
+        if self._door is not None:
+            await self._door.close()
 
 
 async def _open(listener: Listener, runner: web.BaseRunner) -> None:

@@ -2,14 +2,16 @@
 
 A setting is described once, here or in the module of its part; docs/operations.md lists the same names (a test holds
 both together). Settings are values that are passed on: nothing reads them through a module global. Insecure modes carry
-`insecure` in their names and are listed by `insecure_modes`, which the start-up log shouts.
+`insecure` in their names; those and settings at a value that gives up a protection are listed by `insecure_modes`,
+which the start-up log shouts (gateway.shouting).
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -64,6 +66,13 @@ __all__ = [
 
 class GatewaySettings(Settings, TransportSettings, MessageLogSettings, CitizenSettings):
     """One gateway: consumer and provider role, its databases, keys and ports."""
+
+    weakened_at: ClassVar[Mapping[str, object]] = {
+        # Whoever gets at the database, or a backup of it, reads every message.
+        "message_encryption": False,
+        # Messages go on for ever without any proof of when.
+        "acceptable_timestamp_failure_seconds": 0,
+    }
 
     instance: str = Field(description="the instance of the road, e.g. DE-TEST")
     owner: str = Field(description="the member that runs this gateway, e.g. DE-TEST/GOV/MUSTERSTADT")

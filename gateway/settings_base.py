@@ -7,10 +7,11 @@ folder.
 from __future__ import annotations
 
 import ipaddress
+import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError
@@ -45,10 +46,15 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
+    # Settings whose names are X-Road's or of the thing itself, and the value at which each gives up a protection.
+    weakened_at: ClassVar[Mapping[str, object]] = {}
+
     @property
     def insecure_modes(self) -> tuple[str, ...]:
         """The insecure settings in force; each is shouted at start."""
-        return tuple(name for name in type(self).model_fields if name.startswith("insecure_") and getattr(self, name))
+        named = [name for name in type(self).model_fields if name.startswith("insecure_") and getattr(self, name)]
+        weak = [name for name, value in self.weakened_at.items() if getattr(self, name) == value]
+        return (*named, *(f"{name} = {json.dumps(self.weakened_at[name])}" for name in weak))
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
@@ -68,10 +74,10 @@ class Settings(BaseSettings):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise InvalidSettings(f"{path}: " + "; ".join(_problems(error))) from None
+            raise InvalidSettings(f"{path}: " + "; ".join(problems_of(error))) from None
 
 
-def _problems(error: ValidationError) -> Iterator[str]:
+def problems_of(error: ValidationError) -> Iterator[str]:
     """One of pydantic's errors each, in our words; never with a value."""
     found = error.errors(include_url=False, include_input=False)
     unknown = [".".join(map(str, each["loc"])) for each in found if each["type"] == "extra_forbidden"]

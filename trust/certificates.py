@@ -38,6 +38,7 @@ from trust.profiles import member_of
 
 MAX_VALIDATION_VALUES: Final = 16
 _CACHE_SIZE: Final = 1024
+_PATH_INVALID: Final = "invalid_cert_path"
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -251,7 +252,12 @@ class CertificateVerifier:
         if len(intermediates) > MAX_VALIDATION_VALUES or len(responses) > MAX_VALIDATION_VALUES:
             raise MalformedInput("too many certificates or OCSP responses", code="incorrect_validation_info")
         path = self._path(usage, der, intermediates, at)
-        status = self._verify_statuses(path, responses, at)
+        try:
+            status = self._verify_statuses(path, responses, at)
+        except StatusNotGood as error:
+            # As X-Road's CertChainVerifier: a path that could be built and doesn't hold; what is wrong stands below it.
+            error.code = f"{_PATH_INVALID}.{error.code}"
+            raise
         verified = VerifiedCertificate(
             certificate=path.chain[0],
             member=path.member,

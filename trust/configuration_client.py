@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
@@ -21,14 +20,13 @@ from yarl import URL
 from trust.configuration_store import ConfigurationStore
 from trust.errors import ConfigurationInvalid, FetchFailed, TrustError
 from trust.globalconf import (
-    EXTERNAL_PATH,
-    INTERNAL_PATH,
     READABLE_VERSIONS,
     USED_PARTS,
     Anchor,
     DirectoryPart,
     VerifiedConfiguration,
     is_same_but_older,
+    source_path,
     verify_configuration,
     verify_current_directory,
 )
@@ -131,9 +129,7 @@ class ConfigurationClient:
         """
         anchored = [source.url for source in self._anchor.sources]
         announced: list[str] = []
-        if self._current is not None:
-            path = urlsplit(anchored[0]).path
-            path = path if path in {INTERNAL_PATH, EXTERNAL_PATH} else INTERNAL_PATH
+        if self._current is not None and (path := source_path(self._anchor)):
             addresses = [source.address for source in self._current.parameters.sources if source.address]
             announced = [f"{scheme}://{address}{path}" for address in addresses for scheme in ("https", "http")]
         for urls in (anchored, announced):

@@ -36,7 +36,7 @@ from trust.globalconf import (
     VerifiedConfiguration,
     announced_certificates,
     build_anchor,
-    is_external,
+    source_path,
     verify_stored_configuration,
 )
 from trust.globalconf_parts import FILE_NAMES
@@ -146,7 +146,7 @@ class ConfigurationStore:
                 write_atomically(generation / f"{name}{METADATA_SUFFIX}", _metadata(part, configuration))
         write_atomically(generation / "directory", configuration.directory.document)
         # What the predecessor announced vouches for this one, if the anchor itself does not.
-        announced = () if previous is None else announced_certificates(previous, external=is_external(self._anchor))
+        announced = () if previous is None else announced_certificates(previous, source_path(self._anchor))
         state = {
             "anchor": self._anchor_hash,
             "files": names,

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 from trust.errors import ConfigurationInvalid, ConfigurationRolledBack
 from trust.globalconf_anchor import (
@@ -73,13 +74,13 @@ __all__ = [
     "build_private_parameters",
     "build_registry_state",
     "build_shared_parameters",
-    "is_external",
     "is_same_but_older",
     "parse_anchor",
     "parse_optional_parts",
     "parse_private_parameters",
     "parse_shared_parameters",
     "sign_directory",
+    "source_path",
     "verify_configuration",
     "verify_current_directory",
     "verify_stored_configuration",
@@ -288,18 +289,29 @@ def verify_stored_configuration(
     return _verify_contents(verified, files, anchor.instance, parts)
 
 
-def is_external(anchor: Anchor) -> bool:
-    """Whether an anchor is for other instances: they get the shared parameters only, under keys for that."""
-    return all(source.url.partition("?")[0].endswith(EXTERNAL_PATH) for source in anchor.sources)
+def source_path(anchor: Anchor) -> str:
+    """The path at which the sources publish what the anchor is for; "" if its address has none.
+
+    As X-Road's client has it: that of the first address over plain HTTP, here of the first one if there is none. A
+    configuration proxy has a path of its own.
+    """
+    urls = [source.url for source in anchor.sources]
+    return urlsplit(next((url for url in urls if url.startswith("http://")), urls[0])).path
 
 
-def announced_certificates(configuration: VerifiedConfiguration, *, external: bool = False) -> tuple[bytes, ...]:
-    """The certificates that the configuration announces for its successors: keys change without new anchors."""
-    return tuple(
-        certificate
-        for source in configuration.parameters.sources
-        for certificate in (source.external_certificates if external else source.internal_certificates)
-    )
+def announced_certificates(configuration: VerifiedConfiguration, path: str = INTERNAL_PATH) -> tuple[bytes, ...]:
+    """The certificates that the configuration announces for its successors: keys change without new anchors.
+
+    At the internal path they are the internal ones, for other instances the external ones; a configuration proxy, whose
+    `path` is neither, may have put its own under either name.
+    """
+    certificates: list[bytes] = []
+    for source in configuration.parameters.sources:
+        if path != EXTERNAL_PATH:
+            certificates += source.internal_certificates
+        if path != INTERNAL_PATH:
+            certificates += source.external_certificates
+    return tuple(certificates)
 
 
 def is_same_but_older(new: VerifiedDirectory, accepted: VerifiedConfiguration) -> bool:
@@ -312,7 +324,7 @@ def is_same_but_older(new: VerifiedDirectory, accepted: VerifiedConfiguration) -
 def _certificates(anchor: Anchor, previous: VerifiedConfiguration | None) -> tuple[bytes, ...]:
     if previous is None or previous.parameters.instance != anchor.instance:
         return anchor.certificates
-    return (*anchor.certificates, *announced_certificates(previous, external=is_external(anchor)))
+    return (*anchor.certificates, *announced_certificates(previous, source_path(anchor)))
 
 
 def _by_hash(pairs: Iterable[tuple[bytes, SecurityServer]]) -> dict[bytes, SecurityServer]:

@@ -160,7 +160,9 @@ def verify_directory(document: bytes, *, instance: str, certificates: Sequence[b
     headers, body = _split_headers(document)
     parts = _split_multipart(body, _boundary(headers, "multipart/related"))
     if len(parts) != 2:
-        raise ConfigurationInvalid("a signed directory has two parts", code="global_conf_missing_signed_data")
+        # X-Road's client reads a directory when it has met its signature: without one it knows of no expiry date.
+        code = _NO_EXPIRY if len(parts) == 1 else "global_conf_missing_signed_data"
+        raise ConfigurationInvalid("a signed directory has two parts", code=code)
     directory_headers, directory = _split_headers(parts[0])
     signature_headers, signature = _split_headers(parts[1])
     # 2. The signature, over the inner message's bytes as received.

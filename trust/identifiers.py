@@ -52,7 +52,8 @@ def decode_segment(raw: str) -> str:
 
 def encode_segment(text: str) -> str:
     """A segment percent-encoded for a URL or header."""
-    return quote(text, safe="'()+,-.=?_~")
+    # RFC 3986 section 3.3: a segment ends at a question mark, which X-Road allows in codes.
+    return quote(text, safe="'()+,-.=_~")
 
 
 @lru_cache(maxsize=4096)

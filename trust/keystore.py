@@ -30,7 +30,15 @@ _MAX_SECRET: Final = 64 * 1024
 
 
 def load_pkcs12(path: Path, pin: str) -> SoftwareKey:
-    """The key in the container at `path`. Raises KeyUnavailable."""
+    """The key in the container at `path`, with its certificate. Raises KeyUnavailable."""
+    key, certificate, intermediates = open_pkcs12(path, pin)
+    if certificate is None:
+        raise KeyUnavailable(f"no certificate in {path}", code="key_not_found")
+    return SoftwareKey(key, certificate, intermediates)
+
+
+def open_pkcs12(path: Path, pin: str) -> tuple[PrivateKey, x509.Certificate | None, tuple[bytes, ...]]:
+    """What the container holds: the key, its certificate if it has one, intermediates in DER. Raises KeyUnavailable."""
     data = read_private(path, _MAX_CONTAINER)
     try:
         key, certificate, others = pkcs12.load_key_and_certificates(data, pin.encode())
@@ -40,10 +48,9 @@ def load_pkcs12(path: Path, pin: str) -> SoftwareKey:
             code="pin_incorrect",
             hint="check the PIN and that the file is PKCS#12",
         ) from None
-    if certificate is None or not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
-        raise KeyUnavailable(f"no EC or RSA key with a certificate in {path}", code="key_not_found")
-    intermediates = tuple(other.public_bytes(serialization.Encoding.DER) for other in others)
-    return SoftwareKey(key, certificate, intermediates)
+    if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
+        raise KeyUnavailable(f"no EC or RSA key in {path}", code="key_not_found")
+    return key, certificate, tuple(other.public_bytes(serialization.Encoding.DER) for other in others)
 
 
 def save_pkcs12(

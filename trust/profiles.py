@@ -29,6 +29,7 @@ PROFILE_BASIC_ACME: Final = f"{_PACKAGE}BasicACMECertificateProfileInfoProvider"
 
 _MAX_SEGMENT: Final = 255
 _PERSON: Final = "PERSON"
+_FINLAND: Final = "FI"
 # Registers of the Estonian authority's organisation identifiers (ETSI EN 319 412-1 section 5.1.4) and their classes.
 _ORGANISATIONS: Final = (("NTREE-", "COM"), ("GO:EE-", "GOV"), ("NP:EE-", "NGO"))
 _REGISTER_CODE_DIGITS: Final = 8
@@ -64,12 +65,16 @@ def _read_ejbca(subject: x509.Name, _: str) -> MemberId:
 def _read_fi(subject: x509.Name, instance: str) -> MemberId:
     """serialNumber is INSTANCE/SERVERCODE/CLASS, the common name the member code; two older forms have none.
 
-    The country isn't looked at: authorities of other countries use the layout, and the path says whose word it is.
+    As X-Road's reader has it: the country is FI and an organisation is named, but in the oldest form, which is EJBCA's.
     """
     if not _has(subject, NameOID.SERIAL_NUMBER):
-        if _has(subject, NameOID.ORGANIZATIONAL_UNIT_NAME):
-            return _read_units(subject, instance)
-        return _read_ejbca(subject, instance)
+        if not _has(subject, NameOID.ORGANIZATIONAL_UNIT_NAME):
+            return _read_ejbca(subject, instance)
+        _require(subject, NameOID.COUNTRY_NAME, _FINLAND)
+        return _read_units(subject, instance)
+    _require(subject, NameOID.COUNTRY_NAME, _FINLAND)
+    if not _has(subject, NameOID.ORGANIZATION_NAME):
+        raise _unreadable()
     segments = _only(subject, NameOID.SERIAL_NUMBER).split("/")
     if len(segments) != 3:
         raise _unreadable()
@@ -157,7 +162,7 @@ def signing_subject(applicant: Applicant, *, profile: str) -> x509.Name:
     match profile:
         case _ if profile == PROFILE_FI_VRK:
             return _name(
-                (NameOID.COUNTRY_NAME, applicant.country or "FI"),
+                (NameOID.COUNTRY_NAME, _FINLAND),
                 (NameOID.ORGANIZATION_NAME, name),
                 (NameOID.SERIAL_NUMBER, _fi_serial(member, server)),
                 (NameOID.COMMON_NAME, member.member_code),
@@ -197,7 +202,7 @@ def authentication_subject(applicant: Applicant, *, profile: str) -> x509.Name:
     match profile:
         case _ if profile == PROFILE_FI_VRK:
             return _name(
-                (NameOID.COUNTRY_NAME, applicant.country or "FI"),
+                (NameOID.COUNTRY_NAME, _FINLAND),
                 (NameOID.ORGANIZATION_NAME, name),
                 (NameOID.SERIAL_NUMBER, _fi_serial(owner, server)),
                 (NameOID.COMMON_NAME, applicant.host),

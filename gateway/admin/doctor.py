@@ -27,7 +27,7 @@ def doctor(
     from gateway.logging import configure_logging
 
     configure_logging("error")
-    findings = asyncio.run(_examine(settings))
+    findings = asyncio.run(_examine(settings, config))
     state = worst(findings)
     if as_json:
         document = {"status": state.value, "server": settings.server_id.encoded, "findings": as_document(findings)}
@@ -38,10 +38,11 @@ def doctor(
     raise typer.Exit(1 if state is State.PROBLEM else 0)
 
 
-async def _examine(settings: GatewaySettings) -> tuple[Finding, ...]:
+async def _examine(settings: GatewaySettings, config: Path) -> tuple[Finding, ...]:
     from gateway.clock import SystemClock
     from gateway.doctor.examination import CHECKS, examine
     from gateway.doctor.opening import check_process, opened
 
     async with opened(settings, SystemClock()) as patient:
+        patient.settings_file = config
         return await examine(patient, {"process": check_process, **CHECKS})

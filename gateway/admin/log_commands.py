@@ -52,7 +52,10 @@ def monitor(
     state: Annotated[Path, typer.Option("--state", metavar="FILE", help="What was seen so far; made if missing.")],
     *,
     token_file: Annotated[
-        Path | None, typer.Option("--token-file", metavar="FILE", help="The auditor's token for the entries.")
+        Path | None,
+        typer.Option(
+            "--token-file", metavar="FILE", help="Lines GATEWAY TOKEN: what each gateway knows its auditor by."
+        ),
     ] = None,
     settle: Annotated[
         float,
@@ -62,7 +65,7 @@ def monitor(
 ) -> None:
     """Follow several gateways' logs entry by entry. Exit 1 if one lies, or alone has an exchange, or is silent."""
     from gateway.admin import watching
-    from gateway.witnessing import read_auditor_token
+    from gateway.admin.auditor_tokens import read_auditor_tokens
 
     class Shown(watching.Progress):
         def followed(self, origin: str, size: int, new: int) -> None:
@@ -70,7 +73,7 @@ def monitor(
                 typer.echo(f"{origin}: {size} entries, {new} new, all as signed")
 
     report = asyncio.run(
-        watching.follow_logs(policy, state, read_auditor_token(token_file), settle_seconds=settle, progress=Shown())
+        watching.follow_logs(policy, state, read_auditor_tokens(token_file), settle_seconds=settle, progress=Shown())
     )
     if as_json:
         typer.echo(json.dumps(report.as_json(), ensure_ascii=False))

@@ -129,11 +129,12 @@ def change_certificate(
     from gateway.registry import membership
 
     identifier, der = _server(server), read_certificate(file)
-    if remove:
-        _remove(config, partial(membership.remove_certificate, server=identifier, der=der))
-    else:
-        _update(config, partial(membership.register_certificate, server=identifier, der=der))
-    typer.echo(f"{identifier}: certificate {'removed' if remove else 'registered'}")
+    _register(
+        config,
+        f"{identifier}: certificate",
+        partial(membership.register_certificate, server=identifier, der=der),
+        back=partial(membership.remove_certificate, server=identifier, der=der) if remove else None,
+    )
 
 
 @server_commands.command("client")
@@ -144,11 +145,12 @@ def change_client(
     from gateway.registry import membership
 
     identifier, served = _server(server), _client(client)
-    if remove:
-        _remove(config, partial(membership.remove_client, server=identifier, client=served))
-    else:
-        _update(config, partial(membership.register_client, server=identifier, client=served))
-    typer.echo(f"{identifier}: {served} {'removed' if remove else 'registered'}")
+    _register(
+        config,
+        f"{identifier}: {served}",
+        partial(membership.register_client, server=identifier, client=served),
+        back=partial(membership.remove_client, server=identifier, client=served) if remove else None,
+    )
 
 
 @server_commands.command("maintenance")
@@ -250,6 +252,15 @@ def revoke_authority(config: RegistryConfig, file: CertificateFile) -> None:
     der = read_certificate(file)
     _remove(config, lambda parameters: membership.revoke_tsa(membership.revoke_ca(parameters, der), der))
     typer.echo("approval ended")
+
+
+def _register(config: Path, what: str, change: Change, *, back: Change | None) -> None:
+    """Makes the change, or with `back` takes it back."""
+    if back is None:
+        _update(config, change)
+    else:
+        _remove(config, back)
+    typer.echo(f"{what} {'registered' if back is None else 'removed'}")
 
 
 def _remove(config: Path, change: Change) -> None:

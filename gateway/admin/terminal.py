@@ -13,7 +13,8 @@ from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certifica
 
 from gateway.admin.errors import AdminError
 from gateway.settings import GatewaySettings
-from gateway.store.repository import Repository, StoreError, UnknownService
+from gateway.store.errors import StoreError, UnknownService
+from gateway.store.repository import Repository
 from trust.certification_path import UNREADABLE
 from trust.identifiers import InvalidIdentifier, ServiceId, SubsystemId, parse_subsystem_id
 

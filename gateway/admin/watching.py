@@ -19,12 +19,12 @@ from audit.note import parse_note
 from audit.policy import LogLine, Policy, parse_policy
 from audit.proofs import leaf_proof
 from audit.store import checkpoint, cosigned_checkpoint, log_head
+from gateway.admin.auditor_tokens import AuditorTokens, require_own_tokens
 from gateway.admin.errors import AdminError
 from gateway.admin.own_log import open_database
 from gateway.clock import SystemClock
 from gateway.exchange.origins import origin_of
 from gateway.settings import GatewaySettings
-from gateway.settings_base import is_private
 from gateway.witnessing import policy_lines, read_policy
 
 # How long an exchange may be on its way between two logs before it counts as missing in one.
@@ -120,21 +120,16 @@ class Progress:
 
 
 async def follow_logs(
-    policy_file: Path, state: Path, token: str | None, *, settle_seconds: float, progress: Progress
+    policy_file: Path, state: Path, tokens: AuditorTokens, *, settle_seconds: float, progress: Progress
 ) -> MonitorReport:
     """Follow every log of the policy, and compare them. Raises AdminError, StartRefused."""
     logs = followable(_policy(policy_file).logs)
     if not logs:
         raise AdminError("--policy: no log line has an address")
-    in_the_open = [line.key.name for line in logs if not is_private(line.url or "")]
-    if token is not None and in_the_open:
-        raise AdminError(
-            f"--token-file: {in_the_open[0]} has neither an https address nor one on this machine: others would read "
-            "the token on the way"
-        )
+    require_own_tokens(tokens, logs)
     report = MonitorReport()
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
-        monitor = Monitor(state, http, token=token)
+        monitor = Monitor(state, http, token_for=tokens.token_for)
         try:
             for line in logs:
                 await _follow(monitor, line, report, progress)

@@ -42,13 +42,13 @@ class Accounts:
     async def ask_for_mail(self, person: str, address: str, *, language: str) -> None:
         """A new address of the person: a code is sent there. Raises InvalidRequest, TooManyAttempts."""
         if not self.settings.by_mail or not is_address(address):
-            raise InvalidRequest("email")
+            raise InvalidRequest("address")
         self.mails.admit(person, now_ms=self.clock.now_ms())
         code = await self.channels.set_mail(person, address, language=language)
         try:
             await self.delivery.send_code(address, code, language=language)
         except NotDelivered:
-            raise InvalidRequest("email") from None
+            raise InvalidRequest("address") from None
 
     async def subscribe(self, person: str, document: Mapping[str, Any], *, language: str) -> str:
         """One more browser or app is told; its subscription's id. Raises InvalidRequest."""

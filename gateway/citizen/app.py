@@ -102,7 +102,12 @@ def build_citizen_app(
         person_requests=RateLimit(burst=minute, refill_ms=max(1, 60_000 // minute)),
         devices=devices,
         notices=notices,
-        links=Links(context.engine, context.clock, notices),
+        links=Links(
+            context.engine,
+            context.clock,
+            notices,
+            names={one.key: one.provider_name for one in context.settings.purposes},
+        ),
         complaints=Complaints(context.engine, context.clock, notices, key=context.pseudonym_key),
         relations=Relations(context.engine, context.clock, key=context.pseudonym_key, member=settings.client.member),
         nonces=Nonces(context.cookie_key, context.clock, required=settings.require_dpop_nonce),

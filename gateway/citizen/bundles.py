@@ -7,7 +7,6 @@ its leaf doesn't commit to, a leaf that is in no signed tree, a gap in the perso
 from __future__ import annotations
 
 import hmac
-import json
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from audit.release import KIND as RELEASE
 from audit.release import verify_release
 from audit.tag import KEY_BYTES, month_key, month_of
 from audit.witness import key_for
+from gateway.citizen.json_texts import NotJSON, parse_json
 
 _MAX_ACCESSES: Final = 50_000
 _MAX_RECORD: Final = 1 << 16
@@ -213,7 +213,10 @@ def _record(access: Mapping[str, Any], leaf: Leaf, key: str) -> AccessRecord | N
     opened = b64decode(record, validate=True)
     if not hmac.compare_digest(commit(b64decode(nonce, validate=True), opened), leaf.commitment):
         raise BundleBroken("record")
-    content = json.loads(opened) if len(opened) <= _MAX_RECORD else None
+    try:
+        content = parse_json(opened) if len(opened) <= _MAX_RECORD else None
+    except NotJSON:
+        raise BundleBroken("record") from None
     if not isinstance(content, dict):
         raise BundleBroken("record")
     if leaf.kind == RELEASE:

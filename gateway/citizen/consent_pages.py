@@ -1,4 +1,4 @@
-"""The pages of a decision that an institution asks for, of extension, and the files that prove a decision.
+"""The pages of consents: what was decided, what is asked here or by an institution, and the files that prove it.
 
 The link to the institution is one that the citizen follows or not: we send nobody anywhere. Everything that the
 institution wrote is escaped by the template engine; its addresses were checked when it declared them.
@@ -6,19 +6,55 @@ institution wrote is escaped by the template engine; its addresses were checked 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from gateway.citizen.access_pages import download
 from gateway.citizen.accounts import ACCOUNTS
 from gateway.citizen.acting import session_for
-from gateway.citizen.consent import REQUIRED_LEVEL
+from gateway.citizen.consent import REQUIRED_LEVEL, Consent
 from gateway.citizen.errors import InvalidRequest
+from gateway.citizen.sessions import Session
 from gateway.citizen.web import CITIZEN, form_of, language_of, redirect, render
 
 _MAX_REFERENCE: Final = 64
 routes: Final = web.RouteTableDef()
+
+
+@routes.get("/consents")
+async def consents(request: web.Request) -> web.Response:
+    """All of the citizen's decisions."""
+    session = await session_for(request)
+    decided = await request.app[CITIZEN].consents.of(session)
+    return render(request, "consents.html", session=session, consents=decided)
+
+
+@routes.get("/consents/new")
+async def consent_question(request: web.Request) -> web.Response:
+    """The decision: who gets what, what for, for how long."""
+    session = await session_for(request)
+    offered = (await request.app[CITIZEN].catalogues.current()).find(request.query.get("service", ""))
+    return render(request, "consent_new.html", session=session, service=offered, here=request.path_qs)
+
+
+@routes.post("/consents")
+async def consent_decision(request: web.Request) -> web.Response:
+    """The citizen's answer: consent, or not."""
+    citizen = request.app[CITIZEN]
+    session = await session_for(request)
+    form = await form_of(request, session)
+    offered = (await citizen.catalogues.current()).find(form.get("service", ""))
+    match form.get("decision"):
+        case "give":
+            consent = await citizen.consents.give(session, offered, language=language_of(request))
+            return redirect(f"/consents#c-{consent.reference}")
+        case "refuse":
+            return redirect(f"/services/{offered.key}")
+        case _:
+            raise InvalidRequest("decision")
 
 
 @routes.get("/consent-request")
@@ -64,13 +100,32 @@ async def decided(request: web.Request) -> web.Response:
     )
 
 
+@routes.post("/consents/{reference}/withdraw")
+async def withdrawn(request: web.Request) -> web.Response:
+    """The citizen takes a consent back."""
+    return await _changed(request, request.app[CITIZEN].consents.withdraw)
+
+
 @routes.post("/consents/{reference}/extend")
 async def extended(request: web.Request) -> web.Response:
     """The citizen lets a consent last longer."""
+    return await _changed(request, request.app[CITIZEN].consents.extend)
+
+
+async def _changed(request: web.Request, change: Callable[[Session, str], Awaitable[Consent]]) -> web.Response:
     session = await session_for(request)
     await form_of(request, session)
-    consent = await request.app[CITIZEN].consents.extend(session, request.match_info["reference"])
+    consent = await change(session, request.match_info["reference"])
     return redirect(f"/consents#c-{consent.reference}")
+
+
+@routes.get("/consents/{reference}/receipt")
+async def consent_receipt(request: web.Request) -> web.Response:
+    """The receipt of a decision, as a file to keep."""
+    citizen = request.app[CITIZEN]
+    session = await session_for(request)
+    receipt = await citizen.consents.receipt(session, request.match_info["reference"])
+    return download(receipt, f"consent-{receipt['dct:identifier']}.json", "application/ld+json")
 
 
 @routes.get("/consents/{reference}/receipt.jws")

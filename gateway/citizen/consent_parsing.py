@@ -6,7 +6,6 @@ Each reader names the field that isn't as described (`VALIDATION`), and nothing 
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from urllib.parse import parse_qs
 
 from gateway.citizen.consent_errors import ConsentServiceError, ServiceError
 from gateway.citizen.declarations import is_web_address
+from gateway.citizen.json_texts import NotJSON, parse_json
 from gateway.settings import is_loopback
 
 MAX_BODY: Final = 512 * 1024
@@ -36,8 +36,8 @@ def object_of(body: bytes) -> Mapping[str, Any]:
     if len(body) > MAX_BODY:
         raise invalid("body")
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+        document = parse_json(body)
+    except NotJSON:
         raise invalid("body") from None
     if not isinstance(document, dict):
         raise invalid("body")
@@ -68,7 +68,7 @@ def require_fields(values: Mapping[str, Any], *names: str) -> None:
 def text_of(values: Mapping[str, Any], name: str, *, maximum: int = MAX_NAME) -> str:
     """A text, not empty. Raises ConsentServiceError."""
     value = values.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= maximum:
+    if not isinstance(value, str) or not value.strip() or len(value) > maximum:
         raise invalid(name)
     return value
 

@@ -29,7 +29,8 @@ from gateway.citizen.consent_errors import ConsentServiceError, ServiceError
 from gateway.citizen.consent_store import ConsentStore
 from gateway.citizen.consents import Consents
 from gateway.citizen.context import CitizenContext
-from gateway.citizen.declarations import Declarations, Declared
+from gateway.citizen.declaration_store import Declarations
+from gateway.citizen.declarations import Declared
 from gateway.citizen.errors import ConsentConflict, LevelTooLow, UnknownThing
 from gateway.citizen.notices import NoticeKind, Notices
 from gateway.citizen.sessions import Session

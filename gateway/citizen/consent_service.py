@@ -43,12 +43,11 @@ from gateway.citizen.consent_requests import ConsentRequests
 from gateway.citizen.consent_store import ConsentStore
 from gateway.citizen.consents import Consents
 from gateway.citizen.context import CitizenContext
+from gateway.citizen.declaration_store import Declarations, DeclarationTaken
 from gateway.citizen.declarations import (
     INVALID,
     VALID,
     DeclarationInvalid,
-    Declarations,
-    DeclarationTaken,
     parse_moment,
     parse_purpose_declaration,
     parse_service_declaration,

@@ -33,7 +33,7 @@ from gateway.citizen.consent import (
 from gateway.citizen.consent_receipt import build_signed_receipt
 from gateway.citizen.consent_store import ConsentStore
 from gateway.citizen.context import CitizenContext
-from gateway.citizen.declarations import Declarations
+from gateway.citizen.declaration_store import Declarations
 from gateway.citizen.errors import ConsentConflict, LevelTooLow, RoadDown, UnknownThing
 from gateway.citizen.notices import NoticeKind, Notices
 from gateway.citizen.road import RoadClient

@@ -5,7 +5,6 @@ OpenAPI 3.1.0. A handler is tied to an operation by its id; one without the othe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,7 +13,8 @@ from typing import Any, Final
 import yaml
 from multidict import MultiMapping
 
-from gateway.citizen.errors import InvalidRequest, UnknownThing
+from gateway.citizen.errors import InvalidRequest, UnknownThing, WrongContentType
+from gateway.citizen.json_texts import NotJSON, parse_json
 from gateway.citizen.schema import Mismatch, Schemas
 
 BASE: Final = "/api/v1"
@@ -107,10 +107,10 @@ class Contract:
         if operation.body is None:
             return None
         if content_type != "application/json":
-            raise InvalidRequest("content type")
+            raise WrongContentType("content type")
         try:
-            value = json.loads(body, parse_constant=_refuse)
-        except (ValueError, RecursionError):
+            value = parse_json(body)
+        except NotJSON:
             raise InvalidRequest("body") from None
         try:
             self._schemas.check(value, operation.body, "")
@@ -133,7 +133,3 @@ def _typed(text: str, schema: Mapping[str, Any]) -> Any:
             return _TRUTH[text]
         case _:
             return text
-
-
-def _refuse(_: str) -> Any:
-    raise ValueError

@@ -7,6 +7,7 @@
     ├── LoginRefused           the answer of the issuer does not hold                (the peer's fault)
     ├── LevelTooLow            the login proves less than the service asks           (nobody's: step up)
     ├── InvalidRequest         what was sent is not what was asked for               (the caller's fault)
+    │   └── WrongContentType   the body is of a kind that isn't read here            (the caller's fault)
     ├── UnknownThing           no such service, consent, page                        (the caller's fault)
     ├── ConsentConflict        a consent for this is in force already, or has ended  (the caller's fault)
     ├── LinkConflict           an account is linked for this service already        (the caller's fault)
@@ -89,6 +90,12 @@ class InvalidRequest(CitizenError):
     def __init__(self, field: str) -> None:
         super().__init__(field)
         self.field = field
+
+
+class WrongContentType(InvalidRequest):
+    """The body is of a kind that isn't read here (RFC 9110 section 15.5.16)."""
+
+    status = 415
 
 
 class UnknownThing(CitizenError):

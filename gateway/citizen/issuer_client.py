@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,11 +21,11 @@ from gateway.bounded import TooLarge, read_bounded
 from gateway.citizen.context import CitizenSettings
 from gateway.citizen.errors import IssuerDown, LoginRefused
 from gateway.clock import Clock
-from gateway.exchange.discovery import ABSENT, metadata_addresses
+from gateway.exchange.issuer_documents import DocumentUnavailable, IssuerDocuments, parse_json_object
 from gateway.settings import is_loopback
 
 _MAX_DOCUMENT: Final = 1 << 18
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
+_TIMEOUT_SECONDS: Final = 10
 _METADATA_MS: Final = 3_600_000
 _REFETCH_MS: Final = 30_000
 
@@ -49,6 +48,7 @@ class IssuerClient:
 
     def __init__(self, http: aiohttp.ClientSession, settings: CitizenSettings, clock: Clock) -> None:
         self._http = http
+        self._documents = IssuerDocuments(http, seconds=_TIMEOUT_SECONDS)
         self._settings = settings
         self._clock = clock
         self._lock = asyncio.Lock()
@@ -89,9 +89,10 @@ class IssuerClient:
             # RFC 6749 section 2.3.1: both parts form-encoded before they are joined.
             pair = f"{quote_plus(self._settings.client_id)}:{quote_plus(self._settings.client_secret)}"
             headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
         try:
             async with self._http.post(
-                metadata.token_endpoint, data=form, headers=headers, timeout=_TIMEOUT, allow_redirects=False
+                metadata.token_endpoint, data=form, headers=headers, timeout=timeout, allow_redirects=False
             ) as answer:
                 body = await read_bounded(answer.content, _MAX_DOCUMENT)
                 status = answer.status
@@ -101,13 +102,19 @@ class IssuerClient:
             raise LoginRefused("code")
         if status != 200:
             raise IssuerDown("token")
-        return _json_object(body)
+        try:
+            return parse_json_object(body)
+        except DocumentUnavailable:
+            raise IssuerDown("token") from None
 
     async def _current_metadata(self) -> ProviderMetadata:
         if self._metadata is not None and self._clock.now_ms() - self._metadata[0] < _METADATA_MS:
             return self._metadata[1]
         issuer = self._settings.issuer
-        document = await self._discover(issuer)
+        try:
+            document = await self._documents.fetch_metadata(issuer)
+        except DocumentUnavailable:
+            raise IssuerDown("discovery") from None
         # Discovery section 4.3: the document speaks for exactly the issuer that was asked.
         if document.get("issuer") != issuer:
             raise IssuerDown("foreign discovery document")
@@ -127,36 +134,13 @@ class IssuerClient:
     async def _fetch_keys(self) -> KeySet:
         metadata = await self._current_metadata()
         try:
-            keys = KeySet.import_key_set(await self._document(metadata.jwks_uri))  # type: ignore[arg-type]
+            keys = KeySet.import_key_set(await self._documents.fetch(metadata.jwks_uri))  # type: ignore[arg-type]
+        except DocumentUnavailable:
+            raise IssuerDown("keys") from None
         except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise IssuerDown("unreadable key set") from None
         self._keys = (self._clock.now_ms(), keys)
         return keys
-
-    async def _discover(self, issuer: str) -> dict[str, Any]:
-        *first, last = metadata_addresses(issuer)
-        for url in first:
-            try:
-                return await self._document(url)
-            except _Absent:
-                continue
-        return await self._document(last)
-
-    async def _document(self, url: str) -> dict[str, Any]:
-        try:
-            async with self._http.get(url, timeout=_TIMEOUT, allow_redirects=False) as answer:
-                if answer.status in ABSENT:
-                    raise _Absent("discovery")
-                if answer.status != 200:
-                    raise IssuerDown("discovery")
-                body = await read_bounded(answer.content, _MAX_DOCUMENT)
-        except (aiohttp.ClientError, TimeoutError, TooLarge):
-            raise IssuerDown("discovery") from None
-        return _json_object(body)
-
-
-class _Absent(IssuerDown):
-    """There is no such document at the issuer."""
 
 
 def _texts(document: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -167,16 +151,6 @@ def _texts(document: Mapping[str, Any], name: str) -> tuple[str, ...]:
 def _posts_secret(methods: tuple[str, ...]) -> bool:
     """RFC 8414 section 2: without a word, client_secret_basic; in the form only where that is all there is."""
     return "client_secret_post" in methods and "client_secret_basic" not in methods
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise IssuerDown("no JSON") from None
-    if not isinstance(document, dict):
-        raise IssuerDown("no JSON object")
-    return document
 
 
 def _endpoint(document: Mapping[str, Any], name: str) -> str:

@@ -55,10 +55,12 @@ class Unended:
 class Links:
     """Keeps links. Safe for concurrent use; several processes may share the database."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock, notices: Notices) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Clock, notices: Notices, *, names: Mapping[str, str]) -> None:
+        """`names`: what people call the institution behind each service."""
         self._engine = engine
         self._clock = clock
         self._notices = notices
+        self._names = names
 
     async def add(self, person: str, *, service: str, provider: str, label: str) -> Link:
         """A flow has linked an account. Raises LinkConflict when one is linked for the service."""
@@ -71,7 +73,7 @@ class Links:
                 )
         except IntegrityError:
             raise LinkConflict(service) from None
-        await self._notices.add(person, NoticeKind.LINK_ADDED, {"link": link.id, "service": service})
+        await self._tell(person, NoticeKind.LINK_ADDED, link)
         return link
 
     async def keep(self, person: str, *, service: str, provider: str, label: str) -> Link:
@@ -122,9 +124,10 @@ class Links:
         async with self._engine.begin() as connection:
             mine = (row.c.id == identifier, row.c.person == person, row.c.state != "ended")
             changed = await connection.execute(update(row).where(*mine).values(ended))
+        link = await self.get(person, identifier)
         if changed.rowcount == 1:
-            await self._notices.add(person, NoticeKind.LINK_ENDED, {"link": identifier})
-        return await self.get(person, identifier)
+            await self._tell(person, NoticeKind.LINK_ENDED, link)
+        return link
 
     async def begin_end(self, person: str, identifier: str, *, subject: str, due_ms: int | None) -> Link:
         """The citizen ends the link; its institution doesn't know. Raises UnknownThing.
@@ -158,6 +161,12 @@ class Links:
                 update(row).where(*still).values(due_ms=due_ms, attempts=unended.attempts + 1)
             )
         return claimed.rowcount == 1
+
+    async def _tell(self, person: str, kind: NoticeKind, link: Link) -> None:
+        facts = {"link": link.id, "service": link.service}
+        if name := self._names.get(link.service):
+            facts["institution"] = name
+        await self._notices.add(person, kind, facts)
 
 
 def _link(row: Row[Any]) -> Link:

@@ -88,7 +88,7 @@ class NoticeChannels:
     async def set_mail(self, person: str, address: str, *, language: str) -> str:
         """A new address; the code that its owner has to show. Raises InvalidRequest."""
         if not is_address(address):
-            raise InvalidRequest("email")
+            raise InvalidRequest("address")
         code = f"{secrets.randbelow(10**8):08d}"
         values = {
             "address": self._mail.seal({"address": address}, row=person),

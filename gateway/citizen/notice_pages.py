@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +11,7 @@ from aiohttp import web
 from gateway.citizen.accounts import ACCOUNTS
 from gateway.citizen.acting import session_for
 from gateway.citizen.errors import InvalidRequest
+from gateway.citizen.json_texts import NotJSON, parse_json
 from gateway.citizen.notice_channels import Channel
 from gateway.citizen.notice_texts import kind_text, notice_text
 from gateway.citizen.notices import NoticeKind
@@ -135,8 +135,8 @@ def _channel(request: web.Request) -> Channel:
 
 def _object(body: bytes) -> Mapping[str, Any]:
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+        document = parse_json(body)
+    except NotJSON:
         raise InvalidRequest("body") from None
     if not isinstance(document, dict):
         raise InvalidRequest("body")

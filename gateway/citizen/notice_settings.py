@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.settings import GatewaySettings
+from trust.keystore import read_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def notice_settings(settings: GatewaySettings) -> NoticeSettings:
         smtp_host=settings.citizen_smtp_host,
         smtp_port=settings.citizen_smtp_port,
         smtp_user=settings.citizen_smtp_user,
-        smtp_password=None if password_file is None else password_file.read_text("utf-8").strip(),
+        smtp_password=None if password_file is None else read_secret(file=password_file).strip(),
         mail_from=settings.citizen_mail_from or "",
         insecure_plain_smtp=settings.insecure_plain_smtp,
         push_contact=settings.citizen_push_contact,

@@ -1,7 +1,7 @@
-"""The citizen's pages: overview, services, consents, help. Server-rendered, no script needed.
+"""The citizen's pages: overview, services, help. Server-rendered, no script needed.
 
-Handlers only translate between forms and the parts that know. Login and logout are in `login_pages`, the access log in
-`access_pages`.
+Handlers only translate between forms and the parts that know. Login and logout are in `login_pages`, consents in
+`consent_pages`, the access log in `access_pages`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from aiohttp import web
 
 from gateway.citizen.access import Access
 from gateway.citizen.access_listing import title_of
-from gateway.citizen.access_pages import download
 from gateway.citizen.accesses import REQUIRED_LEVEL, load_accesses, months_before
 from gateway.citizen.acting import for_chosen, session_for
 from gateway.citizen.calls import call_service, missing_level
@@ -27,7 +26,7 @@ from gateway.citizen.linking import with_identity
 from gateway.citizen.road import RoadAnswer
 from gateway.citizen.sessions import Session
 from gateway.citizen.texts import fault_text, text
-from gateway.citizen.web import CITIZEN, Citizen, form_of, language_of, redirect, render, session_of
+from gateway.citizen.web import CITIZEN, Citizen, form_of, language_of, render, session_of
 
 # How many accesses the overview shows.
 _LAST: Final = 5
@@ -183,54 +182,3 @@ def _service_problem(answer: RoadAnswer, language: str) -> tuple[str, str]:
     title, hint = str(source.get("title", ""))[:500], str(source.get("hint", source.get("detail", "")))[:500]
     code = str(data.get("code", f"HTTP {answer.status}"))[:100]
     return title or text("failed_at_service", language, code=code), hint
-
-
-@routes.get("/consents")
-async def consents(request: web.Request) -> web.Response:
-    """All of the citizen's decisions."""
-    session = await session_for(request)
-    decided = await request.app[CITIZEN].consents.of(session)
-    return render(request, "consents.html", session=session, consents=decided)
-
-
-@routes.get("/consents/new")
-async def consent_question(request: web.Request) -> web.Response:
-    """The decision: who gets what, what for, for how long."""
-    session = await session_for(request)
-    offered = (await request.app[CITIZEN].catalogues.current()).find(request.query.get("service", ""))
-    return render(request, "consent_new.html", session=session, service=offered, here=request.path_qs)
-
-
-@routes.post("/consents")
-async def consent_decision(request: web.Request) -> web.Response:
-    """The citizen's answer: consent, or not."""
-    citizen = request.app[CITIZEN]
-    session = await session_for(request)
-    form = await form_of(request, session)
-    offered = (await citizen.catalogues.current()).find(form.get("service", ""))
-    match form.get("decision"):
-        case "give":
-            consent = await citizen.consents.give(session, offered, language=language_of(request))
-            return redirect(f"/consents#c-{consent.reference}")
-        case "refuse":
-            return redirect(f"/services/{offered.key}")
-        case _:
-            raise InvalidRequest("decision")
-
-
-@routes.post("/consents/{reference}/withdraw")
-async def consent_withdrawal(request: web.Request) -> web.Response:
-    """The citizen takes a consent back."""
-    session = await session_for(request)
-    await form_of(request, session)
-    consent = await request.app[CITIZEN].consents.withdraw(session, request.match_info["reference"])
-    return redirect(f"/consents#c-{consent.reference}")
-
-
-@routes.get("/consents/{reference}/receipt")
-async def consent_receipt(request: web.Request) -> web.Response:
-    """The receipt of a decision, as a file to keep."""
-    citizen = request.app[CITIZEN]
-    session = await session_for(request)
-    receipt = await citizen.consents.receipt(session, request.match_info["reference"])
-    return download(receipt, f"consent-{receipt['dct:identifier']}.json", "application/ld+json")

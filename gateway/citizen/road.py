@@ -6,7 +6,6 @@ No key of ours is involved: the gateway signs, logs and verifies. We say who ask
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +17,7 @@ from yarl import URL
 from gateway.bounded import TooLarge, read_bounded
 from gateway.citizen.context import CitizenSettings
 from gateway.citizen.errors import RoadDown
+from gateway.citizen.json_texts import NotJSON, parse_json
 from gateway.exchange.vouching import Vouchers
 from gateway.messages.headers import AUDIT_RECEIPT, CITIZEN, CONSENT, PURPOSE, REPRESENTING, SUBJECT
 from trust.identifiers import ServiceId
@@ -117,8 +117,8 @@ def _answer(answer: aiohttp.ClientResponse, body: bytes) -> RoadAnswer:
     data: Any = None
     if answer.content_type.endswith("json"):
         try:
-            data = json.loads(body)
-        except (ValueError, RecursionError):
+            data = parse_json(body)
+        except NotJSON:
             data = None
     failure = None
     if _ERROR in answer.headers:

@@ -46,6 +46,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LOCAL_PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]{0,500}")
 _LANGUAGE_COOKIE: Final = "datenweg_language"
 API: Final = "/api/"
+_PAGES_WITH_FORMS: Final = frozenset({"complaints", "consents", "devices", "links", "notices", "representation"})
 _NUMBER: Final = web.RequestKey("number", str)
 _log = get_logger()
 
@@ -272,6 +273,9 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
     except web.HTTPException as error:
         if error.status < 400:
             raise
+        if error.status == 405 and request.method in ("GET", "HEAD") and not request.path.startswith(API):
+            # A form's address, opened by itself: after a reload, from the history, as a bookmark.
+            return redirect(_page_of_form(request))
         code = "not_found" if error.status == 404 else "invalid_request"
         answer = await _failed(request, code, error.status)
         if "Allow" in error.headers:
@@ -285,9 +289,15 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
 
 def _return_path(request: web.Request) -> str:
     """Where to go after a login that came in between: this page, or for a form the page that it stands on."""
-    if request.method == "GET":
-        return local_path(request.path_qs)
-    return local_path("/" + "/".join(request.path.split("/")[1:3])) if request.path.startswith("/services/") else "/"
+    return local_path(request.path_qs) if request.method == "GET" else _page_of_form(request)
+
+
+def _page_of_form(request: web.Request) -> str:
+    """The page that a form stands on, by the form's address."""
+    parts = request.path.split("/")[1:]
+    if parts[0] == "services":
+        return local_path("/" + "/".join(parts[:2]))
+    return f"/{parts[0]}" if parts[0] in _PAGES_WITH_FORMS else "/"
 
 
 def route_of(request: web.Request) -> str:
@@ -303,14 +313,16 @@ async def _failed(
         facts = {"requiredLevel": required_level, "field": field}
         answer = _problem(request, code, status, facts={name: fact for name, fact in facts.items() if fact})
         if required_level:
-            # RFC 9470 section 3: what the next login has to prove.
+            # RFC 9470 section 3: what the next login has to prove; in the scheme that the caller used.
+            bound = request.headers.get("Authorization", "")[:5].lower() == "dpop "
+            scheme = "DPoP" if bound else "Bearer"
             answer.headers["WWW-Authenticate"] = (
-                f'Bearer error="insufficient_user_authentication", acr_values="{required_level}"'
+                f'{scheme} error="insufficient_user_authentication", acr_values="{required_level}"'
             )
         return answer
     language = language_of(request)
     label = f"field_{field}"
-    message = text(f"error_{code}", language, field=text(label, language) if label in TEXTS else field)
+    message = _message(code, language, text(label, language) if label in TEXTS else field)
     try:
         session: Session | None = await session_of(request)
     except Exception:  # noqa: BLE001 - the error page itself
@@ -337,6 +349,12 @@ def _unauthenticated(request: web.Request, error: NotLoggedIn) -> web.Response:
     return answer
 
 
+def _message(code: str, language: str, field: str) -> str:
+    if code == "invalid_request" and not field:
+        return text("error_not_possible", language)
+    return text(f"error_{code}", language, field=field)
+
+
 def _number(request: web.Request) -> str:
     """The id of a request that failed: the same in its answer and in the log."""
     if _NUMBER not in request:
@@ -346,8 +364,7 @@ def _number(request: web.Request) -> str:
 
 def _problem(request: web.Request, code: str, status: int, *, facts: Mapping[str, str] | None = None) -> web.Response:
     """Problem details, RFC 9457 section 3. `code` repeats the type's last part for easy matching."""
-    key = f"error_{code}"
-    title = text(key, "en", field=(facts or {}).get("field", "")) if key in TEXTS else "Log in first."
+    title = _message(code, "en", (facts or {}).get("field", "")) if f"error_{code}" in TEXTS else "Log in first."
     body = {"type": f"urn:datenweg:problem:{code}", "title": title, "status": status, "code": code, **(facts or {})}
     body["instance"] = f"urn:uuid:{_number(request)}"
     if status < 500:

@@ -44,7 +44,7 @@ def instance_plan(plan: Plan) -> InstancePlan:
     """The city's part of the road: the topology file, its services where this plan has the adapters."""
     members = tuple(_with_adapters(plan, member) for member in FILE.topology.members)
     topology = FILE.topology.model_copy(update={"members": members})
-    return build_plan(TopologyFile(topology, FILE.folder), plan.data_directory, plan.base_port)
+    return build_plan(TopologyFile(topology, FILE.path), plan.data_directory, plan.base_port)
 
 
 def _with_adapters(plan: Plan, member: Member) -> Member:

@@ -17,7 +17,7 @@ from gateway.doctor.patient import ASK, Patient
 from trust.configuration_client import ConfigurationClient
 from trust.errors import ConfigurationExpired, ConfigurationInvalid, ConfigurationRolledBack, TrustError
 from trust.federation import federated_anchors, parse_allowed_federations
-from trust.globalconf import Anchor, AnchorSource, announced_certificates
+from trust.globalconf import Anchor, AnchorSource, announced_certificates, source_path
 
 _MAX_SOURCES: Final = 16
 # Signatures, OCSP answers and time stamps tolerate a minute; Date headers have whole seconds.
@@ -87,7 +87,7 @@ async def check_sources(patient: Patient) -> list[Finding]:
     certificates = patient.anchor.certificates
     urls = [source.url for source in patient.anchor.sources]
     if patient.configuration is not None:
-        certificates = (*certificates, *announced_certificates(patient.configuration))
+        certificates = (*certificates, *announced_certificates(patient.configuration, source_path(patient.anchor)))
     anchors = [Anchor(patient.anchor.instance, (AnchorSource(url, certificates),)) for url in urls[:_MAX_SOURCES]]
     findings = await asyncio.gather(*(_source(patient, anchor) for anchor in anchors))
     if len(findings) > 1 and any(f.state == "ok" for f in findings):

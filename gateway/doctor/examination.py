@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Final
 
 from gateway.doctor import configuration, storage, trust_services
+from gateway.doctor.files import check_files
 from gateway.doctor.finding import Finding, problem
 from gateway.doctor.patient import Patient
 from gateway.logging import describe_error, get_logger
@@ -27,6 +28,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "access log": storage.check_access_log,
     "message log": storage.check_message_log,
     "settings": storage.check_settings,
+    "files": check_files,
 }
 CHECK_SECONDS: Final = 20.0
 # Whoever asks in a loop asks us, not our authorities and peers.

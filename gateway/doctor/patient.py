@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import aiohttp
@@ -33,6 +34,8 @@ class Patient:
     engine: AsyncEngine | None = None
     failures: dict[str, TrustError] = field(default_factory=dict)
     running: bool = False
+    # Known to whoever opened the gateway from it.
+    settings_file: Path | None = None
 
     def verifier(self) -> CertificateVerifier | None:
         """Against the configuration that was accepted last."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ from audit.store import checkpoint, log_head
 from gateway.doctor.finding import Finding, ok, problem, warning
 from gateway.doctor.patient import Patient
 from gateway.exchange.origins import origin_of
+from gateway.logs import lock_file_of, lock_file_years
 from gateway.store.migrate import HEAD, version_of
 
 _DISK_WARNING_BYTES: Final = 2 << 30
@@ -73,9 +73,11 @@ async def check_access_log(patient: Patient) -> list[Finding]:
         return []
     year = patient.clock.now().year
     origin = origin_of(patient.settings.server_id, year)
-    named = patient.settings.checkpoint_lock_file
-    lock_file = named.with_name(f"{named.stem}-{year:04d}{named.suffix}")
+    lock_file = lock_file_of(patient.settings, year)
     try:
+        for past in lock_file_years(patient.settings):
+            of_past = origin_of(patient.settings.server_id, past)
+            await require_not_behind(patient.engine, of_past, lock_file_of(patient.settings, past))
         signed = await require_not_behind(patient.engine, origin, lock_file)
         lag = await _unpublished(patient.engine, origin)
         if lag is not None and lag[0]:
@@ -149,26 +151,9 @@ def _age(patient: Patient, moment_ms: int) -> float:
 
 
 async def check_settings(patient: Patient) -> list[Finding]:
-    """Which protections are off, and who may read the keys?"""
+    """Which protections are off?"""
     findings = [
         warning("settings", mode, "an insecure mode is on", "take it out of the settings unless it must be")
         for mode in patient.settings.insecure_modes
     ]
-    findings += await asyncio.to_thread(_open_files, patient)
     return findings or [ok("settings", "modes", "no insecure mode")]
-
-
-def _open_files(patient: Patient) -> list[Finding]:
-    """Key files that others on this machine may read or change."""
-    settings = patient.settings
-    files = {
-        getattr(settings, name)
-        for name in type(settings).model_fields
-        if name.endswith("_key_file") or name == "pin_file"
-    }
-    found = []
-    for file in sorted(file for file in files if file is not None and file.exists()):
-        if stat.S_IMODE(file.stat().st_mode) & 0o077:
-            todo = f"chmod 600 {file.name}, and consider the key known to whoever could read it"
-            found.append(problem("settings", file.name, "others on this machine may read this key file", todo))
-    return found

@@ -31,8 +31,8 @@ from gateway.logging import describe_error
 from gateway.messages.faults import Fault
 from gateway.messages.soap_request import SOAPParts
 from gateway.monitoring.answers import answer_monitoring
+from gateway.store.errors import ConsentConflict, StaleConsent
 from gateway.store.model import ConsentCopy, Service
-from gateway.store.repository import ConsentConflict, StaleConsent
 from trust.errors import TrustError
 from trust.identifiers import SubsystemId
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -24,17 +23,17 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from gateway.bounded import TooLarge, read_bounded
 from gateway.clock import Clock
-from gateway.exchange.discovery import ABSENT, level_of, metadata_addresses
+from gateway.exchange.discovery import level_of
 from gateway.exchange.dpop import ProofRefused, VerifiedProof, verify_proof
+from gateway.exchange.issuer_documents import DocumentUnavailable, IssuerDocuments
 from gateway.messages.headers import IdentityLevel, UnknownIdentityLevel
 from gateway.settings_base import is_private
 
 _ALGORITHMS: Final = ["ES256", "ES384", "PS256", "RS256", "EdDSA"]
 _LEEWAY_SECONDS: Final = 30
 _MAX_TOKEN_BYTES: Final = 8192
-_MAX_DOCUMENT_BYTES: Final = 1 << 18
+_DOCUMENT_SECONDS: Final = 5
 _REMEMBERED: Final = 10_000
 _REFETCH_AFTER: Final = timedelta(seconds=60)
 _KEYS_AGE: Final = timedelta(minutes=15)
@@ -140,7 +139,7 @@ class CitizenTokens:
     ) -> None:
         self._bindings = bindings or NoBindings()
         self._levels = levels or {}
-        self._session = session
+        self._documents = IssuerDocuments(session, seconds=_DOCUMENT_SECONDS)
         self._issuer = issuer
         self._audience = audience
         self._clock = clock
@@ -168,7 +167,7 @@ class CitizenTokens:
             return citizen
         # RFC 9449 section 4.3 (1): one header, no more.
         if len(presentation.proofs) != 1:
-            raise CitizenTokenRefused("bound to a key" if not presentation.proofs else "proof doubled")
+            raise CitizenTokenRefused("proof doubled" if presentation.proofs else "proof missing")
         try:
             proof = verify_proof(
                 presentation.proofs[0],
@@ -288,7 +287,13 @@ class CitizenTokens:
             return keys
 
     async def _fetch(self) -> KeySet:
-        discovery = await self._metadata()
+        try:
+            return await self._fetch_key_set()
+        except DocumentUnavailable as error:
+            raise IssuerUnavailable(f"the issuer's documents: {error}") from None
+
+    async def _fetch_key_set(self) -> KeySet:
+        discovery = await self._documents.fetch_metadata(self._issuer)
         # OpenID Connect Discovery 1.0 section 4.3: the document has to name the issuer that it was asked for.
         uri = discovery.get("jwks_uri")
         if discovery.get("issuer") != self._issuer or not isinstance(uri, str):
@@ -297,36 +302,9 @@ class CitizenTokens:
             if is_private(self._issuer) and not is_private(uri):
                 # Whoever could change the keys on the way would be every citizen.
                 raise IssuerUnavailable("the issuer's keys are not where nobody can change them on the way")
-            return KeySet.import_key_set(await self._document(uri))  # type: ignore[arg-type]
+            return KeySet.import_key_set(await self._documents.fetch(uri))  # type: ignore[arg-type]
         except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise IssuerUnavailable("the issuer's key set can't be read") from None
-
-    async def _metadata(self) -> dict[str, Any]:
-        *first, last = metadata_addresses(self._issuer)
-        for url in first:
-            try:
-                return await self._document(url)
-            except _Absent:
-                continue
-        return await self._document(last)
-
-    async def _document(self, url: str) -> dict[str, Any]:
-        try:
-            async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=5), allow_redirects=False) as answer:
-                if answer.status in ABSENT:
-                    raise _Absent(f"status {answer.status}")
-                if answer.status != 200:
-                    raise IssuerUnavailable(f"status {answer.status}")
-                document = json.loads(await read_bounded(answer.content, _MAX_DOCUMENT_BYTES))
-        except (aiohttp.ClientError, TimeoutError, TooLarge, ValueError, RecursionError):
-            raise IssuerUnavailable("the issuer does not answer") from None
-        if not isinstance(document, dict):
-            raise IssuerUnavailable("not a JSON object")
-        return document
-
-
-class _Absent(IssuerUnavailable):
-    """There is no such document at the issuer."""
 
 
 def _thumbprint(confirmation: Any) -> str:

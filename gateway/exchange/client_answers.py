@@ -25,6 +25,7 @@ from gateway.messages.mime import charset_of
 from gateway.messages.soap import fault_content_type
 from gateway.messages.soap_request import SOAPRequest
 from gateway.messages.soap_scan import NotSOAP, encoding_of
+from gateway.messages.vocabulary import is_gateways
 
 CONSUMER_RECEIPT: Final = "X-Datenweg-Consumer-Receipt"
 _SERVER: Final = "datenweg"
@@ -128,8 +129,9 @@ def _delivered_soap(exchange: ConsumerExchange, verified: VerifiedSOAPResponse) 
 def _refusal_soap(node: Node, exchange: ConsumerExchange, fault: Fault) -> web.Response:
     headers = {"Content-Type": fault_content_type("utf-8"), "Server": _SERVER, **_receipts(exchange)}
     received = None if exchange.received is None else exchange.received.fault
-    # PR-MESS 2.9: a fault of another hop goes on as it came, unless this gateway spells the road's codes otherwise.
-    if received is not None and fault.relayed and spell(fault.code, node.vocabulary) == fault.sent_code:
+    # PR-MESS 2.9: a fault of another hop goes on as it came, unless this gateway spells the gateways' codes otherwise.
+    spelled = not is_gateways(fault.sent_code) or spell(fault.code, node.vocabulary) == fault.sent_code
+    if received is not None and fault.relayed and spelled:
         headers["Content-Type"] = fault_content_type(_encoding(received, exchange.original_content_type))
         return web.Response(body=received, headers=headers)
     return web.Response(body=soap_fault(fault, node.vocabulary), headers=headers)

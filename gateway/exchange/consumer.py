@@ -77,27 +77,45 @@ def _not_in_maintenance(servers: tuple[SecurityServer, ...]) -> tuple[SecuritySe
     return serving
 
 
+async def recognise_caller(node: Node, exchange: ConsumerExchange) -> None:
+    """As `authenticate_caller`, of a request whose body is still to come: the quota is for those that are whole."""
+    _require_caller(node, exchange)
+
+
 async def authenticate_caller(node: Node, exchange: ConsumerExchange) -> None:
     """The connection is of the kind that the client's subsystem was registered with."""
+    client, now_ms = _require_caller(node, exchange)
+    node.client_quotas.take(client, now_ms)
+
+
+def _require_caller(node: Node, exchange: ConsumerExchange) -> tuple[ClientId, int]:
     assert exchange.request is not None
     assert exchange.directory is not None
     client = exchange.directory.client(exchange.request.client)
     assert client is not None
     incoming = exchange.incoming
     require_connection(node, client, over_tls=incoming.over_tls, certificate=incoming.client_certificate)
-    _take_place(node, exchange, client.identifier)
-
-
-def _take_place(node: Node, exchange: ConsumerExchange, client: ClientId) -> None:
     now_ms = node.clock.now_ms()
-    wait_ms = node.client_quotas.wait_ms(client, now_ms)
+    wait_ms = node.client_quotas.wait_ms(client.identifier, now_ms)
     if wait_ms > 0:
-        raise Fault("server.clientproxy.quota_exceeded", str(client), retry_after_ms=wait_ms)
+        raise Fault("server.clientproxy.quota_exceeded", str(client.identifier), retry_after_ms=wait_ms)
+    if not exchange.places:
+        # Else it has them since its head was there.
+        _take_places(node, exchange, client.identifier)
+    return client.identifier, now_ms
+
+
+def _take_places(node: Node, exchange: ConsumerExchange, client: ClientId) -> None:
     try:
         node.places_of_clients.take(client, exchange.places)
     except Full:
         raise Fault("server.clientproxy.overloaded", f"too many exchanges of {client} at once") from None
-    node.client_quotas.take(client, now_ms)
+    # Whichever of a provider's gateways it will be: those that share providers share the first.
+    server = exchange.servers[0].id
+    try:
+        node.places_of_asked_peers.take(server, exchange.places)
+    except Full:
+        raise Fault("server.clientproxy.overloaded", f"too many exchanges with {server} at once") from None
 
 
 def require_connection(node: Node, client: Client, *, over_tls: bool, certificate: bytes | None) -> None:

@@ -18,14 +18,13 @@ from gateway.exchange import consumer, pipeline
 from gateway.exchange.client_answers import CONSUMER_RECEIPT, delivered, kind_of, refusal, unreadable
 from gateway.exchange.client_routes import ClientRoutes
 from gateway.exchange.deadlines import Deadline
-from gateway.exchange.http_parts import loggable_detail, peer_certificate, read_request, text_of
+from gateway.exchange.http_parts import loggable_detail, peer_certificate, read_request, text_of, unforeseen
 from gateway.exchange.node import Node
-from gateway.exchange.places import release
+from gateway.exchange.places import Full, Held, release
 from gateway.exchange.soap_kind import SOAP
 from gateway.exchange.spool import Bodies
 from gateway.exchange.state import ConsumerExchange, Incoming
 from gateway.exchange.streaming import read_content, read_soap, stream_answer
-from gateway.logging import describe_error
 from gateway.messages.content import Content
 from gateway.messages.faults import ERRORS, Fault
 from gateway.messages.http_fields import Header
@@ -109,8 +108,13 @@ class ClientPort:
             self._answered.add(service)
         return service.encoded if service in self._answered else service.provider.encoded
 
-    def refuse(self, _request: web.BaseRequest, *, too_large: bool) -> web.StreamResponse:
+    def refuse(self, request: web.BaseRequest, *, too_large: bool, asked: tuple[str, str] | None) -> web.StreamResponse:
         """What is no HTTP request, or one that could be read in two ways: nobody knows whose or of which kind."""
+        if asked is not None:
+            try:
+                return self._refuse_verb(request, *asked)
+            except BaseException as e:
+                import traceback; open("/tmp/tb.txt","w").write(traceback.format_exc()); raise
         node, request_id = self._node, _request_id(self._node.clock.now_ms())
         reason = "the head of the HTTP request is too large" if too_large else "not a valid HTTP request"
         fault = Fault("client.bad_request", reason).identify(request_id)
@@ -119,6 +123,21 @@ class ClientPort:
         )
         node.metrics.count_exchange(service="", outcome=fault.code, hop=fault.hop.value, role=_ROLE, seconds=0)
         return unreadable(node, fault)
+
+    def _refuse_verb(self, request: web.BaseRequest, verb: str, target: str) -> web.StreamResponse:
+        """A verb that HTTP's register doesn't have: told as X-Road tells whatever it has no use for."""
+        now_ms = self._node.clock.now_ms()
+        kind = kind_of(target)
+        exchange = ConsumerExchange(Incoming(verb, target, (), over_tls=False), _request_id(now_ms), now_ms, kind)
+        try:
+            kind.parse_request(exchange)
+        except Fault as refused:
+            fault = refused.identify(exchange.request_id)
+            self._node.metrics.count_exchange(
+                service="", outcome=fault.code, hop=fault.hop.value, role=_ROLE, seconds=0
+            )
+            return self._refusal(request, exchange, fault)
+        raise AssertionError(verb)
 
     async def _deliver(self, request: web.BaseRequest, exchange: ConsumerExchange) -> web.StreamResponse:
         answer, pieces = delivered(exchange)
@@ -153,25 +172,43 @@ class ClientPort:
         else:
             exchange.parts = found
 
+    async def _read_slowly(self, request: web.BaseRequest, exchange: ConsumerExchange, bodies: Bodies) -> None:
+        """A body that isn't there yet is read for those who may send one. REST's clients are in the head (PR-REST 4.3).
+
+        Whoever they are, one address doesn't take all places by messages that don't come to their end.
+        """
+        if exchange.kind is not SOAP:
+            await pipeline.run(pipeline.BEFORE_BODY, self._node, exchange)
+            exchange.step = ""
+        held: Held = []
+        try:
+            self._node.places_of_bodies.take(request.remote, held)
+            await self._read(request, exchange, bodies)
+        except Full:
+            raise Fault("server.clientproxy.overloaded", "too many requests that aren't whole at once") from None
+        finally:
+            release(held)
+
     async def _exchange(self, request: web.BaseRequest, exchange: ConsumerExchange, bodies: Bodies) -> None:
         node = self._node
         try:
             if self._in_progress > node.settings.concurrency_limit:
                 raise Fault("server.clientproxy.overloaded")
-            await self._read(request, exchange, bodies)
+            if request.content.is_eof():
+                await self._read(request, exchange, bodies)
+            else:
+                await self._read_slowly(request, exchange, bodies)
             await pipeline.run(pipeline.CONSUMER, node, exchange)
         except Fault as fault:
             await self._log_refusal(exchange, fault)
             raise
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - the last net: logged by type and place, answered as internal_error
-            node.log.error(
-                "unforeseen failure", exchange=exchange.request_id, step=exchange.step, **describe_error(error)
-            )
-            unforeseen = Fault("server.clientproxy.internal_error")
-            await self._log_refusal(exchange, unforeseen)
-            raise unforeseen from None
+        except Exception as error:  # noqa: BLE001 - the last net
+            prefix, step = "server.clientproxy", exchange.step
+            told = unforeseen(node.log, error, prefix=prefix, exchange=exchange.request_id, step=step)
+            await self._log_refusal(exchange, told)
+            raise told from None
 
     async def _log_refusal(self, exchange: ConsumerExchange, fault: Fault) -> None:
         """A signed request is in the log; so is how it ended.

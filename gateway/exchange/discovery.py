@@ -14,8 +14,6 @@ from gateway.messages.headers import IdentityLevel, UnknownIdentityLevel
 _OPENID: Final = "/.well-known/openid-configuration"
 _OAUTH: Final = "/.well-known/oauth-authorization-server"
 _EIDAS: Final = "http://eidas.europa.eu/LoA/"
-# A document that isn't there is looked for at the next place; an issuer that fails is not asked elsewhere.
-ABSENT: Final = (404, 410)
 
 
 def metadata_addresses(issuer: str) -> tuple[str, ...]:

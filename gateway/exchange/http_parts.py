@@ -1,4 +1,6 @@
-"""What the client port and the peer port have in common: reading a body within bounds, and who is at the other end."""
+"""What the client port and the peer port have in common: reading a body within bounds, who is at the other end, and
+what is said of failures.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from aiohttp import StreamReader, web
+from structlog.typing import FilteringBoundLogger
 
 from gateway.bounded import BudgetSpent, TooLarge
 from gateway.exchange.deadlines import Deadline
 from gateway.exchange.spool import SpoolUnwritable
+from gateway.logging import describe_error
 from gateway.messages.faults import Fault
 
 _BODY_SECONDS: Final = 60.0
@@ -67,6 +71,12 @@ def text_of(raw: bytes) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return raw.decode("latin-1")
+
+
+def unforeseen(log: FilteringBoundLogger, error: Exception, *, prefix: str, exchange: str, step: str) -> Fault:
+    """`<prefix>.internal_error`, for an exception that nobody had in mind: logged by type and place, told to nobody."""
+    log.error("unforeseen failure", exchange=exchange, step=step, **describe_error(error))
+    return Fault(f"{prefix}.internal_error")
 
 
 def loggable_detail(fault: Fault) -> str:

@@ -35,6 +35,7 @@ from gateway.monitoring.buffer import Monitoring
 from gateway.settings import GatewaySettings, is_loopback
 from gateway.store.repository import Repository
 from gateway.tracing import Tracing
+from gateway.transport_settings import share_of
 from trust.identifiers import MemberId, SecurityServerId, SubsystemId
 from trust.ocsp_client import StatusSource
 
@@ -118,10 +119,15 @@ class Node:
     vocabulary: Vocabulary = field(init=False)
     spool: Spool = field(init=False)
     client_quotas: TokenBuckets = field(init=False)
-    # Exchanges under way: of our clients, of other gateways' clients, with our services.
+    # Exchanges under way: of our clients, of other gateways' clients, with our services; and of other gateways, those
+    # that ask us and those that we ask.
     places_of_clients: Places = field(init=False)
     places_of_callers: Places = field(init=False)
     places_of_services: Places = field(init=False)
+    places_of_asking_peers: Places = field(init=False)
+    places_of_asked_peers: Places = field(init=False)
+    # Of clients' addresses: requests whose body is on its way.
+    places_of_bodies: Places = field(init=False)
     xroad_servers: frozenset[SecurityServerId] = field(init=False)
     transport_limits: TransportLimits = field(init=False)
     consent_authorities: frozenset[MemberId] = field(init=False)
@@ -138,6 +144,9 @@ class Node:
         self.places_of_clients = Places(settings.client_concurrency_limit)
         self.places_of_callers = Places(settings.client_concurrency_limit)
         self.places_of_services = Places(settings.service_concurrency_limit)
+        self.places_of_asking_peers = Places(settings.peer_share)
+        self.places_of_asked_peers = Places(settings.peer_share)
+        self.places_of_bodies = Places(share_of(settings.concurrency_limit))
         self.xroad_servers = settings.xroad_server_ids
         self.spool = Spool(
             settings.spool_directory,

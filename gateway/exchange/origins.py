@@ -22,17 +22,27 @@ def origin_of(server: SecurityServerId, year: int) -> str:
     return f"{_keeper(server)}{_LOG}{year:04d}"
 
 
+def keeper_of(origin: str) -> str:
+    """Whose log it is: the origin without what says which year's; anything else stays as it is."""
+    keeper, found, year = origin.rpartition(_LOG)
+    return keeper if found and _is_year(year) else origin
+
+
 def is_log_of(origin: str, servers: Iterable[SecurityServer], *, year: int | None = None) -> bool:
     """Whether a log of this origin is kept by one of the gateways.
 
     With `year` it must be that year's log or the one before: around New Year, clocks and logs change one by one.
     """
     keeper, found, stated = origin.rpartition(_LOG)
-    if not found or not (stated.isascii() and stated.isdigit() and len(stated) == 4):
+    if not found or not _is_year(stated):
         return False
     if year is not None and int(stated) not in (year, year - 1):
         return False
     return any(_keeper(server.id) == keeper for server in servers)
+
+
+def _is_year(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) == 4
 
 
 def _keeper(server: SecurityServerId) -> str:

@@ -27,6 +27,10 @@ CONSUMER: Final[tuple[Step[ConsumerExchange], ...]] = (
     consumer.log_response,  # 12 LOG
 )
 
+# Of a request whose head names the caller, before its body is read, if that isn't there yet. Once it is, the first two
+# steps of all are taken again: it may have taken its time.
+BEFORE_BODY: Final[tuple[Step[ConsumerExchange], ...]] = (consumer.parse_and_resolve, consumer.recognise_caller)
+
 # What the gateway asks for in the name of a subsystem of its own: nobody connects, so there is no caller to know.
 OWN: Final[tuple[Step[ConsumerExchange], ...]] = tuple(
     step for step in CONSUMER if step is not consumer.authenticate_caller

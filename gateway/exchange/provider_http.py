@@ -17,16 +17,15 @@ from aiohttp import StreamReader, web
 
 from gateway.exchange import pipeline, provider
 from gateway.exchange.deadlines import Deadline
-from gateway.exchange.http_parts import loggable_detail, peer_certificate, read_request
+from gateway.exchange.http_parts import loggable_detail, peer_certificate, read_request, unforeseen
 from gateway.exchange.node import Node
 from gateway.exchange.peer_profile import require_modern_tls
-from gateway.exchange.places import release
+from gateway.exchange.places import Full, release
 from gateway.exchange.rest_kind import REST
 from gateway.exchange.soap_kind import SOAP
 from gateway.exchange.spool import Bodies
 from gateway.exchange.state import ProviderExchange
 from gateway.exchange.streaming import read_transport, stream_answer
-from gateway.logging import describe_error
 from gateway.messages import transport
 from gateway.messages.content import Pieces
 from gateway.messages.faults import Fault, Hop, soap_fault
@@ -83,9 +82,19 @@ class PeerPort:
         observe_provider(node, exchange, refused)
         return answer
 
-    def refuse(self, _request: web.BaseRequest, *, too_large: bool) -> web.StreamResponse:  # noqa: ARG002 - the same for both
+    def refuse(
+        self,
+        _request: web.BaseRequest,
+        *,
+        too_large: bool,  # noqa: ARG002 - the same for both
+        asked: tuple[str, str] | None,
+    ) -> web.StreamResponse:
         """What is no HTTP request, or was not foreseen."""
-        fault = Fault("server.serverproxy.invalid_message", "not a valid HTTP request").identify(str(uuid.uuid4()))
+        if asked is None:
+            fault = Fault("server.serverproxy.invalid_message", "not a valid HTTP request")
+        else:
+            fault = Fault("server.serverproxy.invalid_http_method")
+        fault = fault.identify(str(uuid.uuid4()))
         self._node.log.warning(
             "exchange refused", exchange=fault.detail, code=fault.code, hop=fault.hop.value, step="", role=_ROLE
         )
@@ -111,13 +120,11 @@ class PeerPort:
             raise
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - the last net: logged by type and place, answered as internal_error
-            node.log.error(
-                "unforeseen failure", exchange=_exchange_id(exchange), step=exchange.step, **describe_error(error)
-            )
-            unforeseen = Fault("server.serverproxy.internal_error")
-            await self._log_refusal(exchange, unforeseen)
-            raise unforeseen from None
+        except Exception as error:  # noqa: BLE001 - the last net
+            prefix, step = "server.serverproxy", exchange.step
+            told = unforeseen(node.log, error, prefix=prefix, exchange=_exchange_id(exchange), step=step)
+            await self._log_refusal(exchange, told)
+            raise told from None
 
     async def _read(self, request: web.BaseRequest, exchange: ProviderExchange, bodies: Bodies) -> None:
         """The message, decoded. A stranger's isn't read: only gateways of the configuration take room."""
@@ -128,6 +135,10 @@ class PeerPort:
             raise Fault("server.serverproxy.ssl_authentication_failed", "the TLS certificate is not registered")
         if node.settings.peer_tls_minimum == "1.3" and server.id not in node.xroad_servers:
             require_modern_tls(request)
+        try:
+            node.places_of_asking_peers.take(server.id, exchange.places)
+        except Full:
+            raise Fault("server.serverproxy.overloaded", f"too many exchanges of {server.id} at once") from None
         limits, headers = node.transport_limits, exchange.headers
 
         async def read(stream: StreamReader, deadline: Deadline) -> TransportMessage:

@@ -165,10 +165,14 @@ def _target(url: str) -> URL:
         raise Fault("server.serverproxy.service_missing_url")
     try:
         target = URL(url, encoded=True)
+        if target.scheme not in ("http", "https") or not target.host:
+            raise Fault("server.serverproxy.service_malformed_url")
+        if not target.raw_query_string and url.endswith("?"):
+            # Taken apart, a query that is empty is none; it is what the client sent, and signed.
+            path = f"{target.raw_path}?"
+            target = URL.build(scheme=target.scheme, authority=target.raw_authority, path=path, encoded=True)
     except ValueError:
         raise Fault("server.serverproxy.service_malformed_url") from None
-    if target.scheme not in ("http", "https") or not target.host:
-        raise Fault("server.serverproxy.service_malformed_url")
     return target
 
 

@@ -12,14 +12,13 @@ from typing import Final
 from urllib.parse import quote
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from gateway.instance.plan import HOST
 from trust.identifiers import ClientId
 from trust.keystore import write_private
+from trust.self_signed import build_self_signed
 
 _FOLDER: Final = "clients"
 _VALIDITY: Final = timedelta(days=3650)
@@ -45,17 +44,7 @@ def generated_certificate(directory: Path, client: ClientId, now: datetime) -> b
 def _make(certificate_file: Path, key_file: Path, client: ClientId, now: datetime) -> None:
     certificate_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, client.segments[-1][:64])])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + _VALIDITY)
-        .add_extension(x509.SubjectAlternativeName(_NAMES), critical=False)
-        .sign(key, hashes.SHA256())
-    )
+    since, until = now - timedelta(days=1), now + _VALIDITY
+    certificate = build_self_signed(key, client.segments[-1], since=since, until=until, names=_NAMES)
     write_private(key_file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))

@@ -20,6 +20,7 @@ from gateway.instance.reading import InvalidTopology, TopologyFile
 from gateway.instance.references import client_reference
 from gateway.instance.topology import Topology
 from gateway.settings import GatewaySettings, RegistrySettings, Settings, TestCASettings
+from gateway.settings_base import problems_of
 
 HOST: Final = "127.0.0.1"
 REGISTRY: Final = "registry"
@@ -112,15 +113,15 @@ class InstancePlan:
         at = f"gateways.{name}.settings"
         ours = sorted(values.keys() & gateway.settings.keys())
         if ours:
-            raise InvalidTopology(f"{at}: {', '.join(ours)} follow from the rest of the file")
+            raise InvalidTopology(f"{self.file.path}: {at}: {', '.join(ours)} follow from the rest of the file")
         usual: dict[str, Any] = {"shutdown_seconds": SHUTDOWN_SECONDS}
         if len(self.topology.gateways) > 1:
             usual |= {"witness_policy_file": self.witness_policy_file, "witness_interval_seconds": WITNESS_SECONDS}
         try:
             return GatewaySettings(**(usual | values | gateway.settings))
         except ValidationError as error:
-            found = (f"{at}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
-            raise InvalidTopology("; ".join(found)) from None
+            found = (f"{at}.{problem}" for problem in problems_of(error))
+            raise InvalidTopology(f"{self.file.path}: {'; '.join(found)}") from None
 
     def all_settings(self) -> dict[str, Settings]:
         """The settings of every node by its name: the trust services, the registry, the gateways."""

@@ -29,12 +29,20 @@ class InvalidTopology(StartRefused):
     """The file can't be used; the text names each key and what is allowed there."""
 
 
+class RepeatedKey(ValueError):
+    """A JSON object has a key twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class TopologyFile:
-    """A topology with the folder that its paths are relative to."""
+    """A topology and where it was read: paths in it are relative to that folder."""
 
     topology: Topology
-    folder: Path
+    path: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.path.resolve().parent
 
     def description(self, service: Service) -> tuple[bytes, Path] | None:
         """A service's description and its path. Raises InvalidTopology."""
@@ -62,16 +70,19 @@ def read_topology(path: Path) -> TopologyFile:
     """The topology in a file; `.json` is JSON, anything else TOML. Raises InvalidTopology."""
     data = _read(path)
     try:
-        text = data.decode("utf-8")
-        values: Any = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        # Editors of some systems begin a file with a byte order mark.
+        text = data.decode("utf-8-sig")
+        values: Any = (
+            json.loads(text, object_pairs_hook=_without_repetition) if path.suffix == ".json" else tomllib.loads(text)
+        )
+    except (UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError, RepeatedKey, RecursionError) as error:
         kind = "JSON" if path.suffix == ".json" else "TOML"
         raise InvalidTopology(f"{path}: not a {kind} file: {error}") from None
     try:
         topology = Topology.model_validate(values)
     except ValidationError as error:
-        raise InvalidTopology(f"{path}: " + "; ".join(_problem(e) for e in error.errors(include_input=False))) from None
-    read = TopologyFile(topology, path.resolve().parent)
+        raise InvalidTopology(f"{path}: " + "; ".join(_problems(error))) from None
+    read = TopologyFile(topology, path)
     for place, look in _named_files(read):
         try:
             look()
@@ -99,6 +110,28 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InvalidTopology(f"{path}: {error.strerror}") from None
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. As in TOML, a key that stands there twice is a mistake: which one counts nobody could tell."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise RepeatedKey(f"the key {key!r} stands there twice")
+        found[key] = value
+    return found
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    """A line for each of pydantic's errors.
+
+    What it says of a list whose items are wrong (that it lacks them) follows from what is wrong with these.
+    """
+    found = error.errors(include_input=False)
+    for each in found:
+        place = each["loc"]
+        if not any(len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in found):
+            yield _problem(each)
 
 
 def _problem(error: Any) -> str:

@@ -22,6 +22,7 @@ from gateway.messages.vocabulary import (
     canonical,
     hop_of,
     is_code,
+    is_gateways,
     same_code,
     spell,
     status_of,
@@ -62,10 +63,10 @@ _SOAP_ENVELOPE: Final = "http://schemas.xmlsoap.org/soap/envelope/"
 class Fault(Exception):
     """An error of the road, safe to show to whoever called.
 
-    `code` is in the 7.8 spelling. `reason` says what was wrong with this message in our own words: identifiers and
-    limits, never an exception's text, personal data or a secret. `detail` is the id that is also in the log line; the
-    shell sets it once with `identify`, because a core makes no random ids. A `relayed` fault came from another hop,
-    which worded its message.
+    `code` is in the 7.8 spelling, a service's own as it came. `reason` says what was wrong with this message in our own
+    words: identifiers and limits, never an exception's text, personal data or a secret. `detail` is the id that is also
+    in the log line; the shell sets it once with `identify`, because a core makes no random ids. A `relayed` fault came
+    from another hop, which worded its message.
     """
 
     def __init__(
@@ -80,7 +81,8 @@ class Fault(Exception):
         relayed: bool = False,
         retry_after_ms: float = 0,
     ) -> None:
-        self.code = canonical(code) if is_code(code) else code
+        own = is_code(code) and (is_gateways(code) or not relayed)
+        self.code = canonical(code) if own else code
         super().__init__(self.code)
         self.reason = printable(reason, _MAX_RELAYED if relayed else _MAX_REASON)
         self.hop = hop or hop_of(self.code)
@@ -114,7 +116,7 @@ class Fault(Exception):
     @property
     def loggable_code(self) -> str:
         """The code for logs and records: the road's own, or a word for one that a service or client made up."""
-        if self.code in ERRORS or (is_code(self.code) and self.code.startswith(("server.", "signer."))):
+        if self.code in ERRORS or (is_code(self.code) and is_gateways(self.code)):
             return self.code
         return "client_fault" if self.hop is Hop.CLIENT else "service_fault"
 
@@ -240,6 +242,7 @@ def parse_soap_fault(data: bytes, *, reader: Hop = Hop.CONSUMER_GATEWAY, charset
     fault = Fault(
         code,
         found.string.strip(),
+        hop=None if is_gateways(code) else Hop.SERVICE,
         detail=printable((found.detail or "").strip(), 255),
         actor=printable(found.actor, 255) if found.actor else None,
         relayed=True,

@@ -65,7 +65,8 @@ _OURS: Final = frozenset(
 )
 _SIGNATURE: Final = _leaves(
     "malformed_signature invalid_xml invalid_reference invalid_signature_value incorrect_certificate "
-    "incorrect_validation_info cert_validation cannot_create_cert_path invalid_cert_path cert_validity_time "
+    "cannot_create_cert_path cert_validity_time "
+    "invalid_cert_path.cert_validation invalid_cert_path.incorrect_validation_info "
     "malformed_signature.invalid_hash_chain malformed_signature.malformed_hash_chain "
     "malformed_signature.invalid_hash_chain_ref malformed_signature.hashchain_unused_inputs "
     "malformed_signature.invalid_reference"
@@ -132,7 +133,11 @@ _FAMILIES: Final[tuple[tuple[str, Hop, Iterable[str]], ...]] = (
         Hop.SERVICE,
         ["http_error", "missing_soap", *_MALFORMED_ANSWER, "internal_error"],
     ),
-    ("server.serverproxy.opmonitor", Hop.PROVIDER_GATEWAY, ["internal_error", "network_error", "io_error"]),
+    (
+        "server.serverproxy.opmonitor",
+        Hop.PROVIDER_GATEWAY,
+        ["internal_error", "network_error", "io_error", "client.invalid_request"],
+    ),
     (
         "signer",
         Hop.SIGNER,
@@ -211,6 +216,7 @@ _CODE: Final = re.compile(
     r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+|asic_[a-z_]+|Asic[A-Za-z]+"
     r"|global_conf_[a-z_]+|GlobalConf[A-Za-z]+|OutdatedGlobalConf|malformed_global_conf|MalformedGlobalConf"
 )
+_OF_GATEWAYS: Final = ("server.clientproxy.", "server.serverproxy.", "signer.")
 _WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -239,6 +245,11 @@ def spell(code: str, vocabulary: Vocabulary) -> str:
         _IRREGULAR.get(part) or "".join(word[:1].upper() + word[1:] for word in part.split("_"))
         for part in snake.split(".")
     )
+
+
+def is_gateways(code: str) -> bool:
+    """Whether a gateway says this, in either spelling, and no service: theirs may hold a dot, too (SOAP 1.1, 4.4.1)."""
+    return canonical(code).startswith(_OF_GATEWAYS)
 
 
 def same_code(one: str, other: str) -> bool:

@@ -30,6 +30,10 @@ MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
     "invalid_soap_action": ("the SOAPAction header is not valid", "leave it empty or put it into double quotes"),
     "invalid_client_identifier": ("the client identifier is not valid", "send INSTANCE/CLASS/MEMBER/SUBSYSTEM"),
     "invalid_request": ("the request to the road's own service is not valid", "add the parameters that it requires"),
+    "client.invalid_request": (
+        "the question to the gateway's monitoring is not valid",
+        "compare it with the operational monitoring protocol",
+    ),
     "not_found": ("what was asked for does not exist", "check the identifiers in the request"),
     "reserved_header": ("a header that only the road may set was sent", "leave the header out"),
     "body_too_large": ("the body is larger than this gateway accepts", "send less, or ask the operator for the limit"),
@@ -103,7 +107,14 @@ MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
     "incorrect_validation_info": ("the certificate's OCSP answer does not hold", "the signer must fetch a fresh one"),
     "cert_validation": ("the certificate or its status does not hold", "check its issuer, validity and OCSP status"),
     "cannot_create_cert_path": ("no path leads from the certificate to an approved authority", "check its issuer"),
-    "invalid_cert_path": ("the path to the approved authority does not hold", "check the certificate's issuer"),
+    "invalid_cert_path.cert_validation": (
+        "the certificate or an authority above it is not known to be good",
+        "check its OCSP status, and that the signature carries it",
+    ),
+    "invalid_cert_path.incorrect_validation_info": (
+        "the OCSP answer for the certificate or an authority above it does not hold",
+        "the signer must fetch a fresh one",
+    ),
     "cert_validity_time": ("the certificate is outside its validity", "renew the certificate"),
     "malformed_signature.invalid_hash_chain": ("the hash chain does not hold", "check the signing gateway"),
     "malformed_signature.malformed_hash_chain": ("the hash chain is not well formed", "check the signing gateway"),
@@ -165,8 +176,11 @@ MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
     "global_conf_download_url_connection_failure": ("the source can't be reached", "check network and address"),
     "global_conf_rolled_back": ("it is older than the accepted one", "look at the source's clock and copies"),
     "global_conf_get_version_failed": ("none of the versions 2 to 6 is offered", "look at the source's address"),
-    "global_conf_missing_signed_data": ("signed part or signature is missing", "ask the registry's operator"),
-    "global_conf_missing_signed_data_expiration_date": ("the directory has no head", "ask the registry's operator"),
+    "global_conf_missing_signed_data": ("the directory and its signature are missing", "ask the registry's operator"),
+    "global_conf_missing_signed_data_expiration_date": (
+        "the directory has no head, or no signature",
+        "ask the registry's operator",
+    ),
     "global_conf_header_field_missing": ("a header is missing", "ask the registry's operator"),
     "global_conf_header_field_missing_parameter": ("a header's parameter is missing", "ask the registry's operator"),
     "global_conf_header_field_wrong_value": (

@@ -2,7 +2,7 @@
 
 They are services of the member that owns the gateway. Every registered member may ask for operational data, and gets
 the records of what it called and what its services answered; the owner (naming the gateway in `securityServer`) and the
-instance's central monitoring client get all of them.
+instance's central monitoring client get all of them, and every field.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from gateway.monitoring.environment import environment_of
 from gateway.monitoring.form import (
     HealthQuery,
     OperationalQuery,
+    invalid_query,
     parse_health_query,
     parse_metrics_query,
     parse_operational_query,
@@ -36,6 +37,7 @@ from gateway.monitoring.form import (
 from gateway.monitoring.health_body import health_body
 from gateway.monitoring.metrics_body import metrics_body
 from gateway.monitoring.queries import STATISTICS_SECONDS, Window
+from gateway.monitoring.record import OUTPUT_FIELDS
 from trust.identifiers import ClientId
 
 # Records of the last minute may still be on their way to the database (PR-OPMON 2).
@@ -43,6 +45,7 @@ _OFFSET_SECONDS: Final = 60
 _NAMESPACE: Final = "http://x-road.eu/xsd/op-monitoring.xsd"
 # How clients find the attachment.
 _CONTENT_ID: Final = "operational-monitoring-data.json.gz"
+_CONFIDENTIAL: Final = frozenset({"securityServerInternalIp"})
 _GZIP_LEVEL: Final = 6
 _ENTROPY: Final = 40
 
@@ -81,7 +84,7 @@ def _sees_everything(node: Node, verified: VerifiedSOAPRequest) -> bool:
 async def _operational(node: Node, verified: VerifiedSOAPRequest, query: OperationalQuery) -> SOAPParts:
     available_before_s = node.clock.now_ms() // 1000 - _OFFSET_SECONDS
     if query.from_s >= available_before_s:
-        raise Fault("server.serverproxy.invalid_request", f"Records not available from {query.from_s} yet")
+        raise invalid_query(f"Records not available from {query.from_s} yet")
     shifted = query.to_s >= available_before_s
     window = Window(
         query.from_s,
@@ -94,7 +97,7 @@ async def _operational(node: Node, verified: VerifiedSOAPRequest, query: Operati
     if following is None and shifted:
         following = available_before_s
     # Some megabytes: not on the event loop's time.
-    packed = await asyncio.to_thread(_packed, found.records, query.fields)
+    packed = await asyncio.to_thread(_packed, found.records, _shown(query.fields, everything=window.visible_to is None))
     next_from = "" if following is None else f"<om:nextRecordsFrom>{following}</om:nextRecordsFrom>"
     body = (
         f'<om:getSecurityServerOperationalDataResponse xmlns:om="{_NAMESPACE}">'
@@ -107,10 +110,16 @@ async def _operational(node: Node, verified: VerifiedSOAPRequest, query: Operati
     return build_soap_answer(verified.request.message, body, attachments=(attachment,), entropy=os.urandom(_ENTROPY))
 
 
-def _packed(records: Sequence[str], fields: Collection[str]) -> bytes:
-    if fields:
-        wanted = set(fields)
-        chosen = ({name: value for name, value in json.loads(r).items() if name in wanted} for r in records)
+def _shown(asked_for: Collection[str], *, everything: bool) -> frozenset[str] | None:
+    """The fields that a client gets, None for all. The gateway's own network is not for every client (UG-OPMON)."""
+    if not asked_for and everything:
+        return None
+    return frozenset(asked_for or OUTPUT_FIELDS) - (frozenset() if everything else _CONFIDENTIAL)
+
+
+def _packed(records: Sequence[str], fields: frozenset[str] | None) -> bytes:
+    if fields is not None:
+        chosen = ({name: value for name, value in json.loads(r).items() if name in fields} for r in records)
         records = [json.dumps(record, ensure_ascii=False, separators=(",", ":")) for record in chosen]
     # mtime 0: the same records are the same bytes.
     return gzip.compress(f'{{"records":[{",".join(records)}]}}'.encode(), _GZIP_LEVEL, mtime=0)

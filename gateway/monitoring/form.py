@@ -41,29 +41,29 @@ class HealthQuery:
 
 
 def parse_operational_query(data: bytes) -> OperationalQuery:
-    """What the SOAP message asks for. Raises Fault `server.serverproxy.invalid_request`."""
+    """What the SOAP message asks for. Raises Fault `server.serverproxy.opmonitor.client.invalid_request`."""
     operation = _operation(data, "getSecurityServerOperationalData")
     criteria = _child(operation, "searchCriteria")
     if criteria is None:
-        raise _invalid("searchCriteria is missing")
+        raise invalid_query("searchCriteria is missing")
     begin, end = _seconds(criteria, "recordsFrom"), _seconds(criteria, "recordsTo")
     if begin < 0:
-        raise _invalid("Records from timestamp is a negative number")
+        raise invalid_query("Records from timestamp is a negative number")
     if end < 0:
-        raise _invalid("Records to timestamp is a negative number")
+        raise invalid_query("Records to timestamp is a negative number")
     if end < begin:
-        raise _invalid("Records to timestamp is earlier than records from timestamp")
+        raise invalid_query("Records to timestamp is earlier than records from timestamp")
     spec = _child(operation, "outputSpec")
     elements = [] if spec is None else spec.findall(f"{{{NAMESPACE}}}outputField")
     fields = tuple(dict.fromkeys((element.text or "").strip() for element in elements[:_MAX_FIELDS]))
     unknown = [field for field in fields if field not in OUTPUT_FIELDS]
     if unknown or len(elements) > _MAX_FIELDS:
-        raise _invalid(f"Unknown output field in search criteria: {unknown[0] if unknown else 'too many'}")
+        raise invalid_query(f"Unknown output field in search criteria: {unknown[0] if unknown else 'too many'}")
     return OperationalQuery(begin, end, _client(_child(criteria, "client")), fields)
 
 
 def parse_health_query(data: bytes) -> HealthQuery:
-    """What the SOAP message asks for. Raises Fault `server.serverproxy.invalid_request`."""
+    """What the SOAP message asks for. Raises Fault `server.serverproxy.opmonitor.client.invalid_request`."""
     criteria = _child(_operation(data, "getSecurityServerHealthData"), "filterCriteria")
     return HealthQuery(None if criteria is None else _client(_child(criteria, "client")))
 
@@ -73,24 +73,27 @@ def parse_metrics_query(data: bytes) -> frozenset[str]:
 
     Raises Fault `server.serverproxy.invalid_request`.
     """
-    elements = _root(data).iter(f"{{{METRICS_NAMESPACE}}}outputField")
+    root = _root(data)
+    elements = () if root is None else root.iter(f"{{{METRICS_NAMESPACE}}}outputField")
     names = frozenset((element.text or "").strip() for element in islice(elements, _MAX_FIELDS + 1)) - {""}
-    if len(names) > _MAX_FIELDS:
-        raise _invalid("too many output fields")
+    if root is None or len(names) > _MAX_FIELDS:
+        raise Fault("server.serverproxy.invalid_request", "the message is not readable, or names too many fields")
     return names
 
 
-def _root(data: bytes) -> etree._Element:
+def _root(data: bytes) -> etree._Element | None:
+    """The message, None if it is not readable."""
     try:
         return xml.parse(data)
     except MalformedInput:
-        raise _invalid("the message is not readable") from None
+        return None
 
 
 def _operation(data: bytes, name: str) -> etree._Element:
-    operation = _root(data).find(f"{{{ENVELOPE}}}Body/{{{NAMESPACE}}}{name}")
+    root = _root(data)
+    operation = None if root is None else root.find(f"{{{ENVELOPE}}}Body/{{{NAMESPACE}}}{name}")
     if operation is None:
-        raise _invalid(f"the body is no {name} of {NAMESPACE}")
+        raise invalid_query(f"the body is no {name} of {NAMESPACE}")
     return operation
 
 
@@ -102,7 +105,7 @@ def _seconds(criteria: etree._Element, name: str) -> int:
     text = (criteria.findtext(f"{{{NAMESPACE}}}{name}") or "").strip()
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()) or len(digits) > _MAX_DIGITS:
-        raise _invalid(f"{name} is a time in seconds since 1970")
+        raise invalid_query(f"{name} is a time in seconds since 1970")
     return int(text)
 
 
@@ -112,11 +115,12 @@ def _client(element: etree._Element | None) -> ClientId | None:
     found = [element.findtext(f"{{{IDENTIFIERS}}}{name}") for name in _CLIENT]
     instance, member_class, member_code, subsystem = found
     if not instance or not member_class or not member_code:
-        raise _invalid("client is no identifier of a member or subsystem")
+        raise invalid_query("client is no identifier of a member or subsystem")
     if subsystem:
         return SubsystemId(instance, member_class, member_code, subsystem)
     return MemberId(instance, member_class, member_code)
 
 
-def _invalid(reason: str) -> Fault:
-    return Fault("server.serverproxy.invalid_request", reason)
+def invalid_query(reason: str) -> Fault:
+    """What is wrong with a query, in the words of X-Road's monitoring daemon, under its prefix."""
+    return Fault("server.serverproxy.opmonitor.client.invalid_request", reason)

@@ -79,8 +79,10 @@ async def records_of(engine: AsyncEngine, window: Window, *, limit: int = MAX_RE
         last = found[-1]
         same = query.where(_record.stored_s == last.stored_s, _record.id > last.id)
         rest = (await connection.execute(same)).all()
-    following = last.stored_s + 1
-    return Records(tuple(row.record for row in (*found, *rest)), following if following <= window.to_s else None)
+        # Whoever has everything isn't sent for an empty answer.
+        later = _of(window).where(_record.stored_s > last.stored_s).limit(1)
+        more = (await connection.execute(later)).first() is not None
+    return Records(tuple(row.record for row in (*found, *rest)), last.stored_s + 1 if more else None)
 
 
 def _of(window: Window) -> Select[Any]:

@@ -17,10 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from gateway.registry.membership import RegistrationRefused
 from gateway.settings import RegistrySettings
@@ -28,6 +25,7 @@ from trust.durable import write_atomically
 from trust.errors import KeyUnavailable
 from trust.keys import SigningKey
 from trust.keystore import load_pkcs12, read_secret, save_pkcs12, write_private
+from trust.self_signed import build_self_signed
 
 _KEY_DAYS: Final = 3650
 
@@ -127,20 +125,7 @@ class RegistryKeys:
 
     def _make(self, path: Path, at: datetime) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _self_signed(key, f"{self._settings.instance} configuration", at)
+        # It carries the key in anchors. The anchor vouches for it: its dates do not count.
+        since, until = at - timedelta(days=1), at + timedelta(days=_KEY_DAYS)
+        certificate = build_self_signed(key, f"{self._settings.instance} configuration", since=since, until=until)
         save_pkcs12(path, key, certificate, (), read_secret(file=self._settings.pin_file))
-
-
-def _self_signed(key: ec.EllipticCurvePrivateKey, name: str, now: datetime) -> x509.Certificate:
-    """The certificate that carries the key in anchors. The anchor vouches for it: its dates do not count."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=_KEY_DAYS))
-        .sign(key, hashes.SHA256())
-    )

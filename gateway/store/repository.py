@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.store import rows, tables
+from gateway.store.errors import ConsentConflict, StaleConsent, UnknownEndpoint, UnknownGroup, UnknownService
 from gateway.store.model import (
     AccessRight,
     Client,
@@ -31,30 +32,6 @@ from trust.identifiers import ClientId, LocalGroupId, ServiceId, SubsystemId
 
 _CONFIGURATION = "configuration"
 _CONSENTS = "consents"
-
-
-class StoreError(Exception):
-    """The change contradicts what is stored."""
-
-
-class UnknownService(StoreError):
-    """No such service is registered at this gateway."""
-
-
-class UnknownEndpoint(StoreError):
-    """The service has no such endpoint."""
-
-
-class UnknownGroup(StoreError):
-    """The subsystem keeps no such group."""
-
-
-class StaleConsent(StoreError):
-    """A newer state of this consent is already stored."""
-
-
-class ConsentConflict(StoreError):
-    """The reference already belongs to a consent of another client, subject or service."""
 
 
 class Repository:

@@ -143,7 +143,7 @@ class Town:
 
     async def monitor_says(self, story: Story, *, memory: str = "monitor.db") -> type[AuditError] | None:
         """What following this story comes to for a monitor with this memory."""
-        monitor = Monitor(self.folder / memory, self.http, token=TOKEN)
+        monitor = Monitor(self.folder / memory, self.http, token_for=lambda _: TOKEN)
         try:
             await monitor.follow(LogLine(LOG.verifier, story.url))
         except AuditError as error:

@@ -65,7 +65,7 @@ async def served(folder: Path, name: str, key: Ed25519PrivateKey | None = None) 
 @asynccontextmanager
 async def monitor(folder: Path, token: str | None = TOKEN) -> AsyncIterator[Monitor]:
     async with aiohttp.ClientSession() as http:
-        watching = Monitor(folder / "monitor.db", http, token=token)
+        watching = Monitor(folder / "monitor.db", http, token_for=lambda _: token)
         try:
             yield watching
         finally:

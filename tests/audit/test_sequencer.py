@@ -163,6 +163,24 @@ async def test_a_replayed_message_fails_alone_in_one_batch_and_over_batches(data
         (await verify_log(log.engine, origin=ORIGIN)).require_sound()
 
 
+@pytest.mark.parametrize("origin", [ORIGIN, "gateway.example/audit/2027"], ids=["the same log", "next year's log"])
+async def test_a_message_passes_once_at_all_processes_of_a_database(database_url: str, origin: str) -> None:
+    """Also at New Year, when one process has changed over to the new log and the other hasn't."""
+    async with open_log(database_url) as one, open_log(database_url, origin=origin) as other:
+        keys = [b"replay-%d" % number for number in range(20)]
+        calls = [log.append(exchange(), messages=[message(unique=key)]) for key in keys for log in (one, other)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        for first, second in zip(results[::2], results[1::2], strict=True):
+            assert {type(first), type(second)} == {tuple, DuplicateRecord}
+        for log in (one, other):
+            again = await asyncio.gather(
+                *(log.append(exchange(), messages=[message(unique=key)]) for key in keys), return_exceptions=True
+            )
+            assert {type(result) for result in again} == {DuplicateRecord}
+        for each in {ORIGIN, origin}:
+            (await verify_log(one.engine, origin=each)).require_sound()
+
+
 async def test_i5_several_writers_share_one_log(database_url: str) -> None:
     async with open_log(database_url) as one:
         other_engine = open_engine(database_url)

@@ -15,7 +15,6 @@ ROAD_STEPS = {
 }
 
 
-@pytest.mark.xdist_group("bench")
 def test_a_short_run_measures_both_paths_and_verifies_both_logs(tmp_path: Path) -> None:
     report, profile = tmp_path / "results" / "bench.json", tmp_path / "profile"
     options = ["--rounds", "1", "--seconds", "0.3", "--warm-up", "0.3", "--concurrency", "4"]

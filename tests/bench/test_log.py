@@ -6,12 +6,9 @@ import sys
 from itertools import product
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.xdist_group("bench")
 def test_loads_and_a_kept_log_are_measured(tmp_path: Path) -> None:
     report = tmp_path / "log.json"
     options = ["--seconds", "0.3", "--leaves", "12000", "--kept", str(tmp_path), "--report", str(report)]

@@ -9,30 +9,28 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from gateway.messages.faults import Fault, Hop, soap_fault
-from tests.conformance.stage import Case, Do, Form, Row, Stage, Told, post, told_rest, with_more
+from gateway.messages.faults import Fault, soap_fault
+from tests.conformance.situations import AT_CONSUMER
+from tests.conformance.stage import (
+    PROVIDER,
+    REST,
+    SOAP,
+    Case,
+    Do,
+    Form,
+    Row,
+    Stage,
+    Told,
+    post,
+    told_rest,
+    with_more,
+)
 from tests.gateway.exchange.pair import MAX_BODY
 from tests.gateway.exchange.rogue import Arrived, Signed, forged, reply, status_of
 from tests.gateway.exchange.soap_messages import Message
 from tests.gateway.exchange.test_rogue_provider import _forget_peers, _revoked
 from tests.gateway.exchange.test_soap_peers import answered, question
 from tests.gateway.exchange.town import GUEST, ROGUE_SERVICE, path_of
-
-CONSUMER, PROVIDER = Hop.CONSUMER_GATEWAY, Hop.PROVIDER_GATEWAY
-
-
-REST, SOAP = Form.REST, Form.SOAP
-
-
-PREFIX = "server.clientproxy"
-
-
-def ours(row: Row, situation: str, leaf: str, do: Do, form: Form = REST, **options: object) -> Case:
-    return Case(row, form, situation, f"{PREFIX}.{leaf}", CONSUMER, do, **options)  # type: ignore[arg-type]
-
-
-def _both(row: Row, situation: str, leaf: str, over_rest: Do, over_soap: Do) -> list[Case]:
-    return [ours(row, situation, leaf, over_rest), ours(row, situation, leaf, over_soap, SOAP)]
 
 
 async def ask_rogue(stage: Stage) -> Told:
@@ -137,7 +135,7 @@ def _message(old: bytes, new: bytes) -> Do:
 FAULT = Fault("server.serverproxy.access_denied", "nein", detail=str(uuid.uuid4()))
 
 
-PEER_FAILED = f"{PREFIX}.service_failed"
+PEER_FAILED = f"{AT_CONSUMER.prefix}.service_failed"
 
 
 _LONG = bytes(5 * MAX_BODY + (2 << 20))
@@ -155,14 +153,14 @@ def _without(message: Message, what: str) -> str:
 
 CASES: list[Case] = [
     *(
-        ours(Row.TLS, f"the provider's gateway shows {what}", "ssl_authentication_failed", _statuses(make))
+        AT_CONSUMER.case(Row.TLS, f"the provider's gateway shows {what}", "ssl_authentication_failed", _statuses(make))
         for what, make in (
             ("a revoked certificate", lambda s: _revoked(s.pair)),
             ("no OCSP answer that can be read", lambda _: b"gut"),
             ("a forged OCSP answer", lambda s: forged(status_of(s.pair.authority, s.pair.rogue.authentication))),
         )
     ),
-    ours(Row.NETWORK, "the provider's gateway hangs up before it answers", "network_error", _hangs_up),
+    AT_CONSUMER.case(Row.NETWORK, "the provider's gateway hangs up before it answers", "network_error", _hangs_up),
     _peer(
         "the provider's gateway breaks off in the middle of a fault",
         "io_error",
@@ -182,27 +180,27 @@ CASES: list[Case] = [
         SOAP,
         Row.NETWORK,
     ),
-    ours(Row.NETWORK, "the provider's gateway doesn't answer in time", "io_error", _silent),
-    *_both(
+    AT_CONSUMER.case(Row.NETWORK, "the provider's gateway doesn't answer in time", "io_error", _silent),
+    *AT_CONSUMER.cases(
         Row.HTTP_STATUS,
         "the provider's gateway answers 503",
         "http_error",
         rogue_answers(lambda *_: web.Response(status=503)),
         soap_rogue(lambda *_: web.Response(status=503)),
     ),
-    ours(
+    AT_CONSUMER.case(
         Row.MISSING_PART,
         "an answer without a signature",
         "missing_signature",
         honest_but(lambda _, honest: honest.unsigned()),
     ),
-    ours(
+    AT_CONSUMER.case(
         Row.MISSING_PART,
         "an answer without a REST part",
         "missing_rest",
         rogue_answers(lambda *_: reply(("multipart/mixed; boundary=a", b"--a--\r\n"))),
     ),
-    ours(
+    AT_CONSUMER.case(
         Row.MISSING_PART,
         "an answer without a SOAP part",
         "missing_soap",
@@ -282,7 +280,7 @@ CASES: list[Case] = [
         )
     ),
     *(
-        ours(Row.CONSISTENCY, what, "inconsistent_response", _message(old, new))
+        AT_CONSUMER.case(Row.CONSISTENCY, what, "inconsistent_response", _message(old, new))
         for what, old, new in (
             (
                 "an answer for another client",
@@ -293,20 +291,22 @@ CASES: list[Case] = [
             ("an answer with another id", b"x-road-id:DE-TEST-", b"x-road-id:DE-TEST+"),
         )
     ),
-    ours(
+    AT_CONSUMER.case(
         Row.CONSISTENCY,
         "an answer to another request",
         "inconsistent_response",
         rogue_answers(lambda s, a: reply(s.pair.rogue.honest(replace(a, body=b"andere")).encode())),
     ),
-    ours(
+    AT_CONSUMER.case(
         Row.CONSISTENCY,
         "another request's hash",
         "inconsistent_response",
         soap_rogue(lambda s, m, d: answered(s.pair, m, d + b" ")),
         SOAP,
     ),
-    ours(Row.CONSISTENCY, "no request hash", "inconsistent_response", _soap_signed(lambda m: m.response()), SOAP),
+    AT_CONSUMER.case(
+        Row.CONSISTENCY, "no request hash", "inconsistent_response", _soap_signed(lambda m: m.response()), SOAP
+    ),
     *(
         _peer(
             f"an answer with another {what}",
@@ -323,14 +323,14 @@ CASES: list[Case] = [
             ("represented party", {"party": (None, "X")}),
         )
     ),
-    *_both(
+    *AT_CONSUMER.cases(
         Row.OURS,
         "an answer without a receipt",
         "receipt_missing",
         rogue_answers(lambda s, a: reply(s.pair.rogue.honest(a, receipt=None).encode())),
         soap_rogue(lambda s, m, d: answered(s.pair, m, d, receipt=None)),
     ),
-    *_both(
+    *AT_CONSUMER.cases(
         Row.OURS,
         "a receipt that doesn't hold",
         "receipt_invalid",

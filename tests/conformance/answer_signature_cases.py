@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.exchange.signer import signed_parts
 from gateway.messages.transport import HashChain
-from tests.conformance.answer_cases import SOAP, honest_but, ours, soap_rogue
-from tests.conformance.stage import Case, Do, Row, Stage, with_another_digest
-from tests.gateway.exchange.rogue import Signed, sign, sign_classic, status_of
+from tests.conformance.answer_cases import honest_but, soap_rogue
+from tests.conformance.situations import AT_CONSUMER
+from tests.conformance.stage import SOAP, Case, Do, Row, Stage, with_another_digest
+from tests.gateway.exchange.rogue import Signed, forged, sign, sign_classic, status_of
 from tests.gateway.exchange.test_soap_peers import answered
 from tests.gateway.exchange.town import ROGUE
 from trust.hashchain import build_message_chain
@@ -72,7 +73,7 @@ def _by_a_stranger(stage: Stage, honest: Signed) -> Signed:
 
 CASES: list[Case] = [
     *(
-        ours(Row.SIGNATURE_OF_ANSWERS, what, f"signature_verification.{leaf}", do)
+        AT_CONSUMER.case(Row.SIGNATURE_OF_ANSWERS, what, f"signature_verification.{leaf}", do)
         for what, leaf, do in (
             (
                 "the body was changed",
@@ -120,15 +121,20 @@ CASES: list[Case] = [
                 _chained(lambda s, _: replace(s, body=b"")),
             ),
             ("signed under an authority that isn't approved", "cannot_create_cert_path", honest_but(_by_a_stranger)),
-            ("an OCSP answer that can't be read", "incorrect_validation_info", _resigned(lambda _: b"gut")),
+            ("an OCSP answer that can't be read", "malformed_signature", _resigned(lambda _: b"gut")),
+            (
+                "an OCSP answer that nobody may give",
+                "invalid_cert_path.incorrect_validation_info",
+                _resigned(lambda s: forged(status_of(s.pair.authority, s.pair.rogue.signing))),
+            ),
             (
                 "another certificate's OCSP answer",
-                "cert_validation",
+                "invalid_cert_path.cert_validation",
                 _resigned(lambda s: status_of(s.pair.authority, s.pair.rogue.authentication)),
             ),
         )
     ),
-    ours(
+    AT_CONSUMER.case(
         Row.SIGNATURE_OF_ANSWERS,
         "the message was changed",
         "signature_verification.invalid_signature_value",

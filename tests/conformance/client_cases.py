@@ -8,14 +8,30 @@ import aiohttp
 
 from gateway.messages.faults import Hop
 from gateway.messages.headers import REPRESENTING
-from tests.conformance.stage import Case, Do, Form, Row, Stage, Told, rest, rest_target, soap, told_fault, told_rest
+from tests.conformance.stage import (
+    CONSUMER,
+    GATEWAY,
+    PROVIDER,
+    REST,
+    SOAP,
+    Case,
+    Do,
+    Form,
+    Row,
+    Stage,
+    Told,
+    rest,
+    rest_target,
+    soap,
+    told_fault,
+    told_rest,
+)
 from tests.gateway.exchange.pair import MAX_BODY
 from tests.gateway.exchange.soap_messages import Message
 from tests.gateway.exchange.test_soap import FAULT, SWA, related
 from tests.gateway.exchange.town import APP, GUEST
 
 GOOD = Message().encoded()
-SOAP, REST = Form.SOAP, Form.REST
 ID = b"<xrd:id>frage-1</xrd:id>"
 
 
@@ -30,7 +46,7 @@ def _with_method(method: str) -> Do:
 async def _peer_get(stage: Stage) -> Told:
     connector = aiohttp.TCPConnector(ssl=stage.peer.city.context(), force_close=True)
     async with aiohttp.ClientSession(connector=connector) as session, session.get(stage.peer.url) as answer:
-        return told_fault(Form.GATEWAY, answer.status, await answer.read())
+        return told_fault(GATEWAY, answer.status, await answer.read())
 
 
 def _client(row: Row, situation: str, leaf: str, do: Do, form: Form = SOAP, **options: object) -> Case:
@@ -61,10 +77,10 @@ CASES: list[Case] = [
     ),
     Case(
         Row.METHOD,
-        Form.GATEWAY,
+        GATEWAY,
         "GET to the message port",
         "server.serverproxy.invalid_http_method",
-        Hop.PROVIDER_GATEWAY,
+        PROVIDER,
         _peer_get,
     ),
     _client(Row.CONTENT, "no Content-Type", "invalid_content_type", soap(GOOD, None)),
@@ -151,17 +167,18 @@ CASES: list[Case] = [
         REST,
         "no X-Road-Client",
         "server.clientproxy.invalid_client_identifier",
-        Hop.CONSUMER_GATEWAY,
+        CONSUMER,
         rest("echo", client=None),
     ),
     *(
-        Case(Row.REST, REST, what, "server.clientproxy.internal_error", Hop.CONSUMER_GATEWAY, do)
+        Case(Row.REST, REST, what, "server.clientproxy.internal_error", CONSUMER, do)
         for what, do in (
             ("an X-Road-Client of two segments", rest("echo", client="DE-TEST/GOV")),
             ("an X-Road-Client that isn't percent-encoded", rest("echo", client="DE-TEST/GOV/MUSTER%ZZ/app")),
             ("a path without a service", rest_target("/r1/invalid")),
             ("a path that isn't percent-encoded", rest_target("/r1/DE-TEST/COM/%XY/kundenservice/echo")),
             ("a verb that isn't of the protocol", rest("echo", method="PURGE")),
+            ("a verb that HTTP's register doesn't have", rest("echo", method="HOLE")),
             ("a security server of three segments", rest("echo", headers={"X-Road-Security-Server": "A/B/C"})),
             ("a represented party of three segments", rest("echo", headers={"X-Road-Represented-Party": "A/B/C"})),
         )

@@ -22,9 +22,10 @@ from gateway.settings import GatewaySettings
 from tests.conformance.stage import Case, Do, Form, Row, Stage, Told, operator_case
 from tests.gateway.exchange.test_key_rollover import signing_certificate
 from tests.gateway.exchange.town import CITY, UTILITY
-from tests.trust.containers import making
+from tests.trust.containers import Change, entries, making
 from tests.trust.factory import NOW
-from tests.trust.test_asic_mutations import ARCHIVES, CONTENTS, FILES, Change, entries
+from tests.trust.test_asic_archive_mutations import ARCHIVES
+from tests.trust.test_asic_mutations import CONTENTS, FILES
 from trust.asic import SignatureForm, StampForm
 from trust.testca.authority import CertificateAuthority
 

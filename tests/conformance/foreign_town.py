@@ -13,47 +13,12 @@ from typing import Any
 from tests.conformance.services import NAMESPACE, Received, Services, services
 from tests.gateway.exchange.soap_messages import XROAD, Message
 from tests.gateway.instance.road import Answer, Road, road
+from tests.gateway.instance.topologies import member, service, subsystem, topology
 from trust.identifiers import SubsystemId
 
 APP = SubsystemId("DE-TEST", "GOV", "1234", "app")
 PROVIDER = SubsystemId("DE-TEST", "COM", "5678", "s/ub")
 OWNER = ("DE-TEST", "COM", "5678")
-FILE = """
-instance = "DE-TEST"
-[gateways.ss1]
-owner = "GOV/1234"
-[gateways.ss2]
-owner = "COM/5678"
-[[members]]
-class = "GOV"
-code = "1234"
-[[members.subsystems]]
-code = "app"
-gateways = ["ss1"]
-[[members]]
-class = "COM"
-code = "5678"
-[[members.subsystems]]
-code = "s/ub"
-gateways = ["ss2"]
-[[members.subsystems.services]]
-code = "pruefeBelege"
-type = "WSDL"
-url = "@URL@/soap"
-description = "belege.wsdl"
-rights = [{ subsystem = "GOV/1234/app" }]
-[[members.subsystems.services]]
-code = "belege"
-type = "OPENAPI3"
-url = "@URL@/rest"
-description = "belege.json"
-rights = [{ subsystem = "GOV/1234/app" }]
-[[members.subsystems.services]]
-code = "bär"
-type = "REST"
-url = "@URL@/rest/"
-rights = [{ subsystem = "GOV/1234/app" }]
-"""
 WSDL = f"""<?xml version="1.0" encoding="UTF-8"?>
 <wsdl:definitions xmlns:wsdl="http://schemas.xmlsoap.org/wsdl/" xmlns:soap="http://schemas.xmlsoap.org/wsdl/soap/"
     xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns:b="{NAMESPACE}" xmlns:xrd="{XROAD}"
@@ -111,12 +76,25 @@ def message(code: str, body: str = "", **changes: Any) -> Message:
     return Message(message_id=str(uuid.uuid4()), **values)
 
 
+def _topology(url: str) -> str:
+    offered = (
+        service("pruefeBelege", f"{url}/soap", "WSDL", description="belege.wsdl"),
+        service("belege", f"{url}/rest", "OPENAPI3", description="belege.json"),
+        service("bär", f"{url}/rest/"),
+    )
+    return topology(
+        {"ss1": {"owner": "GOV/1234"}, "ss2": {"owner": "COM/5678"}},
+        member("GOV", "1234", subsystem("app", "ss1")),
+        member("COM", "5678", subsystem("s/ub", "ss2", *offered)),
+    )
+
+
 @contextmanager
 def foreign_town(folder: Path) -> Iterator[Town]:
     """The road and its services, within the block."""
     (folder / "belege.wsdl").write_text(WSDL)
     (folder / "belege.json").write_text(json.dumps(OPENAPI))
     with services() as running:
-        (folder / "road.toml").write_text(FILE.replace("@URL@", running.url))
+        (folder / "road.toml").write_text(_topology(running.url))
         with road(folder / "road.toml", "--directory", str(folder / "data")) as found:
             yield Town(found, running)

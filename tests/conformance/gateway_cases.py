@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.messages import transport
-from gateway.messages.faults import Hop
 from gateway.messages.transport import Attachment
 from tests.conformance.stage import (
+    CONSUMER,
+    GATEWAY,
+    PROVIDER,
     Case,
     Do,
-    Form,
     Row,
     Stage,
     Told,
@@ -29,18 +30,8 @@ from tests.gateway.exchange.soap_messages import DATENWEG, Message
 from tests.gateway.exchange.test_soap_peers import FILE, Sending
 from tests.gateway.exchange.town import ROGUE, ROGUE_SERVICE, STRAY, service
 
-CONSUMER, PROVIDER, SERVICE, ADAPTER = Hop.CONSUMER_GATEWAY, Hop.PROVIDER_GATEWAY, Hop.SERVICE, Hop.ADAPTER
-
-
-REST, SOAP, GATEWAY = Form.REST, Form.SOAP, Form.GATEWAY
-
-
 PREFIX = "server.serverproxy"
-
-
 TARGET = service("echo")
-
-
 GOOD_REQUEST = Message().encoded()
 
 

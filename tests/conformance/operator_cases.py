@@ -120,7 +120,12 @@ async def _goes_back(stage: Stage) -> Told:
 
 _OFFERS: Final[tuple[tuple[str, str, Callable[[], Signed]], ...]] = (
     ("no directory", "global_conf_parsing_downloaded_conf_directory_failure", lambda: _altered("not-multipart")),
-    ("a directory that isn't signed", "global_conf_missing_signed_data", lambda: _altered("no-signature-part")),
+    ("an envelope without parts", "global_conf_missing_signed_data", lambda: _altered("no-part")),
+    (
+        "a directory that isn't signed",
+        "global_conf_missing_signed_data_expiration_date",
+        lambda: _altered("no-signature-part"),
+    ),
     ("a signature that isn't base64", "global_conf_signature_decode_failure", lambda: _altered("signature-not-base64")),
     (
         "a signature that doesn't hold",

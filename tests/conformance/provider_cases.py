@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 from gateway.exchange.quotas import Quotas
-from gateway.messages.faults import Hop
 from tests.conformance.road_cases import ASK, ECHO, without_own_statuses
+from tests.conformance.situations import AT_PROVIDER
 from tests.conformance.stage import (
+    SOAP,
     Case,
     Do,
-    Form,
     Row,
     Stage,
     Told,
@@ -23,25 +21,10 @@ from tests.conformance.stage import (
     told_rest,
 )
 from tests.gateway.exchange.soap_messages import Message, answering
-from tests.gateway.exchange.test_configuration import later
-from tests.gateway.exchange.test_database import broken
-from tests.gateway.exchange.town import GUEST
+from tests.gateway.exchange.town import GUEST, UTILITY
 
-CONSUMER, PROVIDER, SERVICE, ADAPTER = Hop.CONSUMER_GATEWAY, Hop.PROVIDER_GATEWAY, Hop.SERVICE, Hop.ADAPTER
-
-
-REST, SOAP, GATEWAY = Form.REST, Form.SOAP, Form.GATEWAY
-
-
-PREFIX = "server.serverproxy"
-
-
-def _theirs(row: Row, situation: str, leaf: str, do: Do, form: Form = REST, **options: Any) -> Case:
-    return Case(row, form, situation, f"{PREFIX}.{leaf}", PROVIDER, do, **options)
-
-
-def _both(row: Row, situation: str, leaf: str, over_rest: Do, over_soap: Do) -> list[Case]:
-    return [_theirs(row, situation, leaf, over_rest), _theirs(row, situation, leaf, over_soap, SOAP)]
+MONITORED = "getSecurityServerOperationalData"
+OPMON = "http://x-road.eu/xsd/op-monitoring.xsd"
 
 
 def _wrapped(make: Callable[[Stage, Do], Awaitable[Told]]) -> tuple[Do, Do]:
@@ -50,26 +33,6 @@ def _wrapped(make: Callable[[Stage, Do], Awaitable[Told]]) -> tuple[Do, Do]:
         return await make(stage, ASK)
 
     return (lambda stage: make(stage, ECHO)), ask_soap
-
-
-async def _outdated(stage: Stage, ask: Do) -> Told:
-    async with later(stage.pair.provider, timedelta(minutes=11)):
-        return await ask(stage)
-
-
-async def _not_logged(stage: Stage, ask: Do) -> Told:
-    async with broken(stage.pair.provider.gateway, "request"):
-        return await ask(stage)
-
-
-async def _not_stamped(stage: Stage, ask: Do) -> Told:
-    async with stage.replaced(stage.pair.provider.gateway.node, stamper=SimpleNamespace(refusing=True)):
-        return await ask(stage)
-
-
-async def _overloaded(stage: Stage, ask: Do) -> Told:
-    async with stage.with_settings("provider", concurrency_limit=0):
-        return await ask(stage)
 
 
 async def _quota(stage: Stage, ask: Do) -> Told:
@@ -121,92 +84,123 @@ async def _no_consent(stage: Stage) -> Told:
 
 
 CASES: list[Case] = [
-    *_both(Row.OUTDATED, "the configuration has expired at the provider", "global_conf_outdated", *_wrapped(_outdated)),
-    *_both(
+    *AT_PROVIDER.cases(
+        Row.OUTDATED,
+        "the configuration has expired at the provider",
+        "global_conf_outdated",
+        *_wrapped(AT_PROVIDER.outdated),
+    ),
+    *AT_PROVIDER.cases(
         Row.SIGNER,
         "the provider has no current OCSP answer of its own",
         "cannot_create_signature",
         *_wrapped(lambda s, ask: without_own_statuses(s.pair.provider, s, ask)),
     ),
-    *_both(Row.LOGGING, "the provider's message log refuses the request", "logging_failed", *_wrapped(_not_logged)),
-    *_both(
+    *AT_PROVIDER.cases(
+        Row.LOGGING,
+        "the provider's message log refuses the request",
+        "logging_failed",
+        *_wrapped(AT_PROVIDER.not_logged),
+    ),
+    *AT_PROVIDER.cases(
         Row.LOGGING,
         "the provider's log has had no time-stamp for too long",
         "timestamping_failed",
-        *_wrapped(_not_stamped),
+        *_wrapped(AT_PROVIDER.not_stamped),
     ),
-    *_both(Row.RIGHTS, "no such service", "unknown_service", rest("unbekannt"), soap(Message(code="gibtsnicht"))),
-    _theirs(Row.RIGHTS, "no such version", "unknown_service", soap(Message(version="v2")), SOAP),
-    *_both(
+    *AT_PROVIDER.cases(
+        Row.RIGHTS, "no such service", "unknown_service", rest("unbekannt"), soap(Message(code="gibtsnicht"))
+    ),
+    AT_PROVIDER.case(Row.RIGHTS, "no such version", "unknown_service", soap(Message(version="v2")), SOAP),
+    *AT_PROVIDER.cases(
         Row.RIGHTS,
         "a service of the other kind",
         "service_type",
         rest("wsdl"),
         soap(Message(code="echo", version=None)),
     ),
-    *_both(
+    *AT_PROVIDER.cases(
         Row.RIGHTS,
         "a service of the other kind, and no right to it: the kind is said first",
         "service_type",
         rest("wsdl", client=GUEST),
         soap(Message(code="echo", version=None, client=GUEST)),
     ),
-    _theirs(Row.RIGHTS, "a SOAP service that has a version, over REST", "service_type", rest("auskunft")),
-    _theirs(
+    AT_PROVIDER.case(Row.RIGHTS, "a SOAP service that has a version, over REST", "service_type", rest("auskunft")),
+    AT_PROVIDER.case(
         Row.RIGHTS,
         "a REST service, over SOAP with a version",
         "service_type",
         soap(Message(code="echo", version="v1")),
         SOAP,
     ),
-    *_both(Row.RIGHTS, "no right", "access_denied", rest("ohne-recht"), soap(Message(client=GUEST))),
-    *_both(
+    *AT_PROVIDER.cases(Row.RIGHTS, "no right", "access_denied", rest("ohne-recht"), soap(Message(client=GUEST))),
+    *AT_PROVIDER.cases(
         Row.RIGHTS,
         "no right to a service that is switched off: the right is said first",
         "access_denied",
         rest("aus", client=GUEST),
         soap(Message(code="auskunftAus", version=None, client=GUEST)),
     ),
-    _theirs(Row.RIGHTS, "a path that leads out of the service", "access_denied", rest("echo", "/a/../../%2e%2e/x")),
-    *_both(
+    AT_PROVIDER.case(
+        Row.RIGHTS, "a path that leads out of the service", "access_denied", rest("echo", "/a/../../%2e%2e/x")
+    ),
+    *AT_PROVIDER.cases(
         Row.RIGHTS, "switched off", "service_disabled", rest("aus"), soap(Message(code="auskunftAus", version=None))
     ),
-    _theirs(
+    AT_PROVIDER.case(
         Row.SERVICE_URL,
         "no address",
         "service_missing_url",
         soap(Message(code="auskunftOhneAdresse", version=None)),
         SOAP,
     ),
-    *_both(
+    *AT_PROVIDER.cases(
         Row.SERVICE_URL,
         "an address of another scheme",
         "service_malformed_url",
         rest("falsche-adresse"),
         soap(Message(code="auskunftFalscheAdresse", version=None)),
     ),
-    _theirs(Row.OTHERS, "a metaservice without its parameter", "invalid_request", rest("getOpenAPI", "")),
-    _theirs(
+    AT_PROVIDER.case(Row.OTHERS, "a metaservice without its parameter", "invalid_request", rest("getOpenAPI", "")),
+    AT_PROVIDER.case(
+        Row.OTHERS,
+        "a question to the monitoring that has no period",
+        "opmonitor.client.invalid_request",
+        soap(
+            Message(code=MONITORED, version=None, provider=UTILITY.member, body=f'<om:{MONITORED} xmlns:om="{OPMON}"/>')
+        ),
+        SOAP,
+    ),
+    AT_PROVIDER.case(
         Row.OTHERS, "an OpenAPI description that there isn't", "internal_error", rest("getOpenAPI", "?serviceCode=echo")
     ),
-    *_both(Row.OTHERS, "what nobody has foreseen", "internal_error", *_wrapped(_unforeseen)),
-    _theirs(Row.OTHERS, "the store can't be read", "database_error", _no_database),
-    _theirs(Row.OURS, "no consent where one is needed", "consent_required", _no_consent),
-    _theirs(Row.OURS, "a consent that nobody gave", "consent_invalid", _consent(unknown=True)),
-    _theirs(Row.OURS, "a consent that has expired", "consent_expired", _consent(expires=True)),
-    _theirs(Row.OURS, "a consent that was withdrawn", "consent_withdrawn", _consent(withdrawn=True)),
-    _theirs(Row.OURS, "a consent, and no person", "subject_required", _consent(nobody=True)),
-    *_both(
+    *AT_PROVIDER.cases(Row.OTHERS, "what nobody has foreseen", "internal_error", *_wrapped(_unforeseen)),
+    AT_PROVIDER.case(Row.OTHERS, "the store can't be read", "database_error", _no_database),
+    AT_PROVIDER.case(Row.OURS, "no consent where one is needed", "consent_required", _no_consent),
+    AT_PROVIDER.case(Row.OURS, "a consent that nobody gave", "consent_invalid", _consent(unknown=True)),
+    AT_PROVIDER.case(Row.OURS, "a consent that has expired", "consent_expired", _consent(expires=True)),
+    AT_PROVIDER.case(Row.OURS, "a consent that was withdrawn", "consent_withdrawn", _consent(withdrawn=True)),
+    AT_PROVIDER.case(Row.OURS, "a consent, and no person", "subject_required", _consent(nobody=True)),
+    *AT_PROVIDER.cases(
         Row.OURS,
         "a service that needs a known citizen",
         "identity_level_too_low",
         rest("hoch"),
         soap(Message(code="auskunftHoch", version=None)),
     ),
-    _theirs(Row.OURS, "the client has used up its quota", "quota_exceeded", lambda s: _quota(s, ECHO), status=429),
-    _theirs(Row.OURS, "the client has used up its quota", "quota_exceeded", lambda s: _quota(s, ASK), SOAP),
-    _theirs(
-        Row.OURS, "the provider's gateway is at its limit", "overloaded", lambda s: _overloaded(s, ECHO), status=503
+    AT_PROVIDER.case(
+        Row.OURS, "the client has used up its quota", "quota_exceeded", lambda s: _quota(s, ECHO), status=429
     ),
-    _theirs(Row.OURS, "the provider's gateway is at its limit", "overloaded", lambda s: _overloaded(s, ASK), SOAP),
+    AT_PROVIDER.case(Row.OURS, "the client has used up its quota", "quota_exceeded", lambda s: _quota(s, ASK), SOAP),
+    AT_PROVIDER.case(
+        Row.OURS,
+        "the provider's gateway is at its limit",
+        "overloaded",
+        lambda s: AT_PROVIDER.overloaded(s, ECHO),
+        status=503,
+    ),
+    AT_PROVIDER.case(
+        Row.OURS, "the provider's gateway is at its limit", "overloaded", lambda s: AT_PROVIDER.overloaded(s, ASK), SOAP
+    ),
 ]

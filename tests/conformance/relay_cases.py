@@ -26,7 +26,6 @@ CODES: Final = (
             "incorrect_certificate",
             "incorrect_validation_info",
             "cert_validation",
-            "signature_verification.invalid_cert_path",
             "service_failed.missing_soap",
             "service_failed.inconsistent_response",
             "service_failed.internal_error",

@@ -12,7 +12,7 @@ from gateway.messages.transport import HashChain
 from tests.conformance.gateway_cases import GOOD_REQUEST, gateway_told, same, soap_gateway_told
 from tests.conformance.stage import Case, Row, with_another_digest
 from tests.gateway.exchange.peer import Peer
-from tests.gateway.exchange.rogue import Signed, sign, status_of
+from tests.gateway.exchange.rogue import Signed, forged, sign, status_of
 from tests.gateway.exchange.test_soap_peers import FILE, Sending
 from tests.gateway.exchange.test_tampering import _flipped, _issued
 from tests.gateway.exchange.town import CITY
@@ -21,6 +21,7 @@ from trust.keys import SoftwareKey
 
 _SIGNATURE = "signature_verification"
 _WRAPPED = f"{_SIGNATURE}.malformed_signature"
+_PATH = f"{_SIGNATURE}.invalid_cert_path"
 _REQUEST = Row.SIGNATURE_OF_REQUESTS
 
 
@@ -91,14 +92,21 @@ CASES: list[Case] = [
         key=lambda p: p.strangers,
         status=lambda p: status_of(p.pair.authority, p.city.signing),
     ),
-    gateway_told(_REQUEST, "a revoked certificate", f"{_SIGNATURE}.cert_validation", same, key=_revoked),
+    gateway_told(_REQUEST, "a revoked certificate", f"{_PATH}.cert_validation", same, key=_revoked),
     gateway_told(_REQUEST, "a certificate that has expired", f"{_SIGNATURE}.cert_validity_time", same, key=_expired),
     gateway_told(
         _REQUEST,
         "an OCSP answer that can't be read",
-        f"{_SIGNATURE}.incorrect_validation_info",
+        _WRAPPED,
         same,
         status=lambda _: b"gut",
+    ),
+    gateway_told(
+        _REQUEST,
+        "an OCSP answer that nobody may give",
+        f"{_PATH}.incorrect_validation_info",
+        same,
+        status=lambda p: forged(status_of(p.pair.authority, p.city.signing)),
     ),
     gateway_told(
         _REQUEST,

@@ -4,48 +4,39 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
-from types import SimpleNamespace
 
 from gateway.exchange.own_keys import OwnKey
 from gateway.exchange.quotas import TokenBuckets
-from gateway.messages.faults import Hop
 from gateway.registry import membership
 from gateway.store.model import Client, ConnectionType
 from gateway.store.repository import Repository
-from tests.conformance.stage import Case, Do, Form, Row, Stage, Told, post, rest, rest_target, soap, told_rest
+from tests.conformance.situations import AT_CONSUMER
+from tests.conformance.stage import (
+    REST,
+    SOAP,
+    Case,
+    Do,
+    Form,
+    Row,
+    Stage,
+    Told,
+    post,
+    rest,
+    rest_target,
+    soap,
+    told_rest,
+)
 from tests.gateway.exchange.nodes import RunningNode
 from tests.gateway.exchange.soap_messages import Message
 from tests.gateway.exchange.test_client_tls import ask_over_tls
-from tests.gateway.exchange.test_configuration import later
-from tests.gateway.exchange.test_database import broken
 from tests.gateway.exchange.test_service_tls import self_signed
 from tests.gateway.exchange.town import GUEST, ROGUE, STRAY, UTILITY
 from trust.errors import KeyUnavailable
 from trust.identifiers import MemberId, SecurityServerId, SubsystemId
 from trust.keys import SoftwareKey
 
-CONSUMER, PROVIDER = Hop.CONSUMER_GATEWAY, Hop.PROVIDER_GATEWAY
-
-
-REST, SOAP = Form.REST, Form.SOAP
-
-
-PREFIX = "server.clientproxy"
-
-
 NOBODY = MemberId("DE-TEST", "GOV", "NIEMAND")
-
-
 NOWHERE = SubsystemId("DE-TEST", "COM", "NIEMAND", "x")
-
-
-def _ours(row: Row, situation: str, leaf: str, do: Do, form: Form = REST, **options: object) -> Case:
-    return Case(row, form, situation, f"{PREFIX}.{leaf}", CONSUMER, do, **options)  # type: ignore[arg-type]
-
-
-def _both(row: Row, situation: str, leaf: str, over_rest: Do, over_soap: Do) -> list[Case]:
-    return [_ours(row, situation, leaf, over_rest), _ours(row, situation, leaf, over_soap, SOAP)]
 
 
 ECHO, ASK = rest("echo"), soap(Message())
@@ -107,11 +98,6 @@ async def _maintenance(stage: Stage, ask: Do) -> Told:
     return told
 
 
-async def _outdated(stage: Stage, ask: Do) -> Told:
-    async with later(stage.pair.consumer, timedelta(minutes=11)):
-        return await ask(stage)
-
-
 async def without_own_statuses(node: RunningNode, stage: Stage, ask: Do) -> Told:
     """The gateway has no current OCSP answer of its own certificates."""
 
@@ -119,21 +105,6 @@ async def without_own_statuses(node: RunningNode, stage: Stage, ask: Do) -> Told
         raise KeyUnavailable("none")
 
     async with stage.replaced(node.gateway.node.own_certificates, statuses_of=none):
-        return await ask(stage)
-
-
-async def _not_logged(stage: Stage, ask: Do) -> Told:
-    async with broken(stage.pair.consumer.gateway, "request"):
-        return await ask(stage)
-
-
-async def _not_stamped(stage: Stage, ask: Do) -> Told:
-    async with stage.replaced(stage.pair.consumer.gateway.node, stamper=SimpleNamespace(refusing=True)):
-        return await ask(stage)
-
-
-async def _overloaded(stage: Stage, ask: Do) -> Told:
-    async with stage.with_settings("consumer", concurrency_limit=0):
         return await ask(stage)
 
 
@@ -161,77 +132,102 @@ async def _no_issuer(stage: Stage) -> Told:
 
 
 CASES: list[Case] = [
-    *_both(
+    *AT_CONSUMER.cases(
         Row.UNKNOWN_MEMBER,
         "a client that isn't registered",
         "unknown_member",
         rest("echo", client=STRAY),
         soap(Message(client=STRAY)),
     ),
-    *_both(
+    *AT_CONSUMER.cases(
         Row.UNKNOWN_MEMBER,
         "a client of no member",
         "unknown_member",
         rest("echo", client=NOBODY.encoded),
         soap(Message(client=NOBODY)),
     ),
-    *_both(
+    *AT_CONSUMER.cases(
         Row.UNKNOWN_MEMBER,
         "a provider without a gateway",
         "unknown_member",
         rest_target(f"/r1/{NOWHERE.encoded}/x"),
         soap(Message(provider=NOWHERE)),
     ),
-    *_both(
+    *AT_CONSUMER.cases(
         Row.SECURITY_SERVER,
         "a security server that there isn't",
         "invalid_security_server",
         rest("echo", headers={"X-Road-Security-Server": "DE-TEST/COM/STADTWERKE/ss9"}),
         soap(Message(server=SecurityServerId(NOBODY, "ss1"))),
     ),
-    *_both(
+    *AT_CONSUMER.cases(
         Row.SECURITY_SERVER,
         "another member's security server",
         "invalid_security_server",
         rest("echo", headers={"X-Road-Security-Server": ROGUE.server.encoded}),
         soap(Message(server=ROGUE.server)),
     ),
-    *_both(
+    *AT_CONSUMER.cases(
         Row.TLS,
         "plain HTTP of a client that must use HTTPS",
         "ssl_authentication_failed",
         lambda stage: _must_use_tls(stage, ECHO, over=REST),
         lambda stage: _must_use_tls(stage, ASK, over=SOAP),
     ),
-    _ours(Row.TLS, "no certificate of a client that must show one", "ssl_authentication_failed", _over_tls(None)),
-    _ours(Row.TLS, "another certificate than the client's", "ssl_authentication_failed", _over_tls(self_signed())),
-    *_both(Row.NETWORK, "no gateway of the provider can be reached", "network_error", *_wrapped(_stopped)),
-    *_both(Row.MAINTENANCE, "the provider's gateway is in maintenance", "maintenance_mode", *_wrapped(_maintenance)),
-    *_both(Row.OUTDATED, "the configuration has expired here", "global_conf_outdated", *_wrapped(_outdated)),
-    *_both(
+    AT_CONSUMER.case(
+        Row.TLS, "no certificate of a client that must show one", "ssl_authentication_failed", _over_tls(None)
+    ),
+    AT_CONSUMER.case(
+        Row.TLS, "another certificate than the client's", "ssl_authentication_failed", _over_tls(self_signed())
+    ),
+    *AT_CONSUMER.cases(Row.NETWORK, "no gateway of the provider can be reached", "network_error", *_wrapped(_stopped)),
+    *AT_CONSUMER.cases(
+        Row.MAINTENANCE, "the provider's gateway is in maintenance", "maintenance_mode", *_wrapped(_maintenance)
+    ),
+    *AT_CONSUMER.cases(
+        Row.OUTDATED, "the configuration has expired here", "global_conf_outdated", *_wrapped(AT_CONSUMER.outdated)
+    ),
+    *AT_CONSUMER.cases(
         Row.SIGNER,
         "no current OCSP answer of the signing certificate",
         "cannot_create_signature",
         *_wrapped(lambda s, ask: without_own_statuses(s.pair.consumer, s, ask)),
     ),
-    *_both(Row.LOGGING, "the message log refuses the request", "logging_failed", *_wrapped(_not_logged)),
-    *_both(Row.LOGGING, "the log has had no time-stamp for too long", "timestamping_failed", *_wrapped(_not_stamped)),
-    _ours(Row.OURS, "the gateway is at its limit", "overloaded", lambda stage: _overloaded(stage, ECHO), status=503),
-    _ours(Row.OURS, "the gateway is at its limit", "overloaded", lambda stage: _overloaded(stage, ASK), SOAP),
-    _ours(
+    *AT_CONSUMER.cases(
+        Row.LOGGING, "the message log refuses the request", "logging_failed", *_wrapped(AT_CONSUMER.not_logged)
+    ),
+    *AT_CONSUMER.cases(
+        Row.LOGGING,
+        "the log has had no time-stamp for too long",
+        "timestamping_failed",
+        *_wrapped(AT_CONSUMER.not_stamped),
+    ),
+    AT_CONSUMER.case(
+        Row.OURS,
+        "the gateway is at its limit",
+        "overloaded",
+        lambda stage: AT_CONSUMER.overloaded(stage, ECHO),
+        status=503,
+    ),
+    AT_CONSUMER.case(
+        Row.OURS, "the gateway is at its limit", "overloaded", lambda stage: AT_CONSUMER.overloaded(stage, ASK), SOAP
+    ),
+    AT_CONSUMER.case(
         Row.OURS,
         "the client has used up its quota here",
         "quota_exceeded",
         lambda stage: _client_quota(stage, ECHO),
         status=429,
     ),
-    _ours(
+    AT_CONSUMER.case(
         Row.OURS,
         "the client has used up its quota here",
         "quota_exceeded",
         lambda stage: _client_quota(stage, ASK),
         SOAP,
     ),
-    _ours(Row.OURS, "the citizens' issuer can't be reached", "citizen_issuer_unavailable", _no_issuer),
-    _ours(Row.OTHERS, "a citizen's token, and no key for pseudonyms", "malformed_server_conf", _no_pseudonym_key),
+    AT_CONSUMER.case(Row.OURS, "the citizens' issuer can't be reached", "citizen_issuer_unavailable", _no_issuer),
+    AT_CONSUMER.case(
+        Row.OTHERS, "a citizen's token, and no key for pseudonyms", "malformed_server_conf", _no_pseudonym_key
+    ),
 ]

@@ -8,10 +8,13 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from gateway.messages.faults import Hop
 from gateway.store.model import AccessRight, ServiceType
 from gateway.store.repository import Repository
 from tests.conformance.stage import (
+    ADAPTER,
+    REST,
+    SERVICE,
+    SOAP,
     Case,
     Do,
     Form,
@@ -30,15 +33,7 @@ from tests.gateway.exchange.test_soap import FAULT, SWA, related
 from tests.gateway.exchange.test_soap_refusals import replies
 from tests.gateway.exchange.town import APP, ROGUE, services
 
-CONSUMER, PROVIDER, SERVICE, ADAPTER = Hop.CONSUMER_GATEWAY, Hop.PROVIDER_GATEWAY, Hop.SERVICE, Hop.ADAPTER
-
-
-REST, SOAP, GATEWAY = Form.REST, Form.SOAP, Form.GATEWAY
-
-
 PREFIX = "server.serverproxy"
-
-
 GOOD = Message().response().encode()
 
 

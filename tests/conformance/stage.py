@@ -31,6 +31,10 @@ class Form(StrEnum):
     OPERATOR = "operator"
 
 
+REST, SOAP, GATEWAY = Form.REST, Form.SOAP, Form.GATEWAY
+CONSUMER, PROVIDER, SERVICE, ADAPTER = Hop.CONSUMER_GATEWAY, Hop.PROVIDER_GATEWAY, Hop.SERVICE, Hop.ADAPTER
+
+
 class Row(Enum):
     """The lines of X-Road's error list, in its order."""
 

@@ -42,9 +42,6 @@ EXCUSED: Final[dict[str, str]] = {
     "server.clientproxy.malformed_global_conf": (
         "clients are served under the configuration that was accepted last; the operator reads `malformed_global_conf`"
     ),
-    "server.clientproxy.signature_verification.invalid_cert_path": (
-        "the verifier says more: `cannot_create_cert_path`, `cert_validity_time` or `cert_validation`"
-    ),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import axe_playwright_python
+import pytest
 from playwright.async_api import (
     Browser,
     BrowserContext,
@@ -29,6 +30,11 @@ from gateway.city.plan import Plan
 
 # tests/tools/debian.sh looks for the same names.
 CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+# The marks of each module of such tests: one event loop for all, and none without a browser.
+IN_A_BROWSER: Final = [
+    pytest.mark.asyncio(loop_scope="package"),
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the path (Debian: apt-get install chromium)"),
+]
 SWITCHES: Final = (
     "--disable-gpu",
     "--disable-quic",

@@ -20,13 +20,9 @@ from gateway.city.plan import Plan
 from tests.audit.test_access import citizens
 from tests.audit.test_browser_verifier import PROVER, require_proven
 from tests.audit.test_release import ORIGIN, hidden
-from tests.e2e.browser import CHROMIUM, DESKTOP, PHONE, SCREENSHOTS, Citizen, Screen, Watch, chromium, visiting
+from tests.e2e.browser import DESKTOP, IN_A_BROWSER, PHONE, SCREENSHOTS, Citizen, Screen, Watch, chromium, visiting
 
-pytestmark = [
-    pytest.mark.xdist_group("browser"),
-    pytest.mark.asyncio(loop_scope="package"),
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the path (Debian: apt-get install chromium)"),
-]
+pytestmark = IN_A_BROWSER
 Bundle = dict[str, Any]
 
 

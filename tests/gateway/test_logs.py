@@ -13,16 +13,17 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.errors import LogRolledBack, LogUnavailable
 from audit.http import add_routes
-from audit.store import create_schema, open_engine
+from audit.store import create_schema, log_head, open_engine
 from audit.subject_keys import SubjectKeys
 from audit.subject_keys import create_schema as create_subject_key_schema
 from audit.verify import verify_log
 from gateway.accesses import OwnAccesses
-from gateway.logs import OwnLogs
+from gateway.logs import OwnLogs, lock_file_of
 from gateway.settings import GatewaySettings
 from tests.audit.factory import access, exchange, message, no_messages
 
@@ -111,6 +112,46 @@ async def test_after_a_restart_in_the_new_year_the_old_log_is_served_and_read(pl
                 assert served.startswith(f"{origin}\n1\n")
     for name in ("checkpoint-2026.lock", "checkpoint-2027.lock"):
         assert (place.settings.data_directory / name).exists()
+
+
+async def test_in_the_new_year_a_database_from_before_the_old_log_is_refused(place: Place) -> None:
+    """A backup that is more than a log old knows nothing of it; the lock file does."""
+    async with place.logs() as logs:
+        await place.record(logs, "erika")
+    before = place.engine
+    place.time.at += timedelta(days=2)
+    async with empty_database(place) as restored:
+        place.engine = restored
+        with pytest.raises(LogRolledBack, match="behind the last signed checkpoint"):
+            async with place.logs():
+                pass
+        # Nothing was begun in it.
+        async with restored.connect() as connection:
+            assert (await connection.execute(select(log_head.c.origin))).scalars().all() == []
+    place.engine = before
+    async with place.logs() as logs:
+        assert await place.record(logs, "erika") == NEW
+
+
+async def test_a_lock_file_that_is_missing_is_said_at_start(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    async with place.logs() as logs:
+        await place.record(logs, "erika")
+    assert "lock file" not in capsys.readouterr().out
+    lock_file_of(place.settings, 2026).unlink()
+    async with place.logs():
+        pass
+    said = capsys.readouterr().out
+    assert ("the checkpoint lock file is missing" in said, "checkpoint-2026.lock" in said) == (True, True)
+
+
+@asynccontextmanager
+async def empty_database(place: Place) -> AsyncIterator[AsyncEngine]:
+    engine = open_engine(f"sqlite+aiosqlite:///{place.settings.data_directory}/restored.db")
+    await create_schema(engine)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
 
 
 async def test_a_running_gateway_changes_over_at_new_year(place: Place) -> None:

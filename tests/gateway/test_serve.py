@@ -1,9 +1,14 @@
+"""Several listeners as one server: how it starts, how it ends, and what it does with requests meanwhile."""
+
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import aiohttp
 import pytest
@@ -39,71 +44,71 @@ class SlowApp:
         self.closed.append("cleanup")
 
 
-async def test_a_stop_finishes_what_was_accepted_and_takes_nothing_new() -> None:
-    slow, port, stop, ready = SlowApp(), free_port(), asyncio.Event(), asyncio.Event()
-    listener = Listener(slow.app, "127.0.0.1", port)
-    server = asyncio.create_task(serve([listener], shutdown_seconds=10, stop=stop, on_ready=ready.set))
+@dataclass
+class Serving:
+    """Apps that are served until `stop`, each on its port."""
+
+    ports: list[int]
+    stop: asyncio.Event
+    ended: asyncio.Task[None]
+
+
+@asynccontextmanager
+async def serving(*apps: SlowApp, shutdown_seconds: float) -> AsyncIterator[Serving]:
+    """The apps, answering; the block has to stop them and to wait for their end."""
+    stop, ready = asyncio.Event(), asyncio.Event()
+    listeners = [Listener(app.app, "127.0.0.1", free_port()) for app in apps]
+    served = serve(listeners, shutdown_seconds=shutdown_seconds, stop=stop, on_ready=ready.set)
+    ended = asyncio.create_task(served)
     await asyncio.wait_for(ready.wait(), 5)
-    async with aiohttp.ClientSession() as session:
-        accepted = asyncio.create_task(fetch(session, port))
-        await asyncio.wait_for(slow.arrived.wait(), 5)
-        stop.set()
-        async with asyncio.timeout(5):
-            while not await refused(port):  # noqa: ASYNC110 - what is awaited is the operating system
-                await asyncio.sleep(0)
+    yield Serving([listener.port for listener in listeners], stop, ended)
+    assert ended.done()
+
+
+async def test_a_stop_finishes_what_was_accepted_and_takes_nothing_new() -> None:
+    slow = SlowApp()
+    async with serving(slow, shutdown_seconds=10) as server, aiohttp.ClientSession() as session:
+        accepted = await arrived(session, slow, server.ports[0])
+        server.stop.set()
+        await closed(server.ports[0])
         assert not slow.closed
         slow.answer.set()
         assert await asyncio.wait_for(accepted, 5) == "done"
-    await asyncio.wait_for(server, 5)
+        await asyncio.wait_for(server.ended, 5)
     assert slow.closed == ["cleanup"]
 
 
 async def test_a_request_that_never_ends_does_not_hold_the_stop() -> None:
-    slow, port, stop, ready = SlowApp(), free_port(), asyncio.Event(), asyncio.Event()
-    listener = Listener(slow.app, "127.0.0.1", port)
-    server = asyncio.create_task(serve([listener], shutdown_seconds=0.05, stop=stop, on_ready=ready.set))
-    await asyncio.wait_for(ready.wait(), 5)
-    async with aiohttp.ClientSession() as session:
-        accepted = asyncio.create_task(fetch(session, port))
-        await asyncio.wait_for(slow.arrived.wait(), 5)
-        stop.set()
-        await asyncio.wait_for(server, 5)
+    slow = SlowApp()
+    async with serving(slow, shutdown_seconds=0.05) as server, aiohttp.ClientSession() as session:
+        accepted = await arrived(session, slow, server.ports[0])
+        server.stop.set()
+        await asyncio.wait_for(server.ended, 5)
         with pytest.raises(aiohttp.ClientError):
             await accepted
 
 
 async def test_all_doors_close_before_any_request_is_waited_for() -> None:
-    quick, slow, stop, ready = SlowApp(), SlowApp(), asyncio.Event(), asyncio.Event()
-    listeners = [Listener(app.app, "127.0.0.1", free_port()) for app in (quick, slow)]
-    server = asyncio.create_task(serve(listeners, shutdown_seconds=10, stop=stop, on_ready=ready.set))
-    await asyncio.wait_for(ready.wait(), 5)
-    async with aiohttp.ClientSession() as session:
-        accepted = asyncio.create_task(fetch(session, listeners[1].port))
-        await asyncio.wait_for(slow.arrived.wait(), 5)
-        stop.set()
-        async with asyncio.timeout(5):
-            while not await refused(listeners[0].port):  # noqa: ASYNC110 - what is awaited is the operating system
-                await asyncio.sleep(0)
+    quick, slow = SlowApp(), SlowApp()
+    async with serving(quick, slow, shutdown_seconds=10) as server, aiohttp.ClientSession() as session:
+        accepted = await arrived(session, slow, server.ports[1])
+        server.stop.set()
+        await closed(server.ports[0])
         assert not slow.closed
         slow.answer.set()
         assert await asyncio.wait_for(accepted, 5) == "done"
-    await asyncio.wait_for(server, 5)
+        await asyncio.wait_for(server.ended, 5)
 
 
 async def test_all_requests_share_one_time_to_end() -> None:
-    apps, stop, ready = [SlowApp() for _ in range(3)], asyncio.Event(), asyncio.Event()
-    listeners = [Listener(app.app, "127.0.0.1", free_port()) for app in apps]
-    server = asyncio.create_task(serve(listeners, shutdown_seconds=1, stop=stop, on_ready=ready.set))
-    await asyncio.wait_for(ready.wait(), 5)
-    async with aiohttp.ClientSession() as session:
-        accepted = [asyncio.create_task(fetch(session, listener.port)) for listener in listeners]
-        for app in apps:
-            await asyncio.wait_for(app.arrived.wait(), 5)
-        stop.set()
+    apps = [SlowApp() for _ in range(3)]
+    async with serving(*apps, shutdown_seconds=1) as server, aiohttp.ClientSession() as session:
+        accepted = [await arrived(session, app, port) for app, port in zip(apps, server.ports, strict=True)]
+        server.stop.set()
         # One after the other, or waited for twice, they would take 2 s at least.
-        await asyncio.wait_for(server, 1.8)
-        ended = await asyncio.gather(*accepted, return_exceptions=True)
-    assert all(isinstance(end, aiohttp.ClientError) for end in ended)
+        await asyncio.wait_for(server.ended, 1.8)
+        ends = await asyncio.gather(*accepted, return_exceptions=True)
+    assert all(isinstance(end, aiohttp.ClientError) for end in ends)
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
@@ -138,9 +143,23 @@ async def test_signals_stop_the_server(number: signal.Signals) -> None:
     await asyncio.wait_for(waiting, 5)
 
 
+async def arrived(session: aiohttp.ClientSession, app: SlowApp, port: int) -> asyncio.Task[str]:
+    """A request that the app has, and doesn't answer yet."""
+    accepted = asyncio.create_task(fetch(session, port))
+    await asyncio.wait_for(app.arrived.wait(), 5)
+    return accepted
+
+
 async def fetch(session: aiohttp.ClientSession, port: int) -> str:
     async with session.get(f"http://127.0.0.1:{port}/") as response:
         return await response.text()
+
+
+async def closed(port: int) -> None:
+    """Waits until nobody listens there."""
+    async with asyncio.timeout(5):
+        while not await refused(port):  # noqa: ASYNC110 - what is awaited is the operating system
+            await asyncio.sleep(0)
 
 
 async def refused(port: int) -> bool:

@@ -150,7 +150,7 @@ def test_an_adapter_in_the_open_is_named_insecure(
     assert AdapterSettings.from_file(config).insecure_modes == (mode,)
     # The start says so.
     served: list[object] = []
-    monkeypatch.setattr("gateway.cli._serve", lambda application, _: served.append(application))
+    monkeypatch.setattr("gateway.serve.run_app", lambda application, *_, **__: served.append(application))
     app(["adapter", "--config", str(config)], standalone_mode=False)
     shouted = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["mode"] for line in shouted if line["event"] == "INSECURE MODE"] == [mode]

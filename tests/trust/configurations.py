@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
 
 from trust.globalconf import (
     PRIVATE_PARAMETERS,
@@ -37,6 +34,7 @@ from trust.parameters import (
     SharedParameters,
     Subsystem,
 )
+from trust.self_signed import build_self_signed
 
 INSTANCE = "DE-TEST"
 NOW = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
@@ -54,17 +52,8 @@ GROUP = GlobalGroupId(INSTANCE, "buergerdienste")
 def key_pair(private_key: PrivateKey | None = None, algorithm: SignatureAlgorithm | None = None) -> SoftwareKey:
     """A configuration signing key with its self-signed certificate."""
     key = private_key or ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "configuration")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - timedelta(days=1))
-        .not_valid_after(NOW + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
+    since, until = NOW - timedelta(days=1), NOW + timedelta(days=1)
+    certificate = build_self_signed(key, "configuration", since=since, until=until)
     return SoftwareKey(key, certificate, algorithm=algorithm)
 
 

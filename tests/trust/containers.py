@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import io
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -22,7 +24,15 @@ from tests.trust.factory import (
     make_world,
     parameters,
 )
-from trust.asic import Container, SignatureForm, StampForm, VerificationConfiguration, VerifiedContainer
+from tests.trust.zips import Entry
+from trust.asic import (
+    Container,
+    SignatureForm,
+    StampForm,
+    VerificationConfiguration,
+    VerifiedContainer,
+    write_container,
+)
 from trust.asic import verify_container as verify
 from trust.hashchain import TIMESTAMP_FILES, build_batch
 from trust.keys import PrivateKey
@@ -146,3 +156,18 @@ def make(key: PrivateKey | None = None) -> Making:
 def making() -> Making:
     """The making that tests share."""
     return make()
+
+
+Change = Callable[[list[Entry]], bytes]
+"""Another archive, made of a good one's entries."""
+
+
+def entries_of(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {entry.filename: archive.read(entry) for entry in archive.infolist()}
+
+
+def entries(form: SignatureForm = SignatureForm.PER_PART, stamp: StampForm = StampForm.BATCH) -> list[Entry]:
+    data = write_container(making().container(form, stamp))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return [Entry(entry.filename, archive.read(entry)) for entry in archive.infolist()]

@@ -18,6 +18,7 @@ from trust.certificates import CertificateVerifier
 from trust.identifiers import MemberId
 from trust.keys import PrivateKey, SignatureAlgorithm, SoftwareKey
 from trust.parameters import PROFILE_FI_VRK, ApprovedCA, SharedParameters
+from trust.testca.profiles import key_usage
 from trust.xades import SignatureBuilder, SignedPart
 
 INSTANCE = "DE-TEST"
@@ -40,27 +41,11 @@ def parts_of(*contents: bytes) -> tuple[SignedPart, ...]:
 PARTS = parts_of(MESSAGE, BODY)
 
 
-def key_usage(*usages: str) -> x509.KeyUsage:
-    """A KeyUsage with these bits."""
-    bits = (
-        "digital_signature",
-        "content_commitment",
-        "key_encipherment",
-        "data_encipherment",
-        "key_agreement",
-        "key_cert_sign",
-        "crl_sign",
-        "encipher_only",
-        "decipher_only",
-    )
-    return x509.KeyUsage(**{bit: bit in usages for bit in bits})
-
-
 def subject_of(member: MemberId, server: str = "ss1") -> x509.Name:
     """The subject of a signing certificate in the FI-VRK profile."""
     return x509.Name(
         [
-            x509.NameAttribute(NameOID.COUNTRY_NAME, "DE"),
+            x509.NameAttribute(NameOID.COUNTRY_NAME, "FI"),
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, f"Muster {member.member_code}"),
             x509.NameAttribute(NameOID.SERIAL_NUMBER, f"{member.instance}/{server}/{member.member_class}"),
             x509.NameAttribute(NameOID.COMMON_NAME, member.member_code),

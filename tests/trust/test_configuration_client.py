@@ -47,6 +47,7 @@ class Source:
 
     serves: Signed = field(default_factory=signed)
     version: int = 6
+    path: str = "/internalconf"
     requests: list[str] = field(default_factory=list)
     override: dict[str, web.Response] = field(default_factory=dict)
     url: str = ""
@@ -56,7 +57,7 @@ class Source:
         if request.path in self.override:
             answer = self.override[request.path]
             return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
-        if request.path == "/internalconf":
+        if request.path == self.path:
             if request.query["version"] != str(self.version):
                 raise web.HTTPNotFound
             return web.Response(body=self.serves.directory)
@@ -241,14 +242,26 @@ async def test_the_next_source_is_asked(
         await ConfigurationClient(session, Anchor(INSTANCE, (dead,)), tmp_path / "x", time).refresh()
 
 
+# A configuration proxy publishes under a path of its own, and signs with what may stand under either name.
+@pytest.mark.parametrize(
+    "announced_at",
+    [
+        ("/internalconf", "internal_certificates"),
+        ("/externalconf", "external_certificates"),
+        ("/WEITERGABE/conf", "internal_certificates"),
+        ("/WEITERGABE/conf", "external_certificates"),
+    ],
+)
 async def test_an_announced_source_with_an_announced_key_is_followed(
-    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time
+    source: Source, session: aiohttp.ClientSession, tmp_path: Path, time: Time, announced_at: tuple[str, str]
 ) -> None:
     """The registry moves and changes its key; nobody hands out a new anchor."""
     new = key_pair()
-    announced = ConfigurationSource(source.url.split("/")[2], (new.certificate_der,))
+    path, name = announced_at
+    source.path = path
+    announced = ConfigurationSource(source.url.split("/")[2], **{name: (new.certificate_der,)})
     values = replace(parameters(), sources=(announced,))
-    old_anchor = anchor(url="http://127.0.0.1:1/internalconf")
+    old_anchor = anchor(url=f"http://127.0.0.1:1{path}")
     first = signed(values=values)
     store = ConfigurationStore(tmp_path, old_anchor)
     store.save(

@@ -42,10 +42,17 @@ def read(profile: str, subject: x509.Name, instance: str = INSTANCE) -> MemberId
     [
         # The two older forms of Finland's authority: with a unit, and as EJBCA's.
         (PROFILE_FI_VRK, {"c": "FI", "o": INSTANCE, "ou": "GOV", "cn": "1"}, "DE-TEST/GOV/1"),
-        (PROFILE_FI_VRK, {"c": "DE", "o": "Name", "cn": "1", "serial": "DE-TEST/ss/GOV"}, "DE-TEST/GOV/1"),
-        (PROFILE_FI_VRK, {"o": "Name", "cn": "1", "serial": "DE-TEST/GOV"}, None),
-        (PROFILE_FI_VRK, {"o": "Name", "cn": "1", "serial": "DE-TEST/a/b/GOV"}, None),
-        (PROFILE_FI_VRK, {"o": "Name", "cn": "1", "serial": "EE/ss/GOV"}, None),
+        (PROFILE_FI_VRK, {"c": "FI", "o": "Name", "cn": "1", "serial": "DE-TEST/ss/GOV"}, "DE-TEST/GOV/1"),
+        # Another country, no country, no organisation: none of its authority's certificates.
+        (PROFILE_FI_VRK, {"c": "DE", "o": "Name", "cn": "1", "serial": "DE-TEST/ss/GOV"}, None),
+        (PROFILE_FI_VRK, {"o": "Name", "cn": "1", "serial": "DE-TEST/ss/GOV"}, None),
+        (PROFILE_FI_VRK, {"c": "FI", "cn": "1", "serial": "DE-TEST/ss/GOV"}, None),
+        (PROFILE_FI_VRK, {"c": "FI", "o": "Name", "serial": "DE-TEST/ss/GOV"}, None),
+        (PROFILE_FI_VRK, {"c": "DE", "o": INSTANCE, "ou": "GOV", "cn": "1"}, None),
+        (PROFILE_FI_VRK, {"c": "FI", "o": "Name", "cn": "1", "serial": "DE-TEST/GOV"}, None),
+        (PROFILE_FI_VRK, {"c": "FI", "o": "Name", "cn": "1", "serial": "DE-TEST/a/b/GOV"}, None),
+        (PROFILE_FI_VRK, {"c": "FI", "o": "Name", "cn": "1", "serial": "//"}, None),
+        (PROFILE_FI_VRK, {"c": "FI", "o": "Name", "cn": "1", "serial": "EE/ss/GOV"}, None),
         (p.PROFILE_FO, {"c": "FO", "o": INSTANCE, "ou": "GOV", "cn": "1", "serial": "x"}, "DE-TEST/GOV/1"),
         (p.PROFILE_FO, {"c": "IS", "o": INSTANCE, "ou": "GOV", "cn": "1", "serial": "x"}, None),
         (p.PROFILE_FO, {"c": "FO", "o": INSTANCE, "ou": "GOV", "cn": "1"}, None),
@@ -105,11 +112,11 @@ def test_requests_follow_the_profile() -> None:
         for profile in sorted(p.PROFILES - {p.PROFILE_SK_ESTEID})
     }
     assert text[PROFILE_EJBCA] == "CN=MUSTERSTADT,O=GOV,C=DE-TEST"
-    assert text[PROFILE_FI_VRK] == "CN=MUSTERSTADT,2.5.4.5=DE-TEST/ss1/GOV,O=Stadt Musterstadt,C=DE"
+    assert text[PROFILE_FI_VRK] == "CN=MUSTERSTADT,2.5.4.5=DE-TEST/ss1/GOV,O=Stadt Musterstadt,C=FI"
     assert text[PROFILE_BASIC] == "CN=Stadt Musterstadt,2.5.4.5=MUSTERSTADT,2.5.4.15=GOV,O=Stadt Musterstadt,C=DE"
     assert text[p.PROFILE_IS] == "2.5.4.5=DE-TEST/GOV/MUSTERSTADT/ss1,CN=MUSTERSTADT,OU=GOV,O=DE-TEST,C=IS"
     gateway = p.authentication_subject(applicant, profile=PROFILE_FI_VRK).rfc4514_string()
-    assert gateway == "CN=gateway.example,2.5.4.5=DE-TEST/ss1/GOV,O=Stadt Musterstadt,C=DE"
+    assert gateway == "CN=gateway.example,2.5.4.5=DE-TEST/ss1/GOV,O=Stadt Musterstadt,C=FI"
 
 
 @pytest.mark.parametrize("build", [p.signing_subject, p.authentication_subject])

@@ -54,7 +54,7 @@ def root_template(name: str) -> Template:
     """The authority itself: certifies end entities only."""
     return Template(
         _name((NameOID.ORGANIZATION_NAME, "Datenweg Test"), (NameOID.COMMON_NAME, name)),
-        ((x509.BasicConstraints(ca=True, path_length=0), True), (_key_usage("key_cert_sign", "crl_sign"), True)),
+        ((x509.BasicConstraints(ca=True, path_length=0), True), (key_usage("key_cert_sign", "crl_sign"), True)),
     )
 
 
@@ -70,7 +70,7 @@ def signing_template(member: MemberId, member_name: str, server_code: str, *, pr
             (NameOID.SERIAL_NUMBER, member.member_code),
             (NameOID.COMMON_NAME, member_name[:_MAX_NAME]),
         )
-    return Template(subject, (_END_ENTITY, (_key_usage("content_commitment"), True)))
+    return Template(subject, (_END_ENTITY, (key_usage("content_commitment"), True)))
 
 
 def authentication_template(
@@ -91,7 +91,7 @@ def authentication_template(
         subject,
         (
             _END_ENTITY,
-            (_key_usage("digital_signature", "key_encipherment"), True),
+            (key_usage("digital_signature", "key_encipherment"), True),
             (usages, False),
             (_alternative_names(names), False),
         ),
@@ -104,7 +104,7 @@ def tls_server_template(names: Sequence[str]) -> Template:
         _name((NameOID.COMMON_NAME, names[0])),
         (
             _END_ENTITY,
-            (_key_usage("digital_signature", "key_encipherment"), True),
+            (key_usage("digital_signature", "key_encipherment"), True),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
             (_alternative_names(names), False),
         ),
@@ -117,7 +117,7 @@ def ocsp_responder_template(name: str) -> Template:
         _name((NameOID.ORGANIZATION_NAME, "Datenweg Test"), (NameOID.COMMON_NAME, name)),
         (
             _END_ENTITY,
-            (_key_usage("digital_signature"), True),
+            (key_usage("digital_signature"), True),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), False),
             (x509.OCSPNoCheck(), False),
         ),
@@ -130,7 +130,7 @@ def time_stamping_template(name: str) -> Template:
         _name((NameOID.ORGANIZATION_NAME, "Datenweg Test"), (NameOID.COMMON_NAME, name)),
         (
             _END_ENTITY,
-            (_key_usage("digital_signature"), True),
+            (key_usage("digital_signature"), True),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), True),
         ),
     )
@@ -212,7 +212,8 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _key_usage(*uses: str) -> x509.KeyUsage:
+def key_usage(*uses: str) -> x509.KeyUsage:
+    """The extension with these bits, named as in `x509.KeyUsage`."""
     names = (
         "digital_signature",
         "content_commitment",

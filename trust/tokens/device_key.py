@@ -7,7 +7,7 @@ key's secret raises.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, Self
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -19,7 +19,28 @@ SignDigest = Callable[[bytes, hashes.HashAlgorithm, padding.AsymmetricPadding | 
 """Signs a digest: (digest, its algorithm, RSA padding) -> the raw value (ECDSA: r || s)."""
 
 
-class EllipticDeviceKey(ec.EllipticCurvePrivateKey):
+class _StaysInDevice:
+    """What both kinds of keys refuse: to hand out their secret. A copy is the same key."""
+
+    def private_numbers(self) -> NoReturn:
+        raise _exported()
+
+    def private_bytes(
+        self,
+        encoding: serialization.Encoding,  # noqa: ARG002 - the base class's signature
+        format: serialization.PrivateFormat,  # noqa: A002, ARG002
+        encryption_algorithm: serialization.KeySerializationEncryption,  # noqa: ARG002
+    ) -> NoReturn:
+        raise _exported()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+
+class EllipticDeviceKey(_StaysInDevice, ec.EllipticCurvePrivateKey):
     """An elliptic-curve key of a device."""
 
     def __init__(self, public_key: ec.EllipticCurvePublicKey, sign_digest: SignDigest) -> None:
@@ -55,25 +76,8 @@ class EllipticDeviceKey(ec.EllipticCurvePrivateKey):
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:  # noqa: ARG002 - the base class's signature
         raise _exported()
 
-    def private_numbers(self) -> NoReturn:
-        raise _exported()
 
-    def private_bytes(
-        self,
-        encoding: serialization.Encoding,  # noqa: ARG002 - the base class's signature
-        format: serialization.PrivateFormat,  # noqa: A002, ARG002
-        encryption_algorithm: serialization.KeySerializationEncryption,  # noqa: ARG002
-    ) -> NoReturn:
-        raise _exported()
-
-    def __copy__(self) -> EllipticDeviceKey:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, object]) -> EllipticDeviceKey:
-        return self
-
-
-class RSADeviceKey(rsa.RSAPrivateKey):
+class RSADeviceKey(_StaysInDevice, rsa.RSAPrivateKey):
     """An RSA key of a device."""
 
     def __init__(self, public_key: rsa.RSAPublicKey, sign_digest: SignDigest) -> None:
@@ -96,23 +100,6 @@ class RSADeviceKey(rsa.RSAPrivateKey):
 
     def decrypt(self, ciphertext: bytes, padding: padding.AsymmetricPadding) -> NoReturn:  # noqa: ARG002 - the base class's signature
         raise _exported()
-
-    def private_numbers(self) -> NoReturn:
-        raise _exported()
-
-    def private_bytes(
-        self,
-        encoding: serialization.Encoding,  # noqa: ARG002 - the base class's signature
-        format: serialization.PrivateFormat,  # noqa: A002, ARG002
-        encryption_algorithm: serialization.KeySerializationEncryption,  # noqa: ARG002
-    ) -> NoReturn:
-        raise _exported()
-
-    def __copy__(self) -> RSADeviceKey:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, object]) -> RSADeviceKey:
-        return self
 
 
 def is_in_device(key: object) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,14 +69,17 @@ class KeyRecords:
         """The entries, to be changed within the block; durable at its end, unless it raises. Raises KeyUnavailable."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = (self._folder / _LOCK).open("ab")
+            # Whoever may open the file may keep the lock.
+            lock = os.open(self._folder / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise KeyUnavailable(f"can't write in {self._folder}: {error.strerror}") from None
-        with lock:
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             entries = self.load()
             yield entries
             write_private(self._path, _document(entries))
+        finally:
+            os.close(lock)
 
 
 def _document(entries: Mapping[str, KeyEntry]) -> bytes:

@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from trust.errors import KeyUnavailable
 from trust.keys import PrivateKey, PublicKey
-from trust.keystore import read_private, write_private
+from trust.keystore import open_pkcs12, write_private
 from trust.tokens.model import KeyKind, TokenKind
 
-_MAX_CONTAINER: Final = 1 << 20
 _KEY_FILE: Final = re.compile(r"([0-9a-f]{32})\.p12")
 _CURVES: Final[dict[KeyKind, Callable[[], ec.EllipticCurve]]] = {
     KeyKind.EC_P256: ec.SECP256R1,
@@ -53,7 +51,7 @@ class SoftwareToken:
     def login(self, pin: str) -> None:
         """See Token. The PIN must open every key that is there."""
         for path in self._paths().values():
-            _read(path, pin)
+            open_pkcs12(path, pin)
         with self._lock:
             self._pin = pin
             self._open.clear()
@@ -120,7 +118,7 @@ class SoftwareToken:
             version = (stat.st_ino, stat.st_mtime_ns)
             known = self._open.get(key_id)
             if known is None or known[0] != version:
-                known = self._open[key_id] = (version, *_read(path, pin))
+                known = self._open[key_id] = (version, *open_pkcs12(path, pin))
             return known
 
     def _paths(self) -> dict[str, Path]:
@@ -143,28 +141,13 @@ class SoftwareToken:
         return self._pin
 
 
-def _read(path: Path, pin: str) -> tuple[PrivateKey, x509.Certificate | None, tuple[bytes, ...]]:
-    data = read_private(path, _MAX_CONTAINER)
-    try:
-        key, certificate, others = pkcs12.load_key_and_certificates(data, pin.encode())
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise KeyUnavailable(
-            f"can't open the key container {path}",
-            code="pin_incorrect",
-            hint="check the PIN and that the file is PKCS#12",
-        ) from None
-    if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
-        raise KeyUnavailable(f"no EC or RSA key in {path}", code="key_not_found")
-    return key, certificate, tuple(other.public_bytes(serialization.Encoding.DER) for other in others)
-
-
 def _read_any(path: Path, *pins: str) -> tuple[PrivateKey, x509.Certificate | None, tuple[bytes, ...]]:
     for pin in pins[:-1]:
         try:
-            return _read(path, pin)
+            return open_pkcs12(path, pin)
         except KeyUnavailable:
             continue
-    return _read(path, pins[-1])
+    return open_pkcs12(path, pins[-1])
 
 
 def _write(

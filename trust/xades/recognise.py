@@ -5,13 +5,17 @@ things: the document is well-formed XML of exactly the template's structure, and
 elements' start and end tags are already canonical. None of the classes has a character that XML or canonicalization
 would change. Whatever doesn't match goes the general way (`trust.xades.parse`), which gives the same answer for what
 does; tests hold the two together.
+
+From the certificate on, only the time differs between the messages of one signer, until its OCSP answer is renewed:
+that text is matched and decoded once, and known again by all of its bytes. What it says is verified each time.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from trust.canonical import DigestAlgorithm, decode_base64
 from trust.errors import SignatureMalformed
@@ -49,7 +53,8 @@ def _repeated(pattern: bytes) -> bytes:
     return b"((?:" + re.sub(rb"(?<!\\)\((?!\?)", b"(?:", pattern) + b")++)"
 
 
-_DOCUMENT: Final = re.compile(
+# Up to the signature value, and what stands before the certificate.
+_BEGIN: Final = re.compile(
     b"".join(
         (
             _e(t.HEAD + t.INFO_OPEN),
@@ -63,11 +68,16 @@ _DOCUMENT: Final = re.compile(
             _e(t.VALUE_OPEN),
             _BASE64,
             _e(t.CERTIFICATE_OPEN),
-            _BASE64,
-            _e(t.CERTIFICATE_CLOSE + t.PROPERTIES_OPEN),
-            b"(" + _e(t.TIME_OPEN),
-            _TIME,
-            _e(t.SIGNER_OPEN),
+        )
+    )
+)
+_SIGNER: Final = re.compile(_BASE64 + _e(t.CERTIFICATE_CLOSE + t.PROPERTIES_OPEN))
+_SIGNING_TIME: Final = re.compile(_TIME)
+_TIME_BYTES: Final = len("2026-01-01T00:00:00.000Z")
+_END: Final = re.compile(
+    b"".join(
+        (
+            b"(" + _e(t.SIGNER_OPEN),
             _IDENTITY,
             _e(t.PROPERTIES_REST) + b")",
             _e(t.UNSIGNED_OPEN),
@@ -87,35 +97,45 @@ _CERTIFICATES: Final = re.compile(_CERTIFICATE)
 _RESPONSES: Final = re.compile(_OCSP)
 
 
+# What is remembered of signers: so many texts, each of at most so many bytes.
+_REMEMBERED: Final = 256
+_MAX_REMEMBERED_BYTES: Final = 16 * 1024
+
+
+class _Signer(NamedTuple):
+    """What a signature says besides its time and what it is over. `properties`: their text after the time."""
+
+    certificate: bytes
+    properties: bytes
+    certificate_digest: bytes
+    serial: int
+    certificate_values: tuple[bytes, ...]
+    ocsp_responses: tuple[bytes, ...]
+
+
 def recognise(document: bytes) -> ParsedSignature | None:
     """The signature, if `document` is our own template, byte for byte; else None.
 
     Raises MalformedInput where the general way would, too.
     """
-    match = _DOCUMENT.fullmatch(document)
-    if match is None:
+    begin = _BEGIN.match(document)
+    if begin is None:
         return None
-    (
-        info,
-        method,
-        properties_digest,
-        references,
-        value,
-        certificate,
-        properties,
-        time,
-        certificate_digest,
-        _issuer,
-        serial,
-        _certificate_refs,
-        values,
-        ocsp,
-    ) = match.groups()
+    # No character of what may stand before it begins a tag: the first is the one.
+    opening = document.find(t.TIME_OPEN, begin.end())
+    time_at = opening + len(t.TIME_OPEN)
+    time = document[time_at : time_at + _TIME_BYTES]
+    if opening < 0 or _SIGNING_TIME.fullmatch(time) is None:
+        return None
+    before, after = document[begin.end() : opening], document[time_at + _TIME_BYTES :]
+    small = len(before) + len(after) <= _MAX_REMEMBERED_BYTES
+    signer = (_known_signer if small else _read_signer)(before, after)
+    if signer is None:
+        return None
+    info, method, properties_digest, references, value = begin.groups()
     parts = _REFERENCES.findall(references)
-    responses = _RESPONSES.findall(ocsp)
-    certificates = _CERTIFICATES.findall(values) if values else []
     # Identifiers numbered in order are distinct.
-    if not (_in_order(parts) and _in_order(responses) and _in_order(certificates)):
+    if not _in_order(parts):
         return None
     try:
         signing_time = datetime.fromisoformat(time.decode())
@@ -126,19 +146,42 @@ def recognise(document: bytes) -> ParsedSignature | None:
         signed_info=t.INFO_OPEN_CANONICAL + info,
         value=decode_base64(value),
         references=tuple(
-            PartReference(name.decode(), DigestAlgorithm.SHA512, decode_base64(digest)) for _, name, digest in parts
+            [PartReference(name.decode(), DigestAlgorithm.SHA512, decode_base64(digest)) for _, name, digest in parts]
         ),
-        signed_properties=t.PROPERTIES_OPEN_CANONICAL + properties,
+        signed_properties=b"".join((t.PROPERTIES_OPEN_CANONICAL, t.TIME_OPEN, time, signer.properties)),
         properties_algorithm=DigestAlgorithm.SHA512,
         properties_digest=decode_base64(properties_digest),
-        certificate=decode_base64(certificate),
+        certificate=signer.certificate,
         certificate_algorithm=DigestAlgorithm.SHA512,
-        certificate_digest=decode_base64(certificate_digest),
-        certificate_serial=int(serial),
+        certificate_digest=signer.certificate_digest,
+        certificate_serial=signer.serial,
         signing_time=signing_time,
-        certificate_values=tuple(decode_base64(text) for _, text in certificates),
-        ocsp_responses=tuple(decode_base64(text) for _, text in responses),
+        certificate_values=signer.certificate_values,
+        ocsp_responses=signer.ocsp_responses,
     )
+
+
+def _read_signer(before: bytes, after: bytes) -> _Signer | None:
+    """What stands from the certificate to the time and behind it; None if it isn't the template's."""
+    certificate, match = _SIGNER.fullmatch(before), _END.fullmatch(after)
+    if certificate is None or match is None:
+        return None
+    properties, certificate_digest, _issuer, serial, _certificate_refs, values, ocsp = match.groups()
+    responses = _RESPONSES.findall(ocsp)
+    certificates = _CERTIFICATES.findall(values) if values else []
+    if not (_in_order(responses) and _in_order(certificates)):
+        return None
+    return _Signer(
+        decode_base64(certificate[1]),
+        properties,
+        decode_base64(certificate_digest),
+        int(serial),
+        tuple(decode_base64(text) for _, text in certificates),
+        tuple(decode_base64(text) for _, text in responses),
+    )
+
+
+_known_signer = lru_cache(maxsize=_REMEMBERED)(_read_signer)
 
 
 def _in_order(found: list[tuple[bytes, ...]]) -> bool:

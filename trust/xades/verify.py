@@ -19,12 +19,14 @@ from trust.errors import (
     CertificateUntrusted,
     HashChainInvalid,
     HashChainMalformed,
+    MalformedInput,
     SignatureInvalid,
     SignatureMalformed,
 )
 from trust.hashchain import SIGNATURE_CHAIN_RESULT, PartDigest, VerifiedChain, verify_hash_chain
 from trust.identifiers import MemberId
 from trust.keys import verify_value
+from trust.ocsp import DEFECTIVE as STATUS_DEFECTIVE
 from trust.xades.model import ParsedSignature, SignedPart, VerifiedSignature
 from trust.xades.parse import parse_signature
 
@@ -117,13 +119,19 @@ def _verify(
     # 6. The certificate has a path to an approved authority, and 7. its status is good at that time.
     if not parsed.ocsp_responses:
         raise SignatureMalformed("the signature has no OCSP response")
-    certificate = certificates.verify_signing(
-        parsed.certificate,
-        intermediates=parsed.certificate_values,
-        ocsp_response=parsed.ocsp_responses[0],
-        more_ocsp_responses=parsed.ocsp_responses[1:],
-        at=at,
-    )
+    try:
+        certificate = certificates.verify_signing(
+            parsed.certificate,
+            intermediates=parsed.certificate_values,
+            ocsp_response=parsed.ocsp_responses[0],
+            more_ocsp_responses=parsed.ocsp_responses[1:],
+            at=at,
+        )
+    except MalformedInput as error:
+        if error.code != STATUS_DEFECTIVE:
+            raise
+        # As X-Road has it: what isn't an OCSP response is a defect of the signature, not of the certificate.
+        raise SignatureMalformed("what isn't an OCSP response, in place of one") from None
     # Step 4 read the name on the certificate's word; now it is the authority's.
     if certificate.member is None or (signer is not None and certificate.member != signer):
         raise _other_signer()

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from audit.store import open_engine
 from gateway.admin.errors import AdminError
 from gateway.citizen.complaints import Complaint, Complaints
 from gateway.citizen.notices import Notices
 from gateway.cli import app
 from gateway.clock import SystemClock
 from gateway.settings import GatewaySettings
-from gateway.store.migrate import migrate
+from tests.databases import migrated
 from tests.gateway.admin.test_commands import invoke
 
 
@@ -87,13 +86,10 @@ def test_a_complaint_is_read_and_answered(config: Path) -> None:
     settings = GatewaySettings.from_file(config)
 
     async def complain() -> Complaint:
-        engine, clock = open_engine(settings.database_url), SystemClock()
-        try:
-            await migrate(engine)
+        clock = SystemClock()
+        async with migrated(settings.database_url) as engine:
             complaints = Complaints(engine, clock, Notices(engine, clock), key=bytes.fromhex("11" * 32))
             return await complaints.add("a-pseudonym", text="Wer war das?", about={"requestId": "r-7"})
-        finally:
-            await engine.dispose()
 
     made = asyncio.run(complain())
     shown = invoke("citizen", "complaint", "list", "--config", str(config)).output

@@ -1,23 +1,19 @@
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner, Result
 
-from audit.store import open_engine
 from gateway.admin.errors import AdminError
 from gateway.cli import app
-from gateway.settings import GatewaySettings, InvalidSettings
-from gateway.store.model import LegalBasisKind, NodeConfiguration, RequiredIdentityLevel, ServiceType
-from gateway.store.repository import Repository
+from gateway.settings import InvalidSettings
+from gateway.store.model import LegalBasisKind, RequiredIdentityLevel, ServiceType
+from tests.gateway.admin.commands import stored, write_settings
+from trust.self_signed import build_self_signed
 
 KONTO = "DE-TEST/COM/SPARKASSE/konto"
 APP = "DE-TEST/GOV/MUSTERSTADT/app"
@@ -48,15 +44,9 @@ OPTIONS = {
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    path = tmp_path / "gateway.toml"
-    path.write_text(
-        'instance = "DE-TEST"\nowner = "DE-TEST/COM/SPARKASSE"\nserver_code = "bank1"\n'
-        'data_directory = "node"\nanchor_file = "anchor.xml"\n',
-        encoding="utf-8",
-    )
     (tmp_path / "openapi.yaml").write_text(OPENAPI, encoding="utf-8")
     (tmp_path / "service.wsdl").write_text(WSDL, encoding="utf-8")
-    return path
+    return write_settings(tmp_path)
 
 
 def invoke(*arguments: str) -> Result:
@@ -70,17 +60,6 @@ def register(config: Path, *extra: str, **changes: str | None) -> Result:
     options = OPTIONS | {"--" + name.replace("_", "-"): value for name, value in changes.items()}
     words = [word for option, value in options.items() if value is not None for word in (option, value)]
     return invoke("adapter", "register", "--config", str(config), *words, *extra)
-
-
-def stored(config: Path) -> NodeConfiguration:
-    async def load() -> NodeConfiguration:
-        engine = open_engine(GatewaySettings.from_file(config).database_url)
-        try:
-            return await Repository(engine).load()
-        finally:
-            await engine.dispose()
-
-    return asyncio.run(load())
 
 
 def test_registering_stores_the_service_its_declaration_and_its_grants(config: Path) -> None:
@@ -192,10 +171,7 @@ def test_plain_http_to_another_machine_has_an_insecure_name(config: Path) -> Non
 def test_clients(config: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     file, now = config.parent / "client.pem", datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "app")])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
-    ).sign(key, hashes.SHA256())
+    certificate = build_self_signed(key, "app", since=now, until=now + timedelta(days=1))
     file.write_bytes(certificate.public_bytes(Encoding.PEM))
     https = ("--connection-type", "HTTPS", "--certificate", str(file))
     result = invoke("client", "add", "--config", str(config), "--identifier", APP, *https)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from sqlalchemy import func, select
 from typer.testing import CliRunner, Result
 
@@ -26,7 +27,8 @@ from audit.subject_keys import SubjectKeys, withheld
 from gateway.admin.errors import AdminError
 from gateway.cli import app
 from gateway.clock import SystemClock
-from gateway.exchange.origins import origin_of
+from gateway.errors import StartRefused
+from gateway.exchange.origins import keeper_of, origin_of
 from gateway.instance.settings_files import to_toml
 from gateway.logs import lock_file_of
 from gateway.node_keys import load_log_key, make_log_key, make_witness_key, read_random_key
@@ -198,8 +200,13 @@ def test_a_new_log_key_signs_beside_the_old_one(node: Node) -> None:
 
 
 @contextmanager
-def served(*nodes: Node) -> Iterator[None]:
-    """The nodes' logs over HTTP, in a loop of their own thread; their policy addresses lead there."""
+def served(
+    *nodes: Node, tokens: Mapping[str, str] | None = None, seen: Mapping[str, set[tuple[bool, str]]] | None = None
+) -> Iterator[None]:
+    """The nodes' logs over HTTP, in a loop of their own thread; their policy addresses lead there.
+
+    `tokens`: of each node's auditor, by its code. `seen`: whether each node was asked for entries, and with what.
+    """
     loop, stack = asyncio.new_event_loop(), AsyncExitStack()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -215,8 +222,17 @@ def served(*nodes: Node) -> Iterator[None]:
             clock_ms=SystemClock().now_ms,
         )
         await publisher.publish()
-        application = web.Application()
-        add_routes(application, engine, {str(node.year): publisher}, auditor_token=TOKEN)
+        code = node.settings.server_code
+
+        @web.middleware
+        async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if seen is not None:
+                seen[code].add(("/entries/" in request.path, request.headers.get("Authorization", "")))
+            return await handler(request)
+
+        application = web.Application(middlewares=[note])
+        token = TOKEN if tokens is None else tokens[code]
+        add_routes(application, engine, {str(node.year): publisher}, auditor_token=token)
         runner = web.AppRunner(application)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -251,6 +267,60 @@ def test_the_auditors_token_travels_over_tls_alone(tmp_path: Path) -> None:
     # Without a token, or over TLS, it is asked; that nobody answers there is another matter.
     assert "not followed" in monitor("http://gateway.invalid").output
     assert "not followed" in monitor("https://gateway.invalid", "--token-file", token).output
+
+
+def test_no_gateway_is_shown_anothers_token(tmp_path: Path) -> None:
+    one, two = Node(tmp_path / "one", "one"), Node(tmp_path / "two", "two")
+    for node in (one, two):
+        node.append(("exchange", None, bytes([7]) * 32))
+    policy, tokens = tmp_path / "policy", tmp_path / "tokens"
+    urls = {"one": "https://one.invalid", "two": "https://two.invalid"}
+    for node, url in zip((one, two), urls.values(), strict=True):
+        node.save(audit_url=url)
+    write_mutual_policy(policy, {"one": one.settings, "two": two.settings}, one.year)
+
+    def monitor(text: str) -> Result:
+        tokens.unlink(missing_ok=True)
+        write_private(tokens, text.encode())
+        return datenweg("monitor", "--policy", policy, "--state", tmp_path / "state.db", "--token-file", tokens)
+
+    first, second = (node.settings.server_id.encoded for node in (one, two))
+    refused = {
+        TOKEN: "one token for several gateways",
+        f"{first} {TOKEN}\n{second} {TOKEN}": "each needs one of its own",
+        f"{first} {TOKEN}\n{one.origin} {TOKEN}2": "stands there twice",
+        f"{one.origin} {TOKEN} {TOKEN}2": "a line `GATEWAY TOKEN`",
+        f"{TOKEN}\n{TOKEN}2": "a line `GATEWAY TOKEN`",
+        "# nobody": "a line `GATEWAY TOKEN`",
+    }
+    for text, reason in refused.items():
+        error = monitor(text).exception
+        assert isinstance(error, AdminError), text
+        assert reason in str(error)
+        assert TOKEN not in str(error)
+    assert isinstance(monitor(f"{one.origin} short").exception, StartRefused)
+    tokens.chmod(0o644)
+    words = ("--policy", policy, "--state", tmp_path / "state.db", "--token-file", tokens)
+    assert "chmod o-rw" in str(datenweg("monitor", *words).exception)
+
+
+def test_each_gateway_is_shown_its_own_token_and_with_entries_alone(tmp_path: Path) -> None:
+    one, two = Node(tmp_path / "one", "one"), Node(tmp_path / "two", "two")
+    own = {"one": f"{TOKEN}-of-one", "two": f"{TOKEN}-of-two"}
+    for node in (one, two):
+        node.append(("exchange", None, bytes([7]) * 32))
+    policy, tokens = tmp_path / "policy", tmp_path / "tokens"
+    # By the gateway's name, and by its log's of any year.
+    names = (one.settings.server_id.encoded, f"{keeper_of(two.origin)}/audit/1999")
+    write_private(tokens, f"# the auditor's\n\n{names[0]}\t{own['one']}\n{names[1]} {own['two']}\n".encode())
+    seen: dict[str, set[tuple[bool, str]]] = {"one": set(), "two": set()}
+    with served(one, two, tokens=own, seen=seen):
+        write_mutual_policy(policy, {"one": one.settings, "two": two.settings}, one.year)
+        words = ("--policy", policy, "--state", tmp_path / "state.db", "--token-file", tokens, "--settle", 0)
+        done = datenweg("monitor", *words)
+    assert done.exit_code == 0, done.output
+    for name, asked in seen.items():
+        assert asked == {(True, f"Bearer {own[name]}"), (False, "")}, name
 
 
 def test_a_monitor_names_who_has_what_the_other_lacks(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,16 +11,15 @@ import pytest_asyncio
 from aiohttp import web
 from typer.testing import CliRunner
 
-from audit.store import open_engine
 from gateway.admin.errors import AdminError
 from gateway.admin.openapi import Operation
 from gateway.admin.services import ServiceOptions, add_openapi, add_wsdl, refresh
 from gateway.cli import app
 from gateway.serve import Listener, listening
-from gateway.settings import GatewaySettings
-from gateway.store.migrate import migrate
-from gateway.store.model import AccessRight, ClientState, Endpoint, Group, NodeConfiguration, ServiceType
+from gateway.store.model import AccessRight, ClientState, Endpoint, Group, ServiceType
 from gateway.store.repository import Repository
+from tests.databases import migrated
+from tests.gateway.admin.commands import stored, write_settings
 from tests.gateway.exchange.ports import HOST, free_port
 from trust.identifiers import LocalGroupId, ServiceId, SubsystemId
 
@@ -68,13 +66,7 @@ def wsdl(*operations: str) -> bytes:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    path = tmp_path / "gateway.toml"
-    path.write_text(
-        'instance = "DE-TEST"\nowner = "DE-TEST/COM/SPARKASSE"\nserver_code = "bank1"\n'
-        'data_directory = "node"\nanchor_file = "anchor.xml"\n',
-        encoding="utf-8",
-    )
-    return path
+    return write_settings(tmp_path)
 
 
 def invoke(config: Path, *words: str) -> str:
@@ -84,17 +76,6 @@ def invoke(config: Path, *words: str) -> str:
         raise found.exception
     assert found.exit_code == 0, found.output
     return found.output
-
-
-def stored(config: Path) -> NodeConfiguration:
-    async def load() -> NodeConfiguration:
-        engine = open_engine(GatewaySettings.from_file(config).database_url)
-        try:
-            return await Repository(engine).load()
-        finally:
-            await engine.dispose()
-
-    return asyncio.run(load())
 
 
 def test_a_plain_service_from_its_first_day_to_its_last(config: Path) -> None:
@@ -257,12 +238,8 @@ def test_what_is_refused_changes_nothing(config: Path, words: tuple[str, ...]) -
 
 @pytest_asyncio.fixture
 async def repository(sqlite_url: str) -> AsyncIterator[Repository]:
-    engine = open_engine(sqlite_url)
-    await migrate(engine)
-    try:
+    async with migrated(sqlite_url) as engine:
         yield Repository(engine)
-    finally:
-        await engine.dispose()
 
 
 class Describing:

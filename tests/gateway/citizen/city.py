@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.ext.asyncio import AsyncEngine
 from yarl import URL
@@ -37,6 +36,7 @@ from gateway.city.issuer_clients import DemoIssuerSettings, IssuerClient
 from gateway.exchange.pseudonyms import pseudonym
 from gateway.store.migrate import migrate
 from trust.identifiers import MemberId, SubsystemId, parse_service_id
+from trust.self_signed import build_self_signed
 
 APP = SubsystemId("DE-TEST", "GOV", "MUSTERSTADT", "buergerkonto")
 BANK = SubsystemId("DE-TEST", "COM", "SPARKASSE", "konto")
@@ -247,17 +247,8 @@ class Browser:
 def consent_key(common_name: str = "musterstadt") -> ConsentKey:
     """A P-256 key with a certificate that nobody checks here: the providers do, in their own tests."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(7)
-        .not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2027, 1, 1, tzinfo=UTC))
-        .sign(key, hashes.SHA256())
-    )
+    since, until = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    certificate = build_self_signed(key, common_name, since=since, until=until)
     return ConsentKey(key, (certificate.public_bytes(serialization.Encoding.DER),))
 
 

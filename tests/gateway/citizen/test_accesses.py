@@ -31,10 +31,10 @@ from gateway.citizen.accesses import is_month, months_before
 from gateway.citizen.bundles import BundleBroken, verify_bundle
 from gateway.citizen.texts import text
 from tests.audit.factory import NOVEMBER_MS, OpenLog, open_log
+from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import APP, BANK, UTILITY, Browser, City, pseudonym_of
 from trust.identifiers import SubsystemId
 
-ERIKA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e01"
 MONTH = "2026-11"
 Bundle = dict[str, Any]
 

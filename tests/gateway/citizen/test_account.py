@@ -14,11 +14,10 @@ import pytest
 from gateway.citizen.errors import LinkConflict
 from gateway.citizen.notices import NoticeKind
 from gateway.citizen.tables import complaint as complaint_table
+from tests.gateway.citizen.citizens import ANNA, ERIKA
 from tests.gateway.citizen.city import BANK, UTILITY, City, run_city
 from tests.gateway.citizen.described import check
-from tests.gateway.citizen.test_api import ERIKA, MAX, bearer, send
-
-ANNA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e02"
+from tests.gateway.citizen.test_api import MAX, bearer, send
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from gateway.citizen.notices import NoticeKind
 from gateway.citizen.sessions import Chosen
 from gateway.citizen.texts import text
 from gateway.city.citizens import MIA
+from tests.gateway.citizen.citizens import ANNA, ERIKA
 from tests.gateway.citizen.city import APP, BANK, Browser, City, Page, pseudonym_of, run_city
 from tests.gateway.citizen.test_accesses import MONTH, links_of, own_bundles, run_log
-from tests.gateway.citizen.test_api import ERIKA, send
+from tests.gateway.citizen.test_api import send
 
-ANNA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e02"
 ACTING = "You act for Mia Beispiel."
 DAY_MS = 86_400_000
 # Pages that are the represented person's, once one acts for them.

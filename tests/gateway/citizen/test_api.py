@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import AUDIENCE, BANK, BANK_DECLARATION, Browser, City
 from tests.gateway.citizen.described import require_described
 
-ERIKA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e01"
 MAX = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e03"
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.gateway.citizen.citizens import ANNA, ERIKA, session_for
 from tests.gateway.citizen.city import BANK, UTILITY, City, pseudonym_of, run_city
-from tests.gateway.citizen.test_api import ERIKA, bearer, send
-from tests.gateway.citizen.test_consent_service import CALLBACK, PURPOSE, SERVICE, ask, asking, call
-from tests.gateway.citizen.test_consents import payload_of, session_for
-from tests.gateway.citizen.test_representation import ANNA, MIA, for_mia, parent
+from tests.gateway.citizen.consent_town import CALLBACK, PURPOSE, SERVICE, ask, asking, call
+from tests.gateway.citizen.test_api import bearer, send
+from tests.gateway.citizen.test_consents import payload_of
+from tests.gateway.citizen.test_representation import MIA, for_mia, parent
 
 
 @pytest.fixture

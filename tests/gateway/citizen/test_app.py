@@ -14,8 +14,9 @@ import pytest
 from joserfc.jwk import ECKey
 
 from gateway.citizen.bindings import Nonces
+from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import AUDIENCE, City, run_city
-from tests.gateway.citizen.test_api import ERIKA, bearer
+from tests.gateway.citizen.test_api import bearer
 from tests.gateway.citizen.wallet import App
 
 
@@ -99,7 +100,7 @@ async def test_what_a_thief_of_the_token_gets(app: App) -> None:
     attempts: list[tuple[dict[str, str], str]] = [
         ({"Authorization": f"Bearer {app.token}"}, "invalid_token"),
         ({"Authorization": f"Bearer {app.token}", "DPoP": good["DPoP"]}, "invalid_token"),
-        ({"Authorization": f"DPoP {app.token}"}, "invalid_token"),
+        ({"Authorization": f"DPoP {app.token}"}, "invalid_dpop_proof"),
         (thief.headers("GET", "/me"), "invalid_dpop_proof"),
         (app.headers("POST", "/me"), "invalid_dpop_proof"),
         (app.headers("GET", "/devices"), "invalid_dpop_proof"),

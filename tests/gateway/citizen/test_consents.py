@@ -13,17 +13,10 @@ from cryptography import x509
 
 from gateway.citizen.consent import ConsentState
 from gateway.citizen.errors import ConsentConflict, UnknownThing
-from gateway.citizen.sessions import Session
 from gateway.exchange.consents import parse_consent, verify_consent
-from gateway.messages.headers import IdentityLevel
 from gateway.store.model import ConsentStatus
+from tests.gateway.citizen.citizens import ANNA, ERIKA, session_for
 from tests.gateway.citizen.city import APP, BANK, City, Recorded, pseudonym_of, run_city
-
-ERIKA, ANNA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e01", "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e02"
-
-
-def session_for(city: City, subject: str = ERIKA) -> Session:
-    return Session(city.issuer_url, subject, "", IdentityLevel.HIGH, "token", city.clock.now_ms() + 600_000, "csrf")
 
 
 def payload_of(request: Recorded) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from urllib.parse import quote
 import pytest
 
 from gateway.citizen import access_pages, api, login_pages, pages, personal_pages
+from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import BANK, BANK_DECLARATION, Browser, City, pseudonym_of
 from tests.gateway.citizen.test_accesses import MONTH, links_of, run_log
-from tests.gateway.citizen.test_api import ERIKA, bearer, send
+from tests.gateway.citizen.test_api import bearer, send
 
-ANNA: Final = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e02"
 PARTS: Final = (pages, access_pages, personal_pages, login_pages, api)
 ROUTES: Final = [(route.method, route.path) for part in PARTS for route in part.routes]
 # As text it shows; as markup it makes an element, or closes an attribute and makes one.

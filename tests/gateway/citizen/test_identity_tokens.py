@@ -15,6 +15,7 @@ from joserfc.jwk import ECKey, KeySet
 from gateway.citizen.errors import LoginRefused
 from gateway.citizen.identity_tokens import UnknownKey, VerifiedIdentity, verify_id_token
 from gateway.messages.headers import IdentityLevel
+from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import AUDIENCE, City
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -121,7 +122,7 @@ async def test_the_api_takes_only_good_bearer_tokens(city: City) -> None:
     claims = {
         "iss": city.issuer_url,
         "aud": AUDIENCE,
-        "sub": "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e01",
+        "sub": ERIKA,
         "iat": now,
         "exp": now + 600,
         "acr": "high",

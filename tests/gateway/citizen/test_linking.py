@@ -14,9 +14,9 @@ from gateway.citizen.links import Link
 from gateway.citizen.notices import NoticeKind
 from gateway.citizen.purposes import Journey, PurposeDeclaration
 from gateway.citizen.unlinking import end_due
+from tests.gateway.citizen.citizens import session_for
 from tests.gateway.citizen.city import BANK, UTILITY, UTILITY_DECLARATION, City, run_city
 from tests.gateway.citizen.test_api import bearer, send
-from tests.gateway.citizen.test_consents import session_for
 from trust.identifiers import ServiceId, SubsystemId, parse_service_id
 
 OFFICE = SubsystemId("DE-TEST", "GOV", "BUERGERAMT", "termine")

@@ -18,9 +18,8 @@ from gateway.citizen.errors import NotLoggedIn
 from gateway.citizen.issuer_client import IssuerClient
 from gateway.citizen.sessions import BrowserHint
 from gateway.citizen.web import local_path
+from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import Browser, City, run_city
-
-ERIKA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e01"
 
 
 async def test_a_citizen_logs_in_and_out(city: City) -> None:

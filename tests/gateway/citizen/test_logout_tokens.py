@@ -10,9 +10,9 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
+from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import Browser, City
 
-ERIKA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e01"
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from gateway.citizen.tables import relation as relation_table
+from tests.gateway.citizen.citizens import ANNA, ERIKA
 from tests.gateway.citizen.city import APP, BANK, Browser, City, pseudonym_of, run_city
 from tests.gateway.citizen.test_accesses import MONTH, own_bundles, run_log
-from tests.gateway.citizen.test_api import AUDIENCE, ERIKA, send
+from tests.gateway.citizen.test_api import AUDIENCE, send
 from tests.gateway.citizen.test_consents import payload_of
 
-ANNA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e02"
 MIA = "5d1c2f3a-8a64-4f0e-9a53-0b6f2c7d1e11"
 TOMORROW_MS = 86_400_000
 

@@ -13,10 +13,11 @@ import aiohttp
 
 from gateway.citizen.api_operations import CONTRACT
 from gateway.citizen.sessions import Chosen
+from tests.gateway.citizen.citizens import ANNA, ERIKA
 from tests.gateway.citizen.city import APP, BANK, Browser, City, pseudonym_of
 from tests.gateway.citizen.test_accesses import MONTH, own_bundles, run_log
-from tests.gateway.citizen.test_api import ERIKA, bearer, send
-from tests.gateway.citizen.test_representation import ANNA, MIA, parent
+from tests.gateway.citizen.test_api import bearer, send
+from tests.gateway.citizen.test_representation import MIA, parent
 from tests.gateway.citizen.wallet import App
 
 # What a body may be made of, so that a route gets past its own check of the form to where persons matter.

@@ -14,8 +14,9 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 from structlog.testing import capture_logs
 
 from gateway.citizen.web import local_path
+from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import AUDIENCE, City
-from tests.gateway.citizen.test_api import ERIKA, bearer, send
+from tests.gateway.citizen.test_api import bearer, send
 
 
 async def test_a_stolen_cookie_in_another_browser_ends_the_session(city: City) -> None:

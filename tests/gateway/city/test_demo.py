@@ -13,8 +13,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import pytest
-
 from gateway.city.plan import INSTANCE, PROVIDERS, Plan
 from gateway.city.setup import prepare
 from gateway.city.start import _STOP_SECONDS
@@ -83,7 +81,6 @@ def require_no_bank_secrets(data: Path) -> None:
             assert set(database.execute(query)) == {("reduced", 0)}
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_journey_and_a_second_start_on_the_same_data(tmp_path: Path) -> None:
     port = free_ports(_SPAN)
     code, first, output = demo(tmp_path, port)
@@ -99,14 +96,12 @@ def test_the_journey_and_a_second_start_on_the_same_data(tmp_path: Path) -> None
     require_no_bank_secrets(tmp_path / "data")
 
 
-@pytest.mark.xdist_group("demo")
 def test_each_node_as_a_process(tmp_path: Path) -> None:
     code, report, output = demo(tmp_path, free_ports(_SPAN), "--processes")
     assert code == 0, output
     require_whole(report)
 
 
-@pytest.mark.xdist_group("demo")
 def test_told_to_stop_while_it_starts_it_leaves_no_node_behind(tmp_path: Path) -> None:
     base = free_ports(_SPAN)
     words = ("demo", "--once", "--processes", "--data-dir", str(tmp_path), "--base-port", str(base))
@@ -128,7 +123,6 @@ def _answers(port: int) -> bool:
         return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.xdist_group("demo")
 def test_a_port_that_is_taken_is_one_line_and_a_code(tmp_path: Path) -> None:
     base = free_ports(_SPAN)
     with socket.socket() as taken:

@@ -14,8 +14,6 @@ from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.parse import urlencode, urljoin
 
-import pytest
-
 from gateway.city.plan import Plan
 from tests.gateway.exchange.ports import free_ports
 
@@ -58,7 +56,6 @@ def lines_of(process: subprocess.Popen[str], until: str) -> list[str]:
     raise AssertionError("\n".join(found))
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_guide_leads_to_a_first_call(tmp_path: Path) -> None:
     start, first = blocks("sh")
     (program,) = blocks("python")

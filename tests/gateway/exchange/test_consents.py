@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jws
@@ -28,6 +27,7 @@ from gateway.exchange.consents import (
 )
 from gateway.store.model import ConsentCopy, ConsentStatus, RequiredIdentityLevel
 from tests.gateway.exchange.town import APP, GUEST, UTILITY, service
+from trust.self_signed import build_self_signed
 
 REFERENCE = "0b8f4a51-54a5-4f0e-8b0f-3f6cf5b6f6f4"
 COPY = ConsentCopy(REFERENCE, APP, "person", service("konto"), 2000, ConsentStatus.VALID, 1, "")
@@ -43,11 +43,8 @@ CLAIMS: dict[str, Any] = {
 
 
 def _certificate(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stadt")])
     now = datetime(2026, 11, 22, tzinfo=UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(7).not_valid_before(now).not_valid_after(now + timedelta(days=1))
-    return builder.sign(key, hashes.SHA256())
+    return build_self_signed(key, "stadt", since=now, until=now + timedelta(days=1))
 
 
 KEY = ec.generate_private_key(ec.SECP256R1())

@@ -17,14 +17,18 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from audit.checkpoint import Checkpoint
+from audit.note import NoteSigner
 from gateway.city.setup import to_toml
 from gateway.doctor import examination, storage
 from gateway.doctor.examination import CHECKS, examine
 from gateway.doctor.finding import Finding, State
 from gateway.doctor.opening import check_process, opened
 from gateway.doctor.patient import Patient
+from gateway.exchange.origins import origin_of
 from gateway.node_keys import load_keys
 from gateway.registry import membership
 from gateway.settings import GatewaySettings
@@ -272,14 +276,27 @@ async def test_the_disk(pair: GatewayPair, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_a_log_behind_its_lock_file(pair: GatewayPair, tmp_path: Path) -> None:
+    # Where a test's clock was in a later year the gateway has changed over to that year's log, and stays there.
+    await pair.consumer.restart()
+    origin = origin_of(pair.consumer.settings.server_id, pair.consumer.clock.now().year)
+    assert pair.consumer.gateway.publisher.origin == origin
     assert states(await findings_of(pair, "access log")) == {State.OK}
     old = _copy_database(pair.consumer.settings, tmp_path)
     with closing(sqlite3.connect(tmp_path / "copy.db")) as connection:
-        (size,) = connection.execute("SELECT size FROM log_head").fetchone()
+        (size,) = connection.execute("SELECT size FROM log_head WHERE origin = ?", (origin,)).fetchone()
     assert (await pair.call("echo", headers=pair.citizen())).status == 200
     await pair.until(lambda: pair.consumer.gateway.publisher.published.size > size)
     found = one(await findings_of(pair, "access log", database_url=old), State.PROBLEM)
     assert "behind" in found.what
+
+
+async def test_a_database_that_knows_nothing_of_last_years_log(pair: GatewayPair, tmp_path: Path) -> None:
+    year = pair.consumer.clock.now().year - 1
+    origin = origin_of(pair.consumer.settings.server_id, year)
+    note = NoteSigner(origin, Ed25519PrivateKey.generate()).sign(Checkpoint(origin, 5, bytes(32)).text)
+    (tmp_path / f"checkpoint-{year}.lock").write_bytes(note)
+    found = await findings_of(pair, "access log", checkpoint_lock_file=tmp_path / "checkpoint.lock")
+    assert "behind" in one(found, State.PROBLEM).what
 
 
 async def test_a_lock_file_that_is_broken(pair: GatewayPair, tmp_path: Path) -> None:
@@ -318,15 +335,25 @@ async def test_messages_without_a_time_stamp(pair: GatewayPair, shifted: Any, tm
         assert text in one(await findings_of(pair, "message log", database_url=copy), state).what
 
 
-async def test_insecure_settings_and_open_key_files(pair: GatewayPair) -> None:
+async def test_insecure_settings(pair: GatewayPair) -> None:
     found = await findings_of(pair, "settings", insecure_plain_http_clients=True)
     assert one(found, State.WARNING).subject == "insecure_plain_http_clients"
-    pin = pair.consumer.settings.pin_file
-    pin.chmod(0o644)
-    try:
-        assert one(await findings_of(pair, "settings"), State.PROBLEM).subject == pin.name
-    finally:
-        pin.chmod(0o600)
+
+
+async def test_files_that_are_not_the_gateways_alone(pair: GatewayPair) -> None:
+    settings = pair.consumer.settings
+    assert states(await findings_of(pair, "files")) == {State.OK}
+    for file, mode, state in (
+        (settings.pin_file, 0o644, State.PROBLEM),
+        (settings.data_directory / "subject-keys.db", 0o640, State.WARNING),
+        (settings.spool_directory, 0o770, State.PROBLEM),
+    ):
+        before = file.stat().st_mode
+        file.chmod(mode)
+        try:
+            assert one(await findings_of(pair, "files"), state).subject == str(file)
+        finally:
+            file.chmod(before)
 
 
 async def test_a_gateway_that_does_not_run(pair: GatewayPair) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -44,7 +45,9 @@ class Neighbourhood:
     def _server(self, name: str, port: int) -> SecurityServer:
         return SecurityServer(SecurityServerId(UTILITY.member, name), f"{HOST}:{port}")
 
-    async def up(self, name: str, handler: Handler | None = None) -> SecurityServer:
+    async def up(
+        self, name: str, handler: Handler | None = None, context: ssl.SSLContext | None = None
+    ) -> SecurityServer:
         """A gateway that answers with its name."""
         port = free_port()
 
@@ -53,7 +56,7 @@ class Neighbourhood:
             self.asked.append(name)
             return web.Response(text=name) if handler is None else await handler(request)
 
-        context = tls.server_context(self.key, [self.authority.root.certificate_der])
+        context = context or tls.server_context(self.key, [self.authority.root.certificate_der])
         listener = Listener(web.Server(handle), HOST, port, context)
         await self.stack.enter_async_context(listening([listener], shutdown_seconds=1))
         return self._server(name, port)
@@ -135,6 +138,19 @@ async def test_nobody_can_be_reached(road: Neighbourhood) -> None:
 async def test_nobody_who_can_be_reached_is_trusted(road: Neighbourhood) -> None:
     assert await _refused(road, road.down("a"), await road.untrusted("b")) == "ssl_authentication_failed"
     assert road.asked == []
+
+
+async def test_whoever_breaks_off_the_handshake_does_not_know_us(road: Neighbourhood, tmp_path: Path) -> None:
+    """As X-Road's proxy has it: the connection was there, so it is no matter of the network."""
+    stranger = CertificateAuthority.load_or_create(tmp_path / "other", INSTANCE)
+    context = tls.server_context(road.key, [stranger.root.certificate_der])
+    # With TLS 1.3 a server speaks last: that it refuses is seen after the handshake, if at all.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    refusing = await road.up("a", context=context)
+    assert await _refused(road, refusing) == "ssl_authentication_failed"
+    assert await _refused(road, road.down("b"), refusing) == "ssl_authentication_failed"
+    assert await road.send(refusing, await road.up("c")) == "c"
+    assert road.asked == ["c"]
 
 
 async def test_addresses_that_are_none(road: Neighbourhood) -> None:

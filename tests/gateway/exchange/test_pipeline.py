@@ -21,6 +21,10 @@ def test_the_consumers_steps() -> None:
     ]
 
 
+def test_what_is_done_before_a_body_is_read() -> None:
+    assert [step.__name__ for step in pipeline.BEFORE_BODY] == ["parse_and_resolve", "recognise_caller"]
+
+
 def test_the_gateways_own_requests_skip_the_caller_and_nothing_else() -> None:
     assert [step.__name__ for step in pipeline.OWN] == [
         step.__name__ for step in pipeline.CONSUMER if step.__name__ != "authenticate_caller"

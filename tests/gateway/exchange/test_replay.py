@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 
 import pytest
@@ -60,6 +61,23 @@ async def test_signed_again_it_is_still_a_replay(peer: Peer) -> None:
     answer = await peer.city.send(peer.url, request_id, again.encode())
     assert isinstance(answer, Fault)
     assert answer.code == "server.serverproxy.replayed_message"
+
+
+async def test_a_request_without_the_transports_id_is_refused(peer: Peer) -> None:
+    """By it requests are told apart."""
+    _, good = peer.city.request(ECHO)
+    message = re.sub(rb"(?i)x-road-request-id:[^\r]*\r\n", b"", good.message)
+    assert message != good.message
+    own = status_of(peer.pair.authority, peer.city.signing)
+    bare = replace(good, message=message, signature=sign(peer.city.signing, message, good.body, own))
+    for sent, request_id, code in (
+        (bare, "", "missing_header_field"),
+        (bare, "eine", "missing_header_field"),
+        (good, "eine", "invalid_message"),
+    ):
+        answer = await peer.city.send(peer.url, request_id, sent.encode())
+        assert isinstance(answer, Fault)
+        assert answer.code == f"server.serverproxy.{code}"
 
 
 async def test_who_may_send(peer: Peer) -> None:

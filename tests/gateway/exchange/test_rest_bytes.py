@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 import pytest_asyncio
 
+from gateway.messages.faults import Fault
 from gateway.store.model import AccessRight
 from gateway.store.repository import Repository
 from tests.gateway.exchange.pair import GatewayPair
@@ -139,13 +140,46 @@ async def test_status_lines(pair: GatewayPair, raw: RawService, says: str, answe
 
 
 @pytest.mark.parametrize(
-    "more", ['/a?x={1}|[2]^`\\"<>&y=%zz&z=%41&Z=%c3%b6', "/%7Ea//b;c=%2F/?", "/a/./b?c?d=/../e", "/?&&=&a"]
+    "more",
+    [
+        '/a?x={1}|[2]^`\\"<>&y=%zz&z=%41&Z=%c3%b6',
+        "/%7Ea//b;c=%2F/?",
+        "/a/./b?c?d=/../e",
+        "/?&&=&a",
+        "?",
+        "/?",
+        "/a??",
+        "/a?b?",
+        "?a&&b=",
+        "//a///",
+        "/a;b=c;;d,e/;",
+        "/%2F%2f/%23%3F%3f/%25/%20",
+        "/+?a+b=%2B+",
+        "/~-._!$&'()*,:@=",
+        "/%7E%2D%5F%41%61%30",
+        "/%C3%B6/%f0%9f%98%80?%C3%B6=%FF%00",
+        "/a?http://b/c",
+    ],
 )
 async def test_path_and_query_byte_for_byte(pair: GatewayPair, raw: RawService, more: str) -> None:
     raw.says = OK
     assert (await ask(pair, "GET", f"{PATH}{more}"))[0] == "HTTP/1.1 200 OK"
-    # A question mark with nothing behind it is no query.
-    assert raw.last[0] == f"GET /basis{more.removesuffix('?')} HTTP/1.1"
+    assert raw.got[-1].split(b"\r\n")[0] == f"GET /basis{more} HTTP/1.1".encode("latin-1")
+
+
+@pytest.mark.parametrize("more", ["/a#b", "#", "/a b", "/a\tb", "/\x7f", "/\u00c3\u00b6", "/\u00ff"])
+async def test_targets_that_are_no_targets(pair: GatewayPair, raw: RawService, more: str) -> None:
+    """A fragment is the client's own; blanks, controls and letters beyond ASCII are no part of a URL (RFC 3986)."""
+    seen = len(raw.got)
+    assert (await ask(pair, "GET", f"{PATH}{more}"))[0].split(" ")[1] in {"400", "500"}
+    assert len(raw.got) == seen
+
+
+async def test_a_path_that_rights_cant_be_decided_by(pair: GatewayPair, raw: RawService) -> None:
+    """Of a control character nobody knows what a service makes of it (gateway/messages/paths.py)."""
+    seen = len(raw.got)
+    assert "access_denied" in (await ask(pair, "GET", f"{PATH}/a%00"))[-1]
+    assert len(raw.got) == seen
 
 
 async def test_an_absolute_target_and_an_old_client(pair: GatewayPair, raw: RawService) -> None:
@@ -194,16 +228,52 @@ async def test_whatever_isnt_below_r1_is_for_soap(pair: GatewayPair, target: str
 @pytest.mark.parametrize(
     ("method", "status", "code"),
     [
-        *((method, 500, "server.clientproxy.internal_error") for method in ("CONNECT", "LINK", "PROPFIND", "M-SEARCH")),
-        *((method, 400, "client.bad_request") for method in ("get", "HOLE")),
+        *(
+            (method, 500, "server.clientproxy.internal_error")
+            for method in ("CONNECT", "LINK", "PROPFIND", "M-SEARCH", "get", "HOLE", "POSTE", "!#$%&'*+.^_`|~")
+        ),
+        *((method, 400, "client.bad_request") for method in ("(GET)", "H\u00d6LE", "HO\x00LE", "X" * 65)),
     ],
 )
 async def test_verbs_that_arent_the_protocols(pair: GatewayPair, method: str, status: int, code: str) -> None:
-    """Those that HTTP knows are told as X-Road tells them; what is no verb at all isn't HTTP (docs/errors.md)."""
+    """Those that could be are told as X-Road tells them; what is no verb at all isn't HTTP (docs/errors.md)."""
+    position = pair.position
     reader, writer = await asyncio.open_connection(HOST, pair.consumer.settings.client_port)
-    writer.write(f"{method} {PATH} HTTP/1.1\r\nHost: x\r\nX-Road-Client: {APP.encoded}\r\n\r\n".encode())
+    writer.write(f"{method} {PATH} HTTP/1.1\r\nHost: x\r\nX-Road-Client: {APP.encoded}\r\n\r\n".encode("latin-1"))
     async with asyncio.timeout(20):
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
     writer.close()
     assert head.split(" ")[1] == str(status)
     assert f"\r\nX-Road-Error: {code}\r\n" in head
+    (line,) = [line for line in pair.lines(position) if line.get("event") == "exchange refused"]
+    assert (line["code"], line["role"]) == (code, "consumer")
+    assert f"\r\nx-road-request-id: {line['exchange']}\r\n" in head
+
+
+async def test_a_verb_of_nobodys_ends_the_connection(pair: GatewayPair, raw: RawService) -> None:
+    """Nobody knows whether it has a body: what follows is no request."""
+    reader, writer = await asyncio.open_connection(HOST, pair.consumer.settings.client_port)
+    head = f"Host: x\r\nX-Road-Client: {APP.encoded}\r\nContent-Length: 0\r\n\r\n"
+    seen = len(raw.got)
+    writer.write(f"HOLE {PATH} HTTP/1.1\r\n{head}GET {PATH} HTTP/1.1\r\n{head}".encode())
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    assert answer.count(b"HTTP/1.") == 1
+    assert b"\r\nConnection: close\r\n" in answer
+    assert len(raw.got) == seen
+
+
+async def test_a_verb_of_nobodys_outside_of_rest(pair: GatewayPair) -> None:
+    answer = await ask(pair, "HOLE", "/")
+    assert answer[0].endswith(" 200 OK")
+    assert "<faultcode>client.invalid_http_method</faultcode>" in answer[-1]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://ö.example/a?", "http://[::1/a", "http:///a?", "ftp://x/a?", "http://x:99999/a?"]
+)
+async def test_addresses_of_services_that_are_none(pair: GatewayPair, url: str) -> None:
+    with pytest.raises(Fault) as refused:
+        await pair.provider.gateway.node.services.call("GET", url, [], None, timeout_seconds=1)
+    assert refused.value.code == "server.serverproxy.service_malformed_url"

@@ -87,10 +87,10 @@ _SPOILT: dict[str, tuple[Change, str]] = {
         _resigned(lambda pair: pair.rogue.authentication, lambda p: status_of(p.authority, p.rogue.authentication)),
         "malformed_signature",
     ),
-    "OCSP answer": (_resigned(lambda pair: pair.rogue.signing, lambda _: b"gut"), "incorrect_validation_info"),
+    "OCSP answer": (_resigned(lambda pair: pair.rogue.signing, lambda _: b"gut"), "malformed_signature"),
     "another's OCSP answer": (
         _resigned(lambda pair: pair.rogue.signing, lambda p: status_of(p.authority, p.rogue.authentication)),
-        "cert_validation",
+        "invalid_cert_path.cert_validation",
     ),
 }
 

@@ -12,9 +12,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from gateway.exchange.service_tls import ServiceContexts
 from gateway.node_keys import load_keys
@@ -27,6 +25,7 @@ from tests.gateway.exchange.soap_messages import TEXT_XML, Message, fault_of
 from tests.gateway.exchange.town import APP, UTILITY, path_of, service
 from trust.keys import SoftwareKey
 from trust.keystore import load_into_tls
+from trust.self_signed import build_self_signed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -36,19 +35,8 @@ UNTRUSTED = "server.serverproxy.service_failed.ssl_authentication_failed"
 def self_signed(days: int = 1) -> SoftwareKey:
     """A key with a certificate that is valid until `days` from now (before that: expired)."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dienst")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=30))
-        .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return SoftwareKey(key, certificate)
+    since, until, names = now - timedelta(days=30), now + timedelta(days=days), [x509.IPAddress(ip_address(HOST))]
+    return SoftwareKey(key, build_self_signed(key, "dienst", since=since, until=until, names=names))
 
 
 class TLSService:

@@ -312,6 +312,15 @@ async def test_a_services_fault_passes_unchanged_and_is_logged(pair: GatewayPair
         assert (response.message, response.signature) == (FAULT, b"")
 
 
+@pytest.mark.parametrize("code", [b"Client.Authentication", b"Server.userException", b"java.lang.RuntimeException"])
+async def test_a_services_code_may_hold_dots_and_capitals(pair: GatewayPair, code: bytes) -> None:
+    # SOAP 1.1 section 4.4.1: generic codes are refined behind a dot. It looks like the road's older spelling.
+    fault = FAULT.replace(b"s:Server", code)
+    pair.backend.soap = answering(lambda _: fault, content_type="text/xml", status=500)
+    answer = await post(pair, Message().encoded())
+    assert (answer.status, answer.body) == (200, fault)
+
+
 async def test_a_code_that_a_service_made_up_is_in_no_log_line(pair: GatewayPair) -> None:
     position = pair.position
     pair.backend.soap = answering(lambda _: FAULT.replace(b"s:Server", CANARY.encode() + b".name"), status=500)

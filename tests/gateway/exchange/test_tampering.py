@@ -171,7 +171,7 @@ async def test_a_revoked_signing_certificate(peer: Peer) -> None:
     revoked = _issued(peer, "signing")
     peer.pair.authority.revoke(revoked.certificate.serial_number)
     request_id, good = peer.city.request(ECHO, key=revoked)
-    code = "server.serverproxy.signature_verification.cert_validation"
+    code = "server.serverproxy.signature_verification.invalid_cert_path.cert_validation"
     await peer.refused(code, request_id, good.encode())
 
 
@@ -252,9 +252,9 @@ def _revoked_answer(peer: Peer) -> bytes:
 @pytest.mark.parametrize(
     ("case", "code"),
     [
-        ("garbage", "incorrect_validation_info"),
-        ("another's", "cert_validation"),
-        ("forged", "incorrect_validation_info"),
+        ("garbage", "malformed_signature"),
+        ("another's", "invalid_cert_path.cert_validation"),
+        ("forged", "invalid_cert_path.incorrect_validation_info"),
     ],
 )
 async def test_the_ocsp_answer_in_the_signature(peer: Peer, case: str, code: str) -> None:

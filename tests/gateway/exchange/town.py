@@ -11,10 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from audit.store import open_engine
 from gateway.registry import membership
 from gateway.settings import GatewaySettings
-from gateway.store.migrate import migrate
 from gateway.store.model import (
     AccessRight,
     Client,
@@ -24,6 +22,7 @@ from gateway.store.model import (
     ServiceType,
 )
 from gateway.store.repository import Repository
+from tests.databases import migrated
 from tests.gateway.exchange.ports import HOST, free_port
 from trust.identifiers import GlobalGroupId, MemberId, SecurityServerId, ServiceId, SubsystemId
 from trust.keys import SoftwareKey
@@ -130,9 +129,7 @@ def soap_services(url: str) -> list[Service]:
 
 async def fill_store(settings: GatewaySettings, clients: list[SubsystemId], offered: list[Service]) -> None:
     """The gateway's own configuration, as its operator would enter it."""
-    engine = open_engine(settings.database_url)
-    try:
-        await migrate(engine)
+    async with migrated(settings.database_url) as engine:
         repository = Repository(engine)
         for client in clients:
             await repository.upsert_client(Client(client))
@@ -141,8 +138,6 @@ async def fill_store(settings: GatewaySettings, clients: list[SubsystemId], offe
             if entry.code == "gruppe":
                 rights = [AccessRight(entry.identifier, GROUP)]
             await repository.upsert_service(entry, grant_to=rights)
-    finally:
-        await engine.dispose()
 
 
 def issue_keys(

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.gateway.instance.road import ROOT
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -20,7 +18,6 @@ def blocks() -> list[tuple[str, str]]:
     return [(kind, content) for kind, content in _BLOCK.findall(text)]
 
 
-@pytest.mark.xdist_group("instance-example")
 def test_the_example_runs_as_written(tmp_path: Path) -> None:
     (kind, file), *rest = blocks()
     assert kind == "toml"

@@ -17,6 +17,7 @@ import pytest
 from tests.gateway.exchange.soap_messages import Message
 from tests.gateway.instance import certificates
 from tests.gateway.instance.road import Backend, Road, backend, road
+from tests.gateway.instance.topologies import member, right, service, subsystem, topology
 from trust.globalconf import parse_anchor
 from trust.identifiers import MemberId, SecurityServerId, SubsystemId
 
@@ -44,125 +45,6 @@ OPENAPI = {
         },
     },
 }
-FILE = """
-instance = "DE-TEST"
-monitoring_client = "GOV/1234/monitor"
-
-[gateways.ss1]
-owner = "GOV/1234"
-[gateways.ss2]
-owner = "COM/5%206"
-code = "ss_2"
-settings = { requests_per_minute = 600 }
-
-[[members]]
-class = "GOV"
-code = "1234"
-[[members.subsystems]]
-code = "app"
-gateways = ["ss1"]
-[[members.subsystems]]
-code = "monitor"
-gateways = ["ss1"]
-[[members.subsystems]]
-code = "stranger"
-gateways = ["ss1"]
-[[members.subsystems]]
-code = "tls"
-gateways = ["ss1"]
-connection_type = "HTTPS_NO_AUTH"
-[[members.subsystems]]
-code = "generated"
-gateways = ["ss1"]
-connection_type = "HTTPS"
-generate_certificate = true
-[[members.subsystems]]
-code = "pinned"
-gateways = ["ss1"]
-connection_type = "HTTPS"
-certificates = ["client.crt"]
-[[members.subsystems]]
-code = "inline"
-gateways = ["ss1"]
-connection_type = "HTTPS"
-certificates = ['''
-@INLINE@''']
-
-[[members]]
-class = "NGO"
-code = "hosted"
-[[members.subsystems]]
-code = "guest"
-gateways = ["ss1"]
-
-[[members]]
-class = "COM"
-code = "5 6"
-[[members.subsystems]]
-code = "Bürger/amt"
-gateways = ["ss2"]
-certificates = ["service.crt"]
-local_groups = [{ code = "freunde", members = ["NGO/hosted/guest"] }]
-
-[[members.subsystems.services]]
-code = "rest"
-type = "REST"
-url = "@URL@/basis"
-rights = [
-  { subsystem = "GOV/1234/app" }, { subsystem = "GOV/1234/generated" }, { subsystem = "GOV/1234/pinned" },
-  { subsystem = "GOV/1234/inline" }, { subsystem = "GOV/1234/tls" }, { local_group = "freunde" },
-]
-[[members.subsystems.services]]
-code = "group"
-type = "REST"
-url = "@URL@"
-rights = [{ group = "alle" }]
-[[members.subsystems.services]]
-code = "tiere"
-type = "OPENAPI3"
-url = "@URL@"
-description = "tiere.json"
-rights = [{ subsystem = "GOV/1234/app", method = "GET", path = "/pets/*" }]
-[[members.subsystems.services]]
-code = "frage"
-version = "v1"
-type = "SOAP"
-url = "@URL@/soap"
-rights = [{ subsystem = "GOV/1234/app" }]
-[[members.subsystems.services]]
-code = "zaehle"
-type = "WSDL"
-url = "@URL@/soap"
-description = "zaehle.wsdl"
-rights = [{ subsystem = "GOV/1234/app" }]
-[[members.subsystems.services]]
-code = "secure"
-type = "REST"
-url = "@TLS@"
-rights = [{ subsystem = "GOV/1234/app" }]
-[[members.subsystems.services]]
-code = "other"
-type = "REST"
-url = "@OTHER@"
-rights = [{ subsystem = "GOV/1234/app" }]
-[[members.subsystems.services]]
-code = "unverified"
-type = "REST"
-url = "@OTHER@"
-verify_tls = false
-rights = [{ subsystem = "GOV/1234/app" }]
-[[members.subsystems.services]]
-code = "off"
-type = "REST"
-url = "@URL@"
-enabled = false
-disabled_notice = "Wartung bis Montag"
-rights = [{ subsystem = "GOV/1234/app" }]
-
-[[global_groups]]
-code = "alle"
-members = ["GOV/1234/app", "NGO/hosted/guest"]
-"""
 
 
 @dataclass
@@ -176,6 +58,42 @@ class Town:
         return known["certificate_file"], known["key_file"]
 
 
+def _topology(url: str, trusted: str, untrusted: str, certificate: str) -> str:
+    """One service of each kind, and a subsystem for each way to connect."""
+    clients = (
+        subsystem("app", "ss1"),
+        subsystem("monitor", "ss1"),
+        subsystem("stranger", "ss1"),
+        subsystem("tls", "ss1", connection_type="HTTPS_NO_AUTH"),
+        subsystem("generated", "ss1", connection_type="HTTPS", generate_certificate=True),
+        subsystem("pinned", "ss1", connection_type="HTTPS", certificates=["client.crt"]),
+        subsystem("inline", "ss1", connection_type="HTTPS", certificates=[certificate]),
+    )
+    callers = [right(subsystem=f"GOV/1234/{code}") for code in ("app", "generated", "pinned", "inline", "tls")]
+    services = (
+        service("rest", f"{url}/basis", rights=[*callers, right(local_group="freunde")]),
+        service("group", url, rights=[right(group="alle")]),
+        service("tiere", url, "OPENAPI3", description="tiere.json", rights=[right(method="GET", path="/pets/*")]),
+        service("frage", f"{url}/soap", "SOAP", version="v1"),
+        service("zaehle", f"{url}/soap", "WSDL", description="zaehle.wsdl"),
+        service("secure", trusted),
+        service("other", untrusted),
+        service("unverified", untrusted, verify_tls=False),
+        service("off", url, enabled=False, disabled_notice="Wartung bis Montag"),
+    )
+    friends = [{"code": "freunde", "members": ["NGO/hosted/guest"]}]
+    office = subsystem("Bürger/amt", "ss2", *services, certificates=["service.crt"], local_groups=friends)
+    second = {"owner": "COM/5%206", "code": "ss_2", "settings": {"requests_per_minute": 600}}
+    return topology(
+        {"ss1": {"owner": "GOV/1234"}, "ss2": second},
+        member("GOV", "1234", *clients),
+        member("NGO", "hosted", subsystem("guest", "ss1")),
+        member("COM", "5 6", office),
+        monitoring_client="GOV/1234/monitor",
+        global_groups=[{"code": "alle", "members": ["GOV/1234/app", "NGO/hosted/guest"]}],
+    )
+
+
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     folder = tmp_path_factory.mktemp("instance")
@@ -186,11 +104,11 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     secure = certificates.server_context(folder / "service.crt", folder / "service.key")
     other = certificates.server_context(folder / "stranger.crt", folder / "stranger.key")
     with backend() as plain, backend(secure) as over_tls, backend(other) as untrusted:
-        text = (
-            FILE.replace("@URL@", f"http://127.0.0.1:{plain.port}")
-            .replace("@TLS@", f"https://127.0.0.1:{over_tls.port}")
-            .replace("@OTHER@", f"https://127.0.0.1:{untrusted.port}")
-            .replace("@INLINE@", (folder / "inline.crt").read_text())
+        text = _topology(
+            f"http://127.0.0.1:{plain.port}",
+            f"https://127.0.0.1:{over_tls.port}",
+            f"https://127.0.0.1:{untrusted.port}",
+            (folder / "inline.crt").read_text(),
         )
         (folder / "road.toml").write_text(text)
         with road(

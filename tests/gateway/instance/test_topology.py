@@ -21,23 +21,9 @@ from gateway.instance.plan import build_plan
 from gateway.instance.ports import FreePorts
 from gateway.instance.reading import InvalidTopology, read_topology, schema
 from tests.gateway.instance.road import ROOT, command
+from tests.gateway.instance.topologies import one_member, service
 
-GOOD = """
-instance = "DE-TEST"
-[gateways.ss1]
-owner = "GOV/1234"
-[[members]]
-class = "GOV"
-code = "1234"
-[[members.subsystems]]
-code = "app"
-gateways = ["ss1"]
-[[members.subsystems.services]]
-code = "auskunft"
-type = "REST"
-url = "http://127.0.0.1:9000"
-rights = [{ subsystem = "GOV/1234/app" }]
-"""
+GOOD = one_member(service("auskunft", "http://127.0.0.1:9000"))
 _KEYS = ("instance", "gateways", "members", "subsystems", "services", "class", "code", "owner", "global_groups", "ss1")
 SERVICE = "members[0].subsystems[0].services[0]"
 
@@ -55,6 +41,18 @@ def changed(old: str, new: str) -> str:
 def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
     as_json = json.dumps(tomllib.loads(GOOD))
     assert read(tmp_path, GOOD).topology == read(tmp_path, as_json, "road.json").topology
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    mark = "\ufeff"
+    as_json = json.dumps(tomllib.loads(GOOD))
+    assert read(tmp_path, mark + GOOD).topology == read(tmp_path, mark + as_json, "road.json").topology
+
+
+def test_a_key_that_stands_twice_is_refused_in_json_as_in_toml(tmp_path: Path) -> None:
+    twice = json.dumps(tomllib.loads(GOOD)).replace('"instance"', '"instance": "A-TEST", "instance"', 1)
+    with pytest.raises(InvalidTopology, match=r"road\.json: not a JSON file: the key 'instance' stands there twice"):
+        read(tmp_path, twice, "road.json")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +111,8 @@ def test_an_error_names_the_key_and_what_is_allowed(tmp_path: Path, text: str, s
     with pytest.raises(InvalidTopology) as refused:
         read(tmp_path, text)
     assert said in str(refused.value)
+    # Nothing is said of what is right.
+    assert "Tuple" not in str(refused.value)
 
 
 def test_all_that_does_not_fit_is_told_at_once(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_files_that_are_named_are_read_before_anything_starts(tmp_path: Path, te
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("{ max_body_byte = 1 }", "gateways.ss1.settings.max_body_byte: Extra inputs"),
+        ("{ max_body_byte = 1 }", "gateways.ss1.settings.max_body_byte: no setting of this process"),
         ("{ client_port = 1 }", "gateways.ss1.settings: client_port follow from"),
         ('{ max_body_bytes = "viel" }', "gateways.ss1.settings.max_body_bytes: Input should be a valid integer"),
     ],
@@ -155,6 +155,9 @@ def test_settings_of_a_gateway_are_checked(tmp_path: Path, settings: str, said: 
     with pytest.raises(InvalidTopology) as refused:
         build_plan(file, tmp_path, None)
     assert said in str(refused.value)
+    # The file is named, and no setting that is right.
+    assert str(refused.value).startswith(f"{file.path}: ")
+    assert "database_url" not in str(refused.value)
 
 
 def test_codes_with_any_characters(tmp_path: Path) -> None:

@@ -190,7 +190,16 @@ def test_a_relayed_fault_is_cut_and_cleaned() -> None:
             TrustStep.SIGNATURE,
             "signature_verification.invalid_reference",
         ),
-        (errors.CertificateUntrusted("x"), TrustStep.SIGNATURE, "signature_verification.cert_validation"),
+        (
+            errors.CertificateUntrusted("x", code="cannot_create_cert_path"),
+            TrustStep.SIGNATURE,
+            "signature_verification.cannot_create_cert_path",
+        ),
+        (
+            errors.StatusNotGood("x", code="invalid_cert_path.cert_validation"),
+            TrustStep.SIGNATURE,
+            "signature_verification.invalid_cert_path.cert_validation",
+        ),
         (errors.StatusNotGood("x", code="no such"), TrustStep.SIGNATURE, "signature_verification.malformed_signature"),
         (errors.StatusNotGood("x"), TrustStep.PEER, "ssl_authentication_failed"),
         (errors.ConfigurationExpired("x"), TrustStep.SIGNATURE, "global_conf_outdated"),

@@ -35,7 +35,7 @@ def test_any_bytes(data: bytes) -> None:
     for parse in (parse_operational_query, parse_health_query):
         with pytest.raises(Fault) as refused:
             parse(data)
-        assert refused.value.code == "server.serverproxy.invalid_request"
+        assert refused.value.code == "server.serverproxy.opmonitor.client.invalid_request"
     with suppress(Fault):
         assert parse_metrics_query(data) == frozenset()
 

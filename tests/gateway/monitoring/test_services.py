@@ -181,10 +181,17 @@ async def test_a_client_sees_its_own_records(watched: Watched) -> None:
     await pair.call("echo", client=GUEST, headers={"X-Road-Id": "beobachtet-6"})
     async with two_minutes_later(pair):
         found = payload(await soap(pair.consumer, question(OPERATIONAL, criteria(), client=GUEST)))
+        hidden = payload(
+            await soap(pair.consumer, question(OPERATIONAL, criteria(fields=("securityServerInternalIp",))))
+        )
         chosen = payload(await soap(pair.consumer, question(OPERATIONAL, criteria(fields=("messageId", "succeeded")))))
     assert "beobachtet-6" in {record["messageId"] for record in found}
+    # The gateway's own network is nobody's business but its owner's (UG-OPMON).
+    assert not [record for record in found if "securityServerInternalIp" in record]
     assert "beobachtet-5" not in {record["messageId"] for record in found}
     assert {"messageId": "beobachtet-5", "succeeded": True} in chosen
+    assert hidden
+    assert not any(hidden)
 
 
 async def test_the_last_minute_is_not_ready(watched: Watched) -> None:
@@ -198,7 +205,7 @@ async def test_the_last_minute_is_not_ready(watched: Watched) -> None:
     now_s = pair.provider.clock.now_ms() // 1000
     assert now_s - 65 <= int(following[1]) <= now_s - 60
     early = await soap(pair.consumer, question(OPERATIONAL, criteria(now_s - 30)))
-    assert "server.serverproxy.invalid_request" in early
+    assert "server.serverproxy.opmonitor.client.invalid_request" in early
 
 
 async def test_the_provider_can_be_chosen(watched: Watched) -> None:
@@ -227,6 +234,7 @@ async def test_the_owner_sees_everything_if_it_names_the_gateway(watched: Watche
         everything = payload(await soap(pair.provider, ask))
         own = payload(await soap(pair.provider, question(OPERATIONAL, criteria(), client=UTILITY.member)))
     assert "beobachtet-8" in {record["messageId"] for record in everything}
+    assert all(record["securityServerInternalIp"] for record in everything)
     assert "beobachtet-8" not in {record["messageId"] for record in own}
 
 

@@ -18,6 +18,7 @@ from gateway.monitoring.buffer import KEPT_SECONDS, Monitoring
 from gateway.monitoring.queries import STATISTICS_SECONDS, Window, health_of, records_of
 from gateway.monitoring.record import OUTPUT_FIELDS, Observation, Role, Size, to_json
 from gateway.store.migrate import migrate
+from tests.databases import migrated
 from trust.identifiers import MemberId, SubsystemId
 
 CLIENT = SubsystemId("DE-TEST", "GOV", "1", "app")
@@ -83,12 +84,8 @@ def observation(**changes: Any) -> Observation:
 
 @pytest.fixture
 async def store(database_url: str) -> AsyncIterator[Store]:
-    engine = open_engine(database_url)
-    try:
-        await migrate(engine)
+    async with migrated(database_url) as engine:
         yield Store(engine)
-    finally:
-        await engine.dispose()
 
 
 async def found(store: Store, **window: Any) -> list[dict[str, Any]]:
@@ -176,6 +173,11 @@ async def test_an_answer_that_is_full_names_where_the_next_begins(store: Store) 
     rest = await records_of(store.engine, Window(102, 200), limit=4)
     assert (len(rest.records), rest.next_from_s) == (1, None)
     assert (await records_of(store.engine, Window(0, 101), limit=4)).next_from_s is None, "the window ends there"
+    # Full, and nothing after it: whoever asked has everything, and isn't sent for an empty answer.
+    assert (await records_of(store.engine, Window(0, 200), limit=7)).next_from_s is None
+    await store.write(observation(provider=OTHER), at_s=103)
+    assert (await records_of(store.engine, Window(0, 200, provider=PROVIDER), limit=7)).next_from_s is None
+    assert (await records_of(store.engine, Window(0, 200), limit=7)).next_from_s == 103
 
 
 async def test_health_has_the_last_period_and_the_last_times(store: Store) -> None:
@@ -215,15 +217,11 @@ async def test_old_records_go(store: Store) -> None:
 
 
 async def test_a_full_buffer_drops_the_oldest_and_counts_them(database_url: str) -> None:
-    engine = open_engine(database_url)
-    try:
-        await migrate(engine)
+    async with migrated(database_url) as engine:
         store = Store(engine, size=3)
         await store.write(*(observation(message_id=str(n)) for n in range(5)))
         assert [r["messageId"] for r in await found(store)] == ["2", "3", "4"]
         assert store.dropped == 2
-    finally:
-        await engine.dispose()
 
 
 async def test_what_a_failing_database_did_not_take_waits_again(sqlite_url: str) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
-from audit.store import open_engine
-from gateway.store.migrate import migrate
+from gateway.store.errors import UnknownEndpoint, UnknownGroup, UnknownService
 from gateway.store.model import AccessRight, Endpoint, Group, Service, ServiceType, parse_right_subject
-from gateway.store.repository import Repository, UnknownEndpoint, UnknownGroup, UnknownService
+from gateway.store.repository import Repository
 from trust.identifiers import LocalGroupId, ServiceId, SubsystemId
 
 APP = SubsystemId("DE-TEST", "GOV", "MUSTERSTADT", "app")
@@ -23,16 +21,6 @@ FRIENDS = Group(ACCOUNT, "a/b", "nah", frozenset({APP, ACCOUNT}))
 
 def endpoint(method: str, path: str, generated: bool = True) -> Endpoint:
     return Endpoint(KEY, method, path, generated)
-
-
-@pytest.fixture
-async def repository(database_url: str) -> AsyncIterator[Repository]:
-    engine = open_engine(database_url)
-    await migrate(engine)
-    try:
-        yield Repository(engine)
-    finally:
-        await engine.dispose()
 
 
 async def test_generated_endpoints_are_replaced_and_take_their_rights_along(repository: Repository) -> None:

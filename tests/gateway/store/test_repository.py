@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
-from audit.store import open_engine
-from gateway.store.migrate import migrate
+from gateway.store.errors import ConsentConflict, StaleConsent, UnknownService
 from gateway.store.model import (
     AccessRight,
     Client,
@@ -23,7 +21,8 @@ from gateway.store.model import (
     format_right_subject,
     parse_right_subject,
 )
-from gateway.store.repository import ConsentConflict, Repository, StaleConsent, UnknownService
+from gateway.store.repository import Repository
+from tests.databases import migrated
 from trust.identifiers import GlobalGroupId, InvalidIdentifier, MemberId, ServiceId, SubsystemId
 
 APP = SubsystemId("DE-TEST", "GOV", "MUSTERSTADT", "app")
@@ -56,16 +55,6 @@ CONSENT = ConsentCopy(
     identity_level=RequiredIdentityLevel.SUBSTANTIAL,
     authority=APP,
 )
-
-
-@pytest.fixture
-async def repository(database_url: str) -> AsyncIterator[Repository]:
-    engine = open_engine(database_url)
-    await migrate(engine)
-    try:
-        yield Repository(engine)
-    finally:
-        await engine.dispose()
 
 
 async def test_an_empty_store(repository: Repository) -> None:
@@ -152,18 +141,14 @@ async def test_a_reference_keeps_what_it_stands_for(repository: Repository, chan
 
 
 async def test_of_many_concurrent_states_the_newest_wins(postgres_url: str) -> None:
-    engine = open_engine(postgres_url)
-    await migrate(engine)
-    repository = Repository(engine)
-    try:
+    async with migrated(postgres_url) as engine:
+        repository = Repository(engine)
         states = [replace(CONSENT, sequence=number) for number in (5, 2, 8, 1, 7, 3, 6, 4)]
         results = await asyncio.gather(*map(repository.upsert_consent_copy, states), return_exceptions=True)
         assert all(result is None or isinstance(result, StaleConsent) for result in results)
         stored = await repository.consent_copy(CONSENT.reference)
         assert stored is not None
         assert stored.sequence == 8
-    finally:
-        await engine.dispose()
 
 
 @pytest.mark.parametrize(

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import pytest
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.store import open_engine
-from gateway.store.migrate import migrate
 from gateway.store.tables import transmission_report
 from gateway.store.transmission_reports import TransmissionReport, TransmissionReports
 from trust.identifiers import SubsystemId
 
 APP = SubsystemId("DE-TEST", "GOV", "MUSTERSTADT", "app")
 UTILITY = SubsystemId("DE-TEST", "COM", "STADTWERKE", "kundenservice")
-
-
-@pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(database_url)
-    await migrate(engine)
-    yield engine
-    await engine.dispose()
 
 
 async def keep(engine: AsyncEngine, name: str, due_ms: int) -> TransmissionReport:
