@@ -186,7 +186,7 @@ async def _pages(browser: Browser, plan: Plan, rounds: int) -> tuple[list[PageFi
         raise NotMeasurable("the city offers no service")
     key = link.rpartition("/")[2]
     for path in _PAGES:
-        figures.append(await _opened(page, context, plan.citizen_url, path.format(service=key), rounds=rounds))  # noqa: PERF401
+        figures.append(await _opened(page, context, plan.citizen_url, path.format(service=key), rounds=rounds))  # noqa: PERF401 - one page after the other
     await page.goto(f"{plan.citizen_url}/accesses")
     one = await page.get_attribute("a[href^='/accesses/one/']", "href")
     if one is None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gateway.settings_base import PlacedSettings, Port, Seconds, in_data_directory, is_loopback, is_private
 from trust.identifiers import InvalidIdentifier, SubsystemId, parse_subsystem_id
@@ -40,6 +41,8 @@ class CitizenSettings(PlacedSettings):
     citizen_cookie_key_file: Path = in_data_directory("keys/cookie.key")
     citizen_purposes_file: Path | None = None
     citizen_city_name: str = "Musterstadt"
+    # A name of the IANA time zone database: by which clock the pages say when something happened.
+    citizen_time_zone: str = "Europe/Berlin"
     citizen_log_keys: tuple[str, ...] = ()
     # Subsystems that may declare services and purposes at the consent service.
     citizen_consent_declarants: tuple[str, ...] = ()
@@ -99,6 +102,15 @@ class CitizenSettings(PlacedSettings):
         if contact is not None and not contact.startswith(("mailto:", "https://")):
             raise ValueError("citizen_push_contact is a mailto: or https: address (RFC 8292 section 2.1)")
         return self
+
+    @field_validator("citizen_time_zone")
+    @classmethod
+    def _known_time_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ValueError, OSError, ZoneInfoNotFoundError):
+            raise ValueError("a name of the IANA time zone database is needed, such as Europe/Berlin") from None
+        return name
 
     @model_validator(mode="after")
     def _citizens_over_tls(self) -> Self:

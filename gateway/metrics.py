@@ -15,6 +15,7 @@ from prometheus_client.exposition import generate_latest
 
 from audit.sequencer import BatchReport
 from gateway.clock import Clock
+from gateway.durations import Durations
 from gateway.message_log.metrics import MessageLogMetrics
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -37,17 +38,17 @@ class Metrics:
             ("service", "outcome", "hop", "role"),
             registry=self.registry,
         )
-        self._exchange_seconds = Histogram(
+        self._exchange_seconds = Durations(
             "datenweg_exchange_seconds",
             "Duration of an exchange as this gateway saw it",
-            ("role",),
+            "role",
             buckets=_EXCHANGE_BUCKETS,
             registry=self.registry,
         )
-        self._step_seconds = Histogram(
+        self._step_seconds = Durations(
             "datenweg_step_seconds",
             "Duration of each step of the way of a message",
-            ("step",),
+            "step",
             buckets=_STEP_BUCKETS,
             registry=self.registry,
         )
@@ -57,9 +58,10 @@ class Metrics:
             ("path", "status"),
             registry=self.registry,
         )
-        self._in_progress = Gauge(
+        self._in_progress = 0
+        Gauge(
             "datenweg_exchanges_in_progress", "Exchanges accepted and not yet answered", registry=self.registry
-        )
+        ).set_function(lambda: self._in_progress)
         self._cut_connections = Counter(
             "datenweg_connections_cut_total",
             "Connections of clients and peers that were cut: for room, a slow head, or an answer that isn't taken",
@@ -125,8 +127,6 @@ class Metrics:
         )
         self.message_log = MessageLogMetrics(self.registry)
         self._exchange_counters: dict[tuple[str, str, str, str], Counter] = {}
-        self._duration_histograms: dict[str, Histogram] = {}
-        self._step_histograms: dict[str, Histogram] = {}
 
     def count_exchange(self, *, service: str, outcome: str, hop: str, role: str, seconds: float) -> None:
         """One finished exchange. `service` is a configured service's identifier or "" for an unknown one."""
@@ -137,17 +137,11 @@ class Metrics:
                 labels = ("", outcome, hop, role)
             counter = self._exchange_counters.setdefault(labels, self._exchanges.labels(*labels))
         counter.inc()
-        histogram = self._duration_histograms.get(role)
-        if histogram is None:
-            histogram = self._duration_histograms[role] = self._exchange_seconds.labels(role)
-        histogram.observe(seconds)
+        self._exchange_seconds.observe(role, seconds)
 
     def observe_step(self, step: str, seconds: float) -> None:
         """One step of the way of a message took this long."""
-        histogram = self._step_histograms.get(step)
-        if histogram is None:
-            histogram = self._step_histograms[step] = self._step_seconds.labels(step)
-        histogram.observe(seconds)
+        self._step_seconds.observe(step, seconds)
 
     def count_client_request(self, path: str, status: int) -> None:
         """A request to one of the gateway's own few paths is answered."""
@@ -159,11 +153,11 @@ class Metrics:
 
     def exchange_started(self) -> None:
         """An exchange was accepted."""
-        self._in_progress.inc()
+        self._in_progress += 1
 
     def exchange_ended(self) -> None:
         """An accepted exchange was answered, or its caller is gone."""
-        self._in_progress.dec()
+        self._in_progress -= 1
 
     def observe_log_batch(self, report: BatchReport) -> None:
         """One commit of the log; the sequencer's `on_batch`."""

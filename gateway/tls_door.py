@@ -71,11 +71,17 @@ class TLSDoor:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     def _admit(self, accepted: socket.socket) -> None:
-        if not self._server.room.admits():
-            self._server.on_cut("room")
+        try:
+            if not self._server.room.admits():
+                self._server.on_cut("room")
+                accepted.close()
+                return
+            arrival = Arrival(self._server, self._context, accepted)
+        except Exception as error:  # noqa: BLE001 - as asyncio's server: whatever it is, the port stays open
             accepted.close()
+            unforeseen = {"message": "a connection could not be admitted", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(unforeseen)
             return
-        arrival = Arrival(self._server, self._context, accepted)
         self._arrivals.add(arrival)
         arrival.task.add_done_callback(lambda _: self._arrivals.discard(arrival))
 

@@ -71,12 +71,12 @@ def open_tracing(endpoint: str, *, server: str, version: str, exporter: SpanExpo
 
 class _OpenTelemetry:
     def __init__(self, endpoint: str, *, server: str, version: str, exporter: SpanExporter | None) -> None:
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         if exporter is None:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
             exporter = OTLPSpanExporter(endpoint=endpoint)
         resource = Resource.create(
@@ -89,7 +89,7 @@ class _OpenTelemetry:
         self._tracer = self._provider.get_tracer("datenweg", version)
 
     def exchange(self, traced: TracedExchange) -> None:
-        from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context  # noqa: PLC0415
+        from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
         consumer = traced.name == "consumer"
         attributes: dict[str, Attribute] = {"xroad.request_id": traced.request_id, **traced.attributes}
@@ -122,7 +122,7 @@ class _OpenTelemetry:
 
 def _root(request_id: str) -> Context:
     """The parent that both gateways' spans have: nobody's span, but the same for both."""
-    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context  # noqa: PLC0415
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
     # W3C Trace Context 2.2.2: neither id is zero.
     parent = int.from_bytes(hashlib.sha256(b"datenweg/trace\0" + request_id.encode()).digest()[:8], "big") or 1

@@ -39,6 +39,9 @@ from trust.profiles import member_of
 MAX_VALIDATION_VALUES: Final = 16
 _CACHE_SIZE: Final = 1024
 _PATH_INVALID: Final = "invalid_cert_path"
+# X-Road's CertChainFactory and CertChainVerifier name no reason of its own below it.
+NO_PATH: Final = "cannot_create_cert_path.internal_error"
+WRONG_USAGE: Final = "wrong_cert_usage"
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -94,6 +97,18 @@ class StatusQuery:
     def certificate_der(self) -> bytes:
         """The certificate's DER, by which answers are known."""
         return self.certificate.public_bytes(Encoding.DER)
+
+    def verify_status(self, der: bytes, *, at: datetime) -> VerifiedStatus:
+        """The good status that the OCSP response `der` gives at the time `at`. Raises as `verify_response`."""
+        return verify_response(
+            der,
+            certificate=self.certificate,
+            issuer=self.issuer,
+            authorised_responders=self.authorised_responders,
+            freshness=self.freshness,
+            verify_next_update=self.verify_next_update,
+            at=at,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +354,7 @@ class CertificateVerifier:
             )
         raise CertificateUntrusted(
             "no path to an authority that the instance approves",
-            code="cannot_create_cert_path",
+            code=NO_PATH,
             hint="the certificate must be issued by an authority of the global configuration",
         )
 
@@ -357,7 +372,7 @@ class CertificateVerifier:
             except CertificateUntrusted as error:
                 last = error
         if not members:
-            raise last or CertificateUntrusted("no authority is approved", code="cannot_create_cert_path")
+            raise last or CertificateUntrusted("no authority is approved", code=NO_PATH)
         try:
             public_key = require_strong(certificate.public_key())
         except (ValueError, UnsupportedAlgorithm):
@@ -368,4 +383,4 @@ class CertificateVerifier:
 def _require_usage(certificate: x509.Certificate, usage: CertificateUsage) -> None:
     fits = is_for_signing(certificate) if usage is CertificateUsage.SIGNING else is_for_authentication(certificate)
     if is_authority(certificate) or not fits:
-        raise CertificateUntrusted(f"the certificate isn't for {usage.value}", code="wrong_cert_usage")
+        raise CertificateUntrusted(f"the certificate isn't for {usage.value}", code=WRONG_USAGE)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from trust.certificates import StatusQuery
 from trust.certification_path import is_authority, load_certificate, status_addresses
 from trust.errors import CertificateUntrusted
-from trust.ocsp import VerifiedStatus, verify_response
+from trust.ocsp import VerifiedStatus
 from trust.ocsp_client import StatusSource
 from trust.parameters import ApprovedCA
 from trust.third_party import VerifiedDocument, verify_third_party
@@ -64,15 +64,7 @@ class DocumentVerifier:
 
     async def _status(self, query: StatusQuery) -> VerifiedStatus:
         der = await self._statuses.status_for(query)
-        return verify_response(
-            der,
-            certificate=query.certificate,
-            issuer=query.issuer,
-            authorised_responders=query.authorised_responders,
-            freshness=query.freshness,
-            verify_next_update=query.verify_next_update,
-            at=self._clock(),
-        )
+        return query.verify_status(der, at=self._clock())
 
 
 def _queries(verified: VerifiedDocument) -> list[StatusQuery]:

@@ -17,7 +17,7 @@
     ├── KeyUnavailable         our key or token can't sign                         (ours)
     └── FetchFailed            a trust service did not answer                      (nobody's: try again)
 
-`code` is the last part of X-Road's fault code (7.8 spelling, facts: PR-MESS and the 7.8 error list), e.g.
+`code` is the last part of X-Road's fault code (7.8 spelling: PR-MESS and the 7.8 error list), e.g.
 `invalid_signature_value`. `str(error)` is for logs and never shown to a client.
 """
 

@@ -96,10 +96,13 @@ class FederatedConfiguration(VerifiedConfiguration):
         return super().servers_of(client) if other is None else other.servers_of(client)
 
     def server_with_certificate(self, der: bytes) -> SecurityServer | None:
-        found = [super().server_with_certificate(der)]
-        found += [other.server_with_certificate(der) for other in self._others.values()]
+        own = super().server_with_certificate(der)
+        if own is not None:
+            # Certificates are public: no other registry takes a gateway's name from it by claiming its certificate.
+            return own
+        found = [other.server_with_certificate(der) for other in self._others.values()]
         servers = [server for server in found if server is not None]
-        # Claimed in two instances, it identifies neither gateway.
+        # Claimed in two other instances, it identifies neither gateway.
         return servers[0] if len(servers) == 1 else None
 
     def groups_of(self, client: ClientId) -> frozenset[GlobalGroupId]:

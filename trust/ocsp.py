@@ -62,7 +62,7 @@ def build_request(certificate: x509.Certificate, issuer: x509.Certificate) -> by
     """The DER of a request for one certificate's status, without nonce. Raises MalformedInput."""
     try:
         # SHA-1 only names the certificate, and it is the one hash that every responder knows (RFC 6960 section 4.3).
-        builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, hashes.SHA1())  # noqa: S303
+        builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, hashes.SHA1())  # noqa: S303 - names a certificate, as every responder reads it (RFC 5019)
         return builder.build().public_bytes(serialization.Encoding.DER)
     except (ValueError, TypeError):
         raise MalformedInput("no status can be asked for this certificate", code="incorrect_certificate") from None

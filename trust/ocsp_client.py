@@ -23,7 +23,7 @@ from cryptography import x509
 
 from trust.certificates import StatusQuery
 from trust.errors import CertificateRevoked, FetchFailed, MalformedInput, StatusNotGood, TrustError
-from trust.ocsp import MAX_BYTES, NOT_GOOD, VerifiedStatus, build_request, verify_response
+from trust.ocsp import MAX_BYTES, NOT_GOOD, VerifiedStatus, build_request
 
 _DEFAULT_FRESHNESS: Final = timedelta(seconds=3600)
 _RETRY: Final = timedelta(seconds=60)  # X-Road's signer waits as long after a failed fetch
@@ -112,15 +112,7 @@ class StatusSource:
         for url in query.urls:
             try:
                 der = await self._post(url, request)
-                status = verify_response(
-                    der,
-                    certificate=query.certificate,
-                    issuer=query.issuer,
-                    authorised_responders=query.authorised_responders,
-                    freshness=query.freshness,
-                    verify_next_update=query.verify_next_update,
-                    at=self._clock(),
-                )
+                status = query.verify_status(der, at=self._clock())
             except CertificateRevoked:
                 self._kept.pop(query.certificate, None)
                 raise

@@ -34,6 +34,10 @@ _FUTURE: Final = timedelta(minutes=5)
 _PAST: Final = timedelta(minutes=5)
 _GRANTED: Final = (0, 1)
 REFUSED: Final = "mlog.timestamp_non_granted_response"
+# The codes of X-Road's verifier of stamps, by what doesn't hold: who signed, the signature, what it is over.
+_STRANGER: Final = "mlog.tsp_certificate_not_found"
+_UNPROVEN: Final = "mlog.timestamp_signer_verification_failed"
+_OTHER_IMPRINT: Final = "malformed_signature"
 
 _DIGESTS: Final = {tsp.SHA256: "sha256", tsp.SHA384: "sha384", tsp.SHA512: "sha512"}
 _DIGEST_OIDS: Final = {name: oid for oid, name in _DIGESTS.items()}
@@ -125,12 +129,14 @@ def imprint_of(token: bytes) -> tuple[str, bytes]:
 
 def signer_of(token: bytes, approved: Sequence[ApprovedTSA]) -> ApprovedTSA:
     """The approved authority whose certificate the token names; `verify_token` proves it. Raises TimestampInvalid."""
+    if not approved:
+        raise TimestampInvalid("no time-stamping authority is approved", code="mlog.no_timestamping_provider_found")
     signer = _signer(_content_info(token)).signer
     for authority in approved:
         certificate = _certificate(authority.certificate)
         if (certificate.issuer, certificate.serial_number) == (signer.issuer, signer.serial_number):
             return authority
-    raise TimestampInvalid("the token is not of an approved time-stamping authority")
+    raise TimestampInvalid("the token is not of an approved time-stamping authority", code=_STRANGER)
 
 
 def verify_token(
@@ -159,7 +165,7 @@ def verify_token(
     content = info.content.content.content
     # 2. The signer is the authority's certificate, by name and by hash (RFC 5816 2.2.1).
     if (signer.signer.issuer, signer.signer.serial_number) != (certificate.issuer, certificate.serial_number):
-        raise TimestampInvalid("the token is by another signer than the approved one")
+        raise TimestampInvalid("the token is by another signer than the approved one", code=_STRANGER)
     attributes = _attributes(signer)
     _verify_signing_certificate(attributes, tsa_certificate)
     # 3. The certificate's key is for time-stamping alone (RFC 3161 2.3).
@@ -171,7 +177,7 @@ def verify_token(
     stamped = _decode(tsp.TSTInfo, content)
     imprint = stamped.message_imprint
     if imprint.hash_algorithm.algorithm != _DIGEST_OIDS[digest_name] or imprint.hashed_message != digest:
-        raise TimestampInvalid("the token stamps something else")
+        raise TimestampInvalid("the token stamps something else", code=_OTHER_IMPRINT)
     if nonce is not None and stamped.nonce != nonce:
         raise TimestampInvalid("the token answers another request")
     # 6. The time is possible: not ahead of ours, and within the certificate's validity.
@@ -215,9 +221,9 @@ def _verify_signing_certificate(attributes: dict[OID, asn1.TLV], certificate: by
         old = _parse(attributes[tsp.SIGNING_CERTIFICATE], tsp.SigningCertificate).certificates
         named, name = (old[0].certificate_hash if old else None), "sha1"
     else:
-        raise TimestampInvalid("the token does not say which certificate signed it")
+        raise TimestampInvalid("the token does not say which certificate signed it", code=_UNPROVEN)
     if name is None or hashlib.new(name, certificate).digest() != named:
-        raise TimestampInvalid("the token names another certificate than the approved one")
+        raise TimestampInvalid("the token names another certificate than the approved one", code=_UNPROVEN)
 
 
 def _verify_usage(certificate: x509.Certificate) -> None:
@@ -232,13 +238,13 @@ def _verify_usage(certificate: x509.Certificate) -> None:
 def _verify_content(attributes: dict[OID, asn1.TLV], content: bytes, signer: tsp.SignerInfo) -> None:
     name = _DIGESTS.get(signer.digest_algorithm.algorithm)
     if name is None:
-        raise TimestampInvalid("unsupported digest algorithm")
+        raise TimestampInvalid("unsupported digest algorithm", code=_UNPROVEN)
     if tsp.CONTENT_TYPE not in attributes or tsp.MESSAGE_DIGEST not in attributes:
-        raise TimestampInvalid("a signed attribute is missing")
+        raise TimestampInvalid("a signed attribute is missing", code=_UNPROVEN)
     if _parse(attributes[tsp.CONTENT_TYPE], OID) != tsp.TST_INFO:
-        raise TimestampInvalid("the signed content type is another")
+        raise TimestampInvalid("the signed content type is another", code=_UNPROVEN)
     if _parse(attributes[tsp.MESSAGE_DIGEST], bytes) != hashlib.new(name, content).digest():
-        raise TimestampInvalid("the content is not what was signed")
+        raise TimestampInvalid("the content is not what was signed", code=_UNPROVEN)
 
 
 def _verify_signature(certificate: x509.Certificate, signer: tsp.SignerInfo) -> None:
@@ -256,9 +262,9 @@ def _verify_signature(certificate: x509.Certificate, signer: tsp.SignerInfo) -> 
         elif isinstance(key, ec.EllipticCurvePublicKey) and ecdsa_hash is not None:
             key.verify(signer.signature, signed, ec.ECDSA(_HASHES[ecdsa_hash]))
         else:
-            raise TimestampInvalid("unsupported signature algorithm")
+            raise TimestampInvalid("unsupported signature algorithm", code=_UNPROVEN)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
-        raise TimestampInvalid("the token's signature does not hold") from None
+        raise TimestampInvalid("the token's signature does not hold", code=_UNPROVEN) from None
 
 
 def _certificate(der: bytes) -> x509.Certificate:

@@ -5,8 +5,6 @@ aiohttp's access log writes the request line with its query, which holds process
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -32,13 +30,3 @@ async def serving(app: web.Application, *, host: str = "127.0.0.1", port: int = 
         yield f"http://{f'[{host}]' if ':' in host else host}:{bound_port}"
     finally:
         await runner.cleanup()
-
-
-async def serve_until_stopped(app: web.Application, *, host: str, port: int) -> None:
-    """Serves `app` until SIGTERM or SIGINT."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    async with serving(app, host=host, port=port):
-        await stopped.wait()

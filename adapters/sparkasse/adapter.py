@@ -74,9 +74,13 @@ class SparkasseAdapter:
         subject = request.context.subject
         body = request.body.only("psuId", "password")
         psu_id, password = body.text("psuId", maximum=64, pattern=_PSU_ID), body.text("password", maximum=64)
-        self._attempts.require_allowed(subject, self._clock())
-        await self._make_room(subject)
-        address = self._address(request.context)
+        with self._attempts.attempt(subject, self._clock()):
+            await self._make_room(subject)
+            link, authorisation = await self._begin(subject, psu_id, password, self._address(request.context))
+        self._attempts.clear(subject)
+        return Answer(_link_json(link, authorisation), status=201)
+
+    async def _begin(self, subject: str, psu_id: str, password: str, address: str) -> tuple[_BankLink, Authorisation]:
         valid_until = (self._clock() + _VALIDITY).date()
         consent_id = await self._bank.create_consent(psu_id, valid_until, address=address)
         try:
@@ -98,8 +102,7 @@ class SparkasseAdapter:
             if error.kind is CREDENTIALS_REFUSED:
                 self._attempts.record(subject, self._clock())
             raise
-        self._attempts.clear(subject)
-        return Answer(_link_json(link, authorisation), status=201)
+        return link, authorisation
 
     async def continue_link(self, request: OperationRequest) -> Answer:
         """PUT /link/{linkId} with either {authenticationMethodId} or {scaAuthenticationData}."""

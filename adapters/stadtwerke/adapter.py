@@ -42,13 +42,13 @@ class StadtwerkeAdapter:
         meter_number = body.text("meterNumber", pattern=_METER_NUMBER)
         if await self._links.find(subject, _NAME) is not None:
             raise CallerError(ALREADY_LINKED)
-        self._attempts.require_allowed(subject, self._clock())
-        try:
-            verified = await self._service.verify_customer(customer_number, meter_number)
-        except BackendError as error:
-            if error.kind is CUSTOMER_UNKNOWN:
-                self._attempts.record(subject, self._clock())
-            raise
+        with self._attempts.attempt(subject, self._clock()):
+            try:
+                verified = await self._service.verify_customer(customer_number, meter_number)
+            except BackendError as error:
+                if error.kind is CUSTOMER_UNKNOWN:
+                    self._attempts.record(subject, self._clock())
+                raise
         self._attempts.clear(subject)
         try:
             await self._links.add(subject, _NAME, {"customerNumber": verified})

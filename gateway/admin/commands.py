@@ -15,7 +15,7 @@ import typer
 
 from gateway.admin.errors import AdminError
 from gateway.admin.output import print_table
-from gateway.admin.registration import Declaration, check_declaration, parse_grants, register, take_rights
+from gateway.admin.registration import Declaration, Registration, check_declaration, parse_grants, register, take_rights
 from gateway.admin.terminal import (
     Code,
     GatewayConfig,
@@ -101,6 +101,10 @@ def register_service(  # noqa: PLR0917 - typer reads the options of a command fr
     )
     registration = check_declaration(declaration, instance=settings.instance)
     with_repository(settings, lambda repository: register(repository, registration))
+    _print_registration(registration)
+
+
+def _print_registration(registration: Registration) -> None:
     service = registration.service
     print_table(
         f"Registered {service.identifier.encoded}",

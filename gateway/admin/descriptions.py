@@ -11,10 +11,10 @@ from gateway.admin.errors import AdminError
 from gateway.admin.terminal import read_file
 from gateway.exchange.service_tls import Pins
 from gateway.exchange.services import ServiceCaller, service_session
+from gateway.messages.descriptions import MAX_DESCRIPTION
 from gateway.messages.faults import Fault
 from gateway.messages.transport import TransportLimits
 
-MAX_BYTES: Final = 1 << 20
 _SECONDS: Final = 30.0
 _RATE: Final = 16 * 1024
 _TYPES: Final = {
@@ -43,7 +43,7 @@ async def read_description(source: str, pins: Pins) -> Description:
     if not source.startswith(("http://", "https://")):
         return _read_file(Path(source))
     async with service_session(1) as session:
-        caller = ServiceCaller(session, limits=TransportLimits(max_body=MAX_BYTES), rate=_RATE)
+        caller = ServiceCaller(session, limits=TransportLimits(max_body=MAX_DESCRIPTION), rate=_RATE)
         try:
             answer = await caller.call("GET", source, (), None, timeout_seconds=_SECONDS, pins=pins)
         except Fault as fault:

@@ -20,9 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.admin.errors import InvalidDescription
 from gateway.admin.plain_yaml import load_plain_yaml
+from gateway.messages.descriptions import MAX_DESCRIPTION, MAX_DESCRIPTION_NODES
 
-MAX_BYTES: Final = 1 << 20
-_MAX_NODES: Final = 100_000
+MAX_BYTES: Final = MAX_DESCRIPTION
+_MAX_NODES: Final = MAX_DESCRIPTION_NODES
 _MAX_DEPTH: Final = 64
 _METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")

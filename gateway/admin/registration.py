@@ -177,7 +177,7 @@ def check_url(url: str, *, insecure_plain_http: bool) -> None:
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or parts.query or parts.fragment or "@" in parts.netloc:
+    if not usable or parts.query or parts.fragment or "@" in parts.netloc or " " in url or not url.isprintable():
         raise AdminError("--url is http(s)://HOST[:PORT][/PATH] without user, query or fragment")
     if parts.scheme == "http" and not is_loopback(parts.hostname or "") and not insecure_plain_http:
         raise AdminError("--url leaves this machine over plain HTTP: use https, or say --insecure-plain-http")
@@ -210,6 +210,8 @@ def _description(declaration: Declaration, code: str) -> tuple[ServiceType, byte
                 raise AdminError(f"--code is none of the WSDL's operations: {', '.join(names)}")
             if len(versions) > 1:
                 raise AdminError(f"--wsdl has {len(versions)} versions of {code}: give a document with one of them")
+            if versions[0] is not None:
+                check_segment(versions[0], f"the version of {code}")
             return ServiceType.WSDL, wsdl, names, versions[0]
         case (None, None):
             return ServiceType.REST, b"", (), None

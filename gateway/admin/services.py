@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 from gateway.admin.descriptions import Description, read_description
 from gateway.admin.errors import AdminError
 from gateway.admin.openapi import read_openapi
-from gateway.admin.registration import check_code, check_url, endpoints_of
+from gateway.admin.registration import check_code, check_segment, check_url, endpoints_of
 from gateway.admin.wsdl import parse_wsdl
 from gateway.exchange.service_tls import Pins
 from gateway.store.model import AccessRight, Client, NodeConfiguration, Service, ServiceType
@@ -181,7 +181,10 @@ def _wsdl_services(provider: SubsystemId, description: Description, options: Ser
         if not url:
             raise AdminError(f"--url: the WSDL has no soap:address for {operation.name}")
         service = _service(provider, operation.name, ServiceType.WSDL, replace(options, url=url))
-        services.append(_described(replace(service, version=operation.version), description))
+        version = operation.version
+        if version is not None:
+            check_segment(version, f"the version of {operation.name}")
+        services.append(_described(replace(service, version=version), description))
     return tuple(services)
 
 

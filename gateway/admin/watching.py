@@ -27,8 +27,6 @@ from gateway.exchange.origins import origin_of
 from gateway.settings import GatewaySettings
 from gateway.witnessing import policy_lines, read_policy
 
-# How long an exchange may be on its way between two logs before it counts as missing in one.
-SETTLE_SECONDS: Final = 600
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 
 

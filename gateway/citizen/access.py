@@ -109,6 +109,7 @@ class Access:
             "requestId": self.request_id,
             "client": self.client,
             "onBehalfOf": self.behalf,
+            "representative": (self.representative or None) if self.behalf == "represented" else None,
             "provider": self.provider,
             "service": self.service,
             "title": dict(self.titles),

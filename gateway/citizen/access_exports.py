@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -14,8 +15,9 @@ from gateway.citizen.access_listing import basis_of, behalf_of, title_of
 from gateway.citizen.accesses import AccessView
 from gateway.citizen.texts import categories_text, text
 
-# A spreadsheet takes a cell that begins so for a formula; the texts are other people's (CWE-1236).
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes a cell that begins so for a formula; the texts are other people's (CWE-1236). Where the comma
+# stands in numbers it parts cells at semicolons, whatever the file means, and some take the signs' wide forms, too.
+_FORMULA: Final = re.compile('(^|[;\t\r\n])([\\s"]*)(?=[=+\\-@\uff1d\uff0b\uff0d\uff20])')
 COLUMNS: Final = (
     "when", "result", "reason", "who", "on_behalf", "from_whom", "service", "which_data", "what_for", "legal_basis",
     "occasion", "consent_reference", "recorded_by", "request_number",
@@ -67,4 +69,4 @@ def build_json(views: Sequence[AccessView], accesses: Sequence[Access], *, at: d
 
 
 def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    return _FORMULA.sub(r"\1\2'", cell)

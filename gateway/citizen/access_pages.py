@@ -156,7 +156,7 @@ async def access_bundle(request: web.Request) -> web.Response:
 
 @routes.get("/me/accesses")
 async def own_accesses(request: web.Request) -> web.Response:
-    """The month's bundles of all logs that answered, as a program wants them (facts: audit-log 6.7)."""
+    """The month's bundles of all logs that answered, as a program wants them."""
     view = await _view(request, await session_for(request))
     bundles = [source.bundle for source in view.sources if source.bundle is not None]
     return web.json_response({"month": view.month, "logs": bundles}, headers={"Cache-Control": "no-store"})
@@ -164,7 +164,7 @@ async def own_accesses(request: web.Request) -> web.Response:
 
 @routes.get("/accesses/proofs.zip")
 async def proofs(request: web.Request) -> web.Response:
-    """The month's bundles of all logs, and the verifier that reads them, to keep (facts: audit-log 6.8, step 8)."""
+    """The month's bundles of all logs, and the verifier that reads them, to keep."""
     view = await _view(request, await session_for(request))
     files = {
         f"accesses-{view.month}-{_file_name(source.key)}.json": json_file(source.bundle)

@@ -2,9 +2,9 @@
 provider's.
 
 The log holder is the source, asked live; nothing is stored here (the rule of the German Datenschutzcockpit and the
-Estonian Data Tracker, facts: german-interfaces 0). One exchange stands in two logs and is shown once, with both
-named; what one log says twice is shown twice. Every proof is checked before an entry is shown; a log whose proofs
-don't hold, or that isn't the log of who was asked, is named, never silently left out.
+Estonian Data Tracker). One exchange stands in two logs and is shown once, with both named; what one log says twice is
+shown twice. Every proof is checked before an entry is shown; a log whose proofs don't hold, or that isn't the log of
+who was asked, is named, never silently left out.
 """
 
 from __future__ import annotations

@@ -66,23 +66,35 @@ def build_citizen_app(
 
     While it runs, unacknowledged consents and withdrawals are pushed again in the background.
     """
+    app = web.Application(middlewares=[security_headers, errors_as_answers], client_max_size=_MAX_BODY)
+    app[CITIZEN] = _build_citizen(context, http, tokens)
+    app.cleanup_ctx.append(_background)
+    parts = (pages, access_pages, personal_pages, login_pages, consent_pages, link_pages, notice_pages)
+    for part in (*parts, representation_pages, api, well_known):
+        app.router.add_routes(part.routes)
+    add_accounts(app)
+    app.router.add_get("/static/{name}", _static)
+    return app
+
+
+def _build_citizen(context: CitizenContext, http: aiohttp.ClientSession, tokens: CitizenTokens | None) -> Citizen:
+    """All that the handlers work with."""
     settings = context.settings
     road = RoadClient(http, settings, Vouchers(context.cookie_key, context.clock))
     issuer = IssuerClient(http, settings, context.clock)
     notices = Notices(context.engine, context.clock)
     devices = Devices(context.engine, context.clock, notices)
     statements = UsedStatements(context.engine, context.clock)
-    if tokens is None:
-        tokens = CitizenTokens(
-            http,
-            issuer=settings.issuer,
-            audience=settings.token_audience,
-            clock=context.clock,
-            bindings=DeviceBindings(statements, devices, context.person),
-            levels=settings.acr_levels,
-        )
+    tokens = tokens or CitizenTokens(
+        http,
+        issuer=settings.issuer,
+        audience=settings.token_audience,
+        clock=context.clock,
+        bindings=DeviceBindings(statements, devices, context.person),
+        levels=settings.acr_levels,
+    )
     minute = settings.requests_per_minute
-    citizen = Citizen(
+    return Citizen(
         context=context,
         road=road,
         issuer=issuer,
@@ -111,23 +123,18 @@ def build_citizen_app(
         complaints=Complaints(context.engine, context.clock, notices, key=context.pseudonym_key),
         relations=Relations(context.engine, context.clock, key=context.pseudonym_key, member=settings.client.member),
         nonces=Nonces(context.cookie_key, context.clock, required=settings.require_dpop_nonce),
-        templates=jinja2.Environment(
-            loader=jinja2.PackageLoader("gateway.citizen"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        ),
+        templates=_templates(),
     )
-    app = web.Application(middlewares=[security_headers, errors_as_answers], client_max_size=_MAX_BODY)
-    app[CITIZEN] = citizen
-    app.cleanup_ctx.append(_background)
-    parts = (pages, access_pages, personal_pages, login_pages, consent_pages, link_pages, notice_pages)
-    for part in (*parts, representation_pages, api, well_known):
-        app.router.add_routes(part.routes)
-    add_accounts(app)
-    app.router.add_get("/static/{name}", _static)
-    return app
+
+
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("gateway.citizen"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 async def _background(app: web.Application) -> AsyncIterator[None]:

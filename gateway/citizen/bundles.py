@@ -1,7 +1,7 @@
 """The proofs of a month's accesses, checked on the server: the same steps as the verifier on the citizen's own device.
 
-A core over `audit`'s functions (facts: audit-log 6.8). What is shown to the citizen comes out of here: a record that
-its leaf doesn't commit to, a leaf that is in no signed tree, a gap in the person's chain breaks the whole bundle.
+A core over `audit`'s functions. What is shown to the citizen comes out of here: a record that its leaf doesn't commit
+to, a leaf that is in no signed tree, a gap in the person's chain breaks the whole bundle.
 """
 
 from __future__ import annotations

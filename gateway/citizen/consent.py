@@ -1,8 +1,7 @@
 """A consent as a value: its states, its events, its signed copy. A core. The receipt is in `consent_receipt`.
 
-States after the Estonian consent service, events in DPV's words (ISO/IEC TS 27560:2023; facts: german-interfaces 3.2,
-3.4). The signed copy is a JWS (RFC 7515, ES256) that carries the city's road certificate; providers decide by it
-alone.
+States after the Estonian consent service, events in DPV's words (ISO/IEC TS 27560:2023). The signed copy is a JWS (RFC
+7515, ES256) that carries the city's road certificate; providers decide by it alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The consent service's errors: the Estonian service's keys and codes, each with an HTTP status that fits.
 
-"RIA Data Consent Service" 2.1, section 5.1 (facts: german-interfaces 3.2). There most of them are HTTP 500; a caller
-tells them by the code, and a monitor must not take a declined request for a broken service.
+"RIA Data Consent Service" 2.1, section 5.1. There most of them are HTTP 500; a caller tells them by the code, and a
+monitor must not take a declined request for a broken service.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from aiohttp import web
 from gateway.citizen.access_pages import download
 from gateway.citizen.accounts import ACCOUNTS
 from gateway.citizen.acting import session_for
+from gateway.citizen.calls import missing_level
 from gateway.citizen.consent import REQUIRED_LEVEL, Consent
 from gateway.citizen.errors import InvalidRequest
 from gateway.citizen.sessions import Session
@@ -37,7 +38,8 @@ async def consent_question(request: web.Request) -> web.Response:
     """The decision: who gets what, what for, for how long."""
     session = await session_for(request)
     offered = (await request.app[CITIZEN].catalogues.current()).find(request.query.get("service", ""))
-    return render(request, "consent_new.html", session=session, service=offered, here=request.path_qs)
+    step_up = missing_level(session, offered.declaration.identity_level)
+    return render(request, "consent_new.html", session=session, service=offered, step_up=step_up, here=request.path_qs)
 
 
 @routes.post("/consents")

@@ -1,8 +1,8 @@
 """The receipt of a consent: ISO/IEC TS 27560:2023 in DPV's profile for the GDPR, as JSON-LD, signed. A core.
 
-The event list is the record's heart: what was asked, given, renewed, withdrawn, each with its time and who did it
-(facts: german-interfaces 3.4). The signature is a compact JWS (RFC 7515) over the very document, so that the file
-proves itself; the signed copy that the provider holds is in it, too.
+The event list is the record's heart: what was asked, given, renewed, withdrawn, each with its time and who did it. The
+signature is a compact JWS (RFC 7515) over the very document, so that the file proves itself; the signed copy that the
+provider holds is in it, too.
 """
 
 from __future__ import annotations
@@ -49,9 +49,6 @@ def build_receipt(
     """
     declaration = consent.declaration
     recipient = declaration.recipient_name or controller
-    parties = [{"@type": "dpv:DataController", "dct:title": recipient, "dct:identifier": consent.client}]
-    if declaration.controller_name:
-        parties.append({"@type": "dpv:DataController", "dct:title": declaration.controller_name})
     receipt: dict[str, Any] = {
         "@context": _CONTEXT,
         "@type": "dpv:ConsentReceipt",
@@ -60,21 +57,11 @@ def build_receipt(
         "dct:identifier": consent.reference,
         "dpv:hasRecordIdentifier": f"{consent.reference}#{consent.sequence}",
         "dpv:hasDataSubject": consent.subject or consent.client_subject,
-        "dpv:hasDataController": parties,
+        "dpv:hasDataController": _controllers(consent, recipient),
         "dpv:hasJurisdiction": "DE",
         "dpv:hasApplicableLaw": "eu-gdpr:GDPR",
         "dpv:hasLegalBasis": "eu-gdpr:A6-1-a",
-        "dpv:hasProcess": {
-            "@type": "dpv:Process",
-            "dct:title": declaration.title,
-            "dct:identifier": consent.service,
-            "dct:description": declaration.provider_text,
-            "dpv:hasDataSource": declaration.provider_name,
-            "dpv:hasRecipient": recipient,
-            "dpv:hasPurpose": {"dct:identifier": consent.purpose, "dct:description": declaration.purpose_text},
-            "dpv:hasPersonalData": list(declaration.data_categories),
-            "dpv:hasStorageCondition": _storage(consent),
-        },
+        "dpv:hasProcess": _process(consent, recipient),
         "dpv:hasNotice": {
             "@type": "dpv:ConsentNotice",
             "dct:language": declaration.language,
@@ -97,14 +84,40 @@ def build_receipt(
     if declaration.processor_name:
         receipt["dpv:hasDataProcessor"] = {"dct:title": declaration.processor_name}
     if consent.representative:
-        person = {"dct:identifier": receipt["dpv:hasDataSubject"]}
-        receipt["dpv:hasRepresentative"] = {
-            "@type": _ROLES.get(role, "dpv:Representative"),
-            "dct:identifier": consent.representative,
-            **({"dct:title": representative} if representative else {}),
-            "dpv:isRepresentativeFor": person | ({"dct:title": represented} if represented else {}),
-        }
+        receipt["dpv:hasRepresentative"] = _representative(consent, represented, representative, role)
     return receipt
+
+
+def _controllers(consent: Consent, recipient: str) -> list[dict[str, str]]:
+    parties = [{"@type": "dpv:DataController", "dct:title": recipient, "dct:identifier": consent.client}]
+    if consent.declaration.controller_name:
+        parties.append({"@type": "dpv:DataController", "dct:title": consent.declaration.controller_name})
+    return parties
+
+
+def _process(consent: Consent, recipient: str) -> dict[str, Any]:
+    declaration = consent.declaration
+    return {
+        "@type": "dpv:Process",
+        "dct:title": declaration.title,
+        "dct:identifier": consent.service,
+        "dct:description": declaration.provider_text,
+        "dpv:hasDataSource": declaration.provider_name,
+        "dpv:hasRecipient": recipient,
+        "dpv:hasPurpose": {"dct:identifier": consent.purpose, "dct:description": declaration.purpose_text},
+        "dpv:hasPersonalData": list(declaration.data_categories),
+        "dpv:hasStorageCondition": _storage(consent),
+    }
+
+
+def _representative(consent: Consent, represented: str, representative: str, role: str) -> dict[str, Any]:
+    person = {"dct:identifier": consent.subject or consent.client_subject}
+    return {
+        "@type": _ROLES.get(role, "dpv:Representative"),
+        "dct:identifier": consent.representative,
+        **({"dct:title": representative} if representative else {}),
+        "dpv:isRepresentativeFor": person | ({"dct:title": represented} if represented else {}),
+    }
 
 
 def build_signed_receipt(

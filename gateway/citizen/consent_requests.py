@@ -1,8 +1,8 @@
 """Consents that institutions ask for: a request becomes a one-time link, the link a decision of the person meant.
 
-After the Estonian consent service's `getConsentGroupReference` (facts: german-interfaces 3.2). The link opens for the
-one person only, once they are logged in; it is spent with their decision, and a newer one takes its place. Whoever else
-tries it learns nothing, not even that it exists.
+After the Estonian consent service's `getConsentGroupReference`. The link opens for the one person only, once they are
+logged in; it is spent with their decision, and a newer one takes its place. Whoever else tries it learns nothing, not
+even that it exists.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@
                   PUT, GET, DELETE /api/declarations/purpose/<id>   a recipient's purpose declaration
     reporting     POST /api/reporting/consent                       reportDataTransmission
 
-"RIA Data Consent Service" 2.1, section 5.1 (facts: german-interfaces 3.2). Who calls is the subsystem that the road has
-authenticated; each call answers only about what is that subsystem's own. Persons are named by the pseudonym that the
-caller knows them by, in place of the personal identification code.
+"RIA Data Consent Service" 2.1, section 5.1. Who calls is the subsystem that the road has authenticated; each call
+answers only about what is that subsystem's own. Persons are named by the pseudonym that the caller knows them by, in
+place of the personal identification code.
 """
 
 from __future__ import annotations

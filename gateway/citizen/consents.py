@@ -92,10 +92,14 @@ class Consents:
     async def give(self, session: Session, service: OfferedService, *, language: str) -> Consent:
         """The citizen consents.
 
-        Tried at once at the provider; the answer says whether it is valid yet. Raises ConsentConflict.
+        Tried at once at the provider; the answer says whether it is valid yet. Raises ConsentConflict, LevelTooLow.
         """
         if not service.declaration.needs_consent:
             raise ConsentConflict(service.key)
+        # Whoever opens the data must be as surely the person as whoever sees them; taking back needs any login.
+        required = service.declaration.identity_level
+        if session.level < IdentityLevel.from_word(required.value):
+            raise LevelTooLow(required.value)
         now_ms = self._context.clock.now_ms()
         await self._store.expire(now_ms=now_ms)
         purpose, settings = service.purpose, self._context.settings

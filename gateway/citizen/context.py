@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -40,6 +41,8 @@ class CitizenSettings:
     purposes: tuple[PurposeDeclaration, ...]
     client_secret: str | None = None
     city_name: str = "Musterstadt"
+    # By which clock citizens read when something happened.
+    time_zone: tzinfo = UTC
     session_idle_ms: int = 30 * 60_000
     session_absolute_ms: int = 8 * 3_600_000
     # What the issuer's `acr` values mean, where they aren't our own words or eIDAS'.

@@ -1,4 +1,4 @@
-"""Keeps declarations of the consent service: what is stored never changes but in its status (`declarations` has the rules)."""
+"""Keeps declarations of the consent service: nothing of one changes but its status (`declarations` has the rules)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Declarations at the consent service: what a provider offers on consent, what a recipient wants it for.
 
-After the Estonian consent service: a consent joins one service declaration (provider:
-data, longest validity) and one purpose declaration (recipient: purpose, privacy terms). A declaration is VALID from
-when it is made until it is withdrawn or expires, and never changes: consents keep word for word what was shown. Its
-texts are the institution's: bounded here, escaped where they are shown. They are kept in `declaration_store`.
+After the Estonian consent service: a consent joins one service declaration (provider: data, longest validity) and one
+purpose declaration (recipient: purpose, privacy terms). A declaration is VALID from when it is made until it is
+withdrawn or expires, and never changes: consents keep word for word what was shown. Its texts are the institution's:
+bounded here, escaped where they are shown. They are kept in `declaration_store`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@
     │   └── TokenRefused       an app's token or its proof doesn't hold             (the app's fault: see `challenge`)
     ├── FormRefused            a POST without this session's CSRF token              (the browser's fault)
     ├── LoginRefused           the answer of the issuer does not hold                (the peer's fault)
+    │   ├── LoginTooWeak       the login doesn't reach the level that was asked for  (nobody's: stronger means)
+    │   └── LoginCancelled     the citizen has broken the login off                  (nobody's)
     ├── LevelTooLow            the login proves less than the service asks           (nobody's: step up)
     ├── InvalidRequest         what was sent is not what was asked for               (the caller's fault)
     │   └── WrongContentType   the body is of a kind that isn't read here            (the caller's fault)
@@ -68,6 +70,18 @@ class LoginRefused(CitizenError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class LoginTooWeak(LoginRefused):
+    """The login doesn't reach the level that was asked for: the citizen has no means for it, or used another."""
+
+    code = "login_too_weak"
+
+
+class LoginCancelled(LoginRefused):
+    """The citizen has broken the login off at the issuer (RFC 6749 section 4.1.2.1, `access_denied`)."""
+
+    code = "login_cancelled"
 
 
 class LevelTooLow(CitizenError):

@@ -1,7 +1,7 @@
 """The issuer as the relying party sees it: discovery, keys, and the exchange of a code for tokens.
 
 OpenID Connect Discovery 1.0 section 4, RFC 8414; RFC 6749 section 4.1.3. Keys are fetched again when a token names an
-unknown one, at most twice a minute. Every answer is bounded, no redirect is followed.
+unknown one, at most twice a minute, and every quarter of an hour. Every answer is bounded, no redirect is followed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ _MAX_DOCUMENT: Final = 1 << 18
 _TIMEOUT_SECONDS: Final = 10
 _METADATA_MS: Final = 3_600_000
 _REFETCH_MS: Final = 30_000
+# A key that the issuer has removed counts no longer than this; while it is down, it has removed none.
+_KEYS_MS: Final = 900_000
+_RETRY_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,20 @@ class IssuerClient:
             return await self._current_metadata()
 
     async def keys(self) -> KeySet:
-        """The issuer's keys as last fetched. Raises IssuerDown."""
+        """The issuer's keys, a quarter of an hour old at most unless it is down. Raises IssuerDown."""
         async with self._lock:
-            return self._keys[1] if self._keys is not None else await self._fetch_keys()
+            if self._keys is None:
+                return await self._fetch_keys()
+            fetched_ms, keys = self._keys
+            now_ms = self._clock.now_ms()
+            if now_ms - fetched_ms < _KEYS_MS:
+                return keys
+            try:
+                return await self._fetch_keys()
+            except IssuerDown:
+                # Not each login is to wait for it.
+                self._keys = (now_ms - _KEYS_MS + _RETRY_MS, keys)
+                return keys
 
     async def newer_keys(self) -> KeySet | None:
         """The keys fetched anew, or None when that was done moments ago. Raises IssuerDown."""

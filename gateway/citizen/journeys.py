@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from gateway.citizen.purposes import Journey
 
 _MAX_CHOICES: Final = 60
 _MAX_VALUE: Final = 500
+_NOT_BY_TYPING: Final = frozenset({404, 409, 410, 429})
 
 
 class Place(StrEnum):
@@ -34,7 +35,10 @@ class Place(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FormField:
-    """One value that the citizen gives. `kind` is an HTML input type; `label` a key of `texts`."""
+    """One value that the citizen gives. `kind` is an HTML input type; `label` a key of `texts`.
+
+    `chosen`: one of those that an answer offered, not typed.
+    """
 
     name: str
     kind: str = "text"
@@ -43,10 +47,16 @@ class FormField:
     maximum: int = 100
     autocomplete: str = "off"
     whole_number: bool = False
+    chosen: bool = False
 
     @property
     def label(self) -> str:
         return f"field_{self.name}"
+
+    @property
+    def secret(self) -> bool:
+        """Whether what was typed is never shown again."""
+        return self.kind == "password" or self.autocomplete == "one-time-code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,13 @@ _BANK: Final = (
     Action("balance", "GET", ("balance",)),
     Action("accounts", "GET", ("accounts",)),
     Action("bank_link", "POST", ("link",), (FormField("psuId", maximum=64), FormField("password", "password"))),
-    Action("bank_method", "PUT", ("link", "{linkId}"), (_LINK_ID, FormField("authenticationMethodId")), entry=False),
+    Action(
+        "bank_method",
+        "PUT",
+        ("link", "{linkId}"),
+        (_LINK_ID, FormField("authenticationMethodId", chosen=True)),
+        entry=False,
+    ),
     Action(
         "bank_tan",
         "PUT",
@@ -133,9 +149,11 @@ _BANK: Final = (
     Action("bank_unlink", "DELETE", ("link",)),
 )
 
+_INVOICE: Final = FormField("invoiceNumber", place=Place.PATH, chosen=True)
+
 _UTILITY: Final = (
     Action("bills", "GET", ("bills",)),
-    Action("bill", "GET", ("bills", "{invoiceNumber}"), (FormField("invoiceNumber", place=Place.PATH),), entry=False),
+    Action("bill", "GET", ("bills", "{invoiceNumber}"), (_INVOICE,), entry=False),
     Action("utility_link", "POST", ("link",), (FormField("customerNumber"), FormField("meterNumber"))),
     Action("utility_unlink", "DELETE", ("link",)),
 )
@@ -145,14 +163,16 @@ _SERVICE: Final = FormField("serviceId", "hidden", whole_number=True)
 
 _APPOINTMENTS: Final = (
     Action("offices", "GET", ("offices",)),
-    Action("office_services", "GET", ("services",), (FormField("officeId", place=Place.CARRIED),), entry=False),
+    Action(
+        "office_services", "GET", ("services",), (FormField("officeId", place=Place.CARRIED, chosen=True),), entry=False
+    ),
     Action(
         "slots",
         "GET",
         ("slots",),
         (
             FormField("officeId", "hidden", Place.QUERY),
-            FormField("serviceId", place=Place.QUERY),
+            FormField("serviceId", place=Place.QUERY, chosen=True),
             FormField("from", "date", Place.QUERY, required=False),
             FormField("to", "date", Place.QUERY, required=False),
         ),
@@ -165,7 +185,7 @@ _APPOINTMENTS: Final = (
         (
             _OFFICE,
             _SERVICE,
-            FormField("timestamp", whole_number=True),
+            FormField("timestamp", whole_number=True, chosen=True),
             FormField("familyName", autocomplete="name"),
             FormField("email", "email", maximum=254, autocomplete="email"),
         ),
@@ -173,7 +193,11 @@ _APPOINTMENTS: Final = (
     ),
     Action("appointments", "GET", ("appointments",)),
     Action(
-        "cancel", "DELETE", ("appointments", "{processId}"), (FormField("processId", place=Place.PATH),), entry=False
+        "cancel",
+        "DELETE",
+        ("appointments", "{processId}"),
+        (FormField("processId", place=Place.PATH, chosen=True),),
+        entry=False,
     ),
 )
 
@@ -204,6 +228,22 @@ def next_forms(journey: Journey, action: Action, form: Mapping[str, str], data: 
         return ()
     follow = _FOLLOW.get((journey, action.key))
     return () if follow is None else follow(form, data)
+
+
+def same_form(action: Action, form: Mapping[str, str], status: int) -> tuple[NextForm, ...]:
+    """The form of a step that was refused for what was typed into it, to be corrected where the citizen is.
+
+    Without it they would begin the whole way anew. What was chosen stays as it was, secrets are asked for again.
+    Nothing where the page offers the form anyhow, where nothing was typed, or where a correction wouldn't help:
+    what was chosen is gone, or the institution is to be left alone for a while.
+    """
+    if action.entry or not 400 <= status < 500 or status in _NOT_BY_TYPING:
+        return ()
+    if not any(not item.chosen and item.kind != "hidden" for item in action.fields):
+        return ()
+    kept = tuple(replace(item, kind="hidden") if item.chosen else item for item in action.fields)
+    values = {item.name: form.get(item.name, "")[: item.maximum] for item in kept if not item.secret}
+    return (NextForm(replace(action, fields=kept), values),)
 
 
 def _after_bank_link(_: Mapping[str, str], data: Mapping[str, Any]) -> tuple[NextForm, ...]:

@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.citizen.acting import session_for
 from gateway.citizen.calls import call_service
 from gateway.citizen.errors import InvalidRequest
-from gateway.citizen.journeys import NextForm, next_forms
+from gateway.citizen.journeys import NextForm, same_form
 from gateway.citizen.linking import (
     IDENTITY_ATTRIBUTES,
     Linkable,
@@ -19,7 +19,7 @@ from gateway.citizen.linking import (
     required_level,
     step_of,
 )
-from gateway.citizen.pages import ActionResult, result_of
+from gateway.citizen.pages import ActionResult, forms_after, result_of
 from gateway.citizen.sessions import Session
 from gateway.citizen.unlinking import end_link
 from gateway.citizen.web import CITIZEN, form_of, language_of, redirect, render
@@ -63,14 +63,15 @@ async def step(request: web.Request) -> web.Response:
     try:
         call = action.build(form)
     except InvalidRequest as error:
-        return await _way(request, session, found, failed_field=error.field, status=400)
+        again = same_form(action, form, error.status)
+        return await _way(request, session, found, following=again, failed_field=error.field, status=error.status)
     answer = await call_service(
         citizen, session, found.service, call.method, call.path, query=call.query, body=call.body
     )
     now = await linkable(citizen, session, found.service.key)
     if answer.good and now.link is not None and now.link.state == "linked":
         return redirect("/links")
-    following = next_forms(found.service.purpose.journey, action, form, answer.data) if answer.good else ()
+    following = forms_after(found.service.purpose.journey, action, form, answer)
     result = result_of(action, answer, following, language_of(request))
     return await _way(request, session, now, result=result, following=following)
 

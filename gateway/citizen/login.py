@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.citizen import tables
 from gateway.citizen.bindings import StatementUsed, UsedStatements
 from gateway.citizen.context import CitizenSettings
-from gateway.citizen.errors import IssuerDown, LoginRefused
+from gateway.citizen.errors import IssuerDown, LoginCancelled, LoginRefused, LoginTooWeak
 from gateway.citizen.identity_tokens import (
     UnknownKey,
     VerifiedIdentity,
@@ -126,7 +126,7 @@ class Logins:
         """The login that the issuer's answer completes. Raises LoginRefused, IssuerDown."""
         state = query.get("state", "")
         # 1. The same browser, and a login of ours that nobody has answered yet.
-        if not state or not hmac.compare_digest(state.encode(), browser_state.encode()):
+        if not state or not hmac.compare_digest(_octets(state), _octets(browser_state)):
             raise LoginRefused("state")
         begun = tables.login
         async with self._engine.begin() as connection:
@@ -140,7 +140,7 @@ class Logins:
         if stated != self._settings.issuer and (stated is not None or metadata.answers_with_issuer):
             raise LoginRefused("issuer")
         if "error" in query:
-            raise LoginRefused("level" if query["error"] == "unmet_authentication_requirements" else "issuer refused")
+            raise _refusal(query["error"])
         if not 0 < len(query.get("code", "")) <= 2048:
             raise LoginRefused("code")
         # 3. The code, with the proof that we began this login (RFC 7636 section 4.5).
@@ -160,7 +160,7 @@ class Logins:
             raise LoginRefused("two persons")
         # 5. As surely as was asked for: `acr_values` binds no issuer (Core section 3.1.2.1), so the answer decides.
         if row.level and min(identity.level, citizen.level) < IdentityLevel.from_word(row.level):
-            raise LoginRefused("level")
+            raise LoginTooWeak("level")
         return FinishedLogin(identity, citizen, access_token, row.return_to, id_token)
 
     async def logged_out(self, token: str) -> VerifiedLogout:
@@ -211,4 +211,20 @@ class Logins:
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(_octets(text)).digest()
+
+
+def _octets(text: str) -> bytes:
+    # Octets that are no UTF-8 come out of a header as half characters, which nobody can encode.
+    return text.encode("utf-8", "replace")
+
+
+def _refusal(error: str) -> LoginRefused:
+    """What an issuer's error (RFC 6749 section 4.1.2.1, OpenID Connect Unmet Authentication Requirements 1.0) means."""
+    match error:
+        case "unmet_authentication_requirements":
+            return LoginTooWeak("level")
+        case "access_denied":
+            return LoginCancelled("cancelled")
+        case _:
+            return LoginRefused("issuer refused")

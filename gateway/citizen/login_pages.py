@@ -27,7 +27,6 @@ from gateway.citizen.web import (
 from gateway.messages.headers import IdentityLevel
 
 routes: Final = web.RouteTableDef()
-_LOGIN_COOKIE: Final = "datenweg_login"
 BACK_CHANNEL: Final = "/login/backchannel"
 _DEVICE_SECONDS: Final = 400 * 86_400
 _MAX_LOGOUT_TOKEN: Final = 8_192
@@ -49,8 +48,9 @@ async def login(request: web.Request) -> web.Response:
         language=language_of(request),
     )
     answer = redirect(begun.redirect)
+    # For the whole host, as __Host- demands: no neighbour in the domain can have another's login finished here.
     answer.set_cookie(
-        _LOGIN_COOKIE, begun.state, max_age=600, httponly=True, samesite="Lax", path="/login",
+        citizen.login_cookie, begun.state, max_age=600, httponly=True, samesite="Lax", path="/",
         secure=citizen.context.settings.secure,
     )  # fmt: skip
     return answer
@@ -63,7 +63,7 @@ async def callback(request: web.Request) -> web.Response:
     """
     citizen = request.app[CITIZEN]
     _count(citizen, request)
-    finished = await citizen.logins.finish(request.query, browser_state=request.cookies.get(_LOGIN_COOKIE, ""))
+    finished = await citizen.logins.finish(request.query, browser_state=request.cookies.get(citizen.login_cookie, ""))
     chosen = None
     if previous := request.cookies.get(citizen.session_cookie):
         chosen = await _chosen_before(request, previous, finished)
@@ -80,8 +80,8 @@ async def callback(request: web.Request) -> web.Response:
         await citizen.devices.use(person, browser.device, kind="browser", user_agent=browser.user_agent)
     cookie = await citizen.sessions.open(finished, person=person, browser=browser, chosen=chosen)
     answer = redirect(local_path(finished.return_to))
-    answer.del_cookie(_LOGIN_COOKIE, path="/login")
     secure = citizen.context.settings.secure
+    answer.del_cookie(citizen.login_cookie, path="/", secure=secure)
     answer.set_cookie(citizen.session_cookie, cookie, httponly=True, samesite="Lax", secure=secure, path="/")
     answer.set_cookie(
         citizen.device_cookie, device_cookie, max_age=_DEVICE_SECONDS, httponly=True, samesite="Lax", secure=secure,

@@ -22,6 +22,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from sqlalchemy import delete, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.bounded import TooLarge, read_bounded
 from gateway.citizen import tables
@@ -32,7 +33,7 @@ from gateway.citizen.notice_texts import build_code_mail, build_mail, push_conte
 from gateway.citizen.notices import Notice, notice_of
 from gateway.citizen.sealing import SealBroken
 from gateway.citizen.web_push import PushSender, Subscription, is_public_address
-from gateway.logging import get_logger
+from gateway.logging import describe_error, get_logger
 
 _BATCH: Final = 50
 _FAILURES: Final = 10
@@ -160,6 +161,11 @@ class NoticeDelivery:
             reason = error.reason if isinstance(error, NotDelivered) else "sealed"
             _log.warning("notice not delivered", code=channel.value, attempt=failures + 1, reason=reason)
             await self._failed(person, channel, notices, failures + 1)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - other parties' texts are in it, and everybody else waits behind it
+            _log.error("notice not delivered", code=channel.value, attempt=failures + 1, **describe_error(error))
+            await self._failed(person, channel, notices, failures + 1)
         else:
             await self._done(person, channel, notices)
         return 1
@@ -215,6 +221,7 @@ class NoticeDelivery:
             detailed=choice.detailed,
             city=self._context.settings.city_name,
             url=self._context.settings.public_url,
+            zone=self._context.settings.time_zone,
             at_ms=self._context.clock.now_ms(),
         )
         await self._send_mail(mail)
@@ -249,8 +256,14 @@ class NoticeDelivery:
     async def _push(self, person: str, choice: Choice, notices: Sequence[Notice]) -> None:
         if self._sender is None:
             raise NotDelivered("no_web_push")
-        city = self._context.settings.city_name
-        content = push_content(notices, language=choice.language, detailed=choice.detailed, city=city)
+        settings = self._context.settings
+        content = push_content(
+            notices,
+            language=choice.language,
+            detailed=choice.detailed,
+            city=settings.city_name,
+            zone=settings.time_zone,
+        )
         subscriptions = await self._channels.subscriptions(person)
         reached, reasons = 0, []
         async with self._session() as http:

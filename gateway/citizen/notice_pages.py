@@ -48,7 +48,7 @@ async def notices(request: web.Request) -> web.Response:
         "notices.html",
         session=session,
         notices=found,
-        sentence=lambda notice: notice_text(notice, language),
+        sentence=lambda notice: notice_text(notice, language, citizen.context.settings.time_zone),
         kind=lambda kind: kind_text(kind, language),
         kinds=tuple(NoticeKind),
         choices={channel.value: choice for channel, choice in (await accounts.channels.of(person)).items()},

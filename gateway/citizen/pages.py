@@ -21,8 +21,9 @@ from gateway.citizen.catalogue import Catalogue, OfferedService
 from gateway.citizen.consent import ConsentState
 from gateway.citizen.errors import InvalidRequest, NotLoggedIn
 from gateway.citizen.explain import Entry, explain
-from gateway.citizen.journeys import Action, NextForm, actions_of, find_action, next_forms
+from gateway.citizen.journeys import Action, NextForm, actions_of, find_action, next_forms, same_form
 from gateway.citizen.linking import with_identity
+from gateway.citizen.purposes import Journey
 from gateway.citizen.road import RoadAnswer
 from gateway.citizen.sessions import Session
 from gateway.citizen.texts import fault_text, text
@@ -116,10 +117,11 @@ async def act(request: web.Request) -> web.Response:
     try:
         call = action.build(form)
     except InvalidRequest as error:
-        return await _service_page(request, session, failed_field=error.field, status=400)
+        again = same_form(action, form, error.status)
+        return await _service_page(request, session, again=again, failed_field=error.field, status=error.status)
     answer = await call_service(citizen, session, offered, call.method, call.path, query=call.query, body=call.body)
-    following = next_forms(offered.purpose.journey, action, form, answer.data) if answer.good else ()
-    following = await with_identity(citizen, session, offered, following)
+    following = forms_after(offered.purpose.journey, action, form, answer)
+    following = await with_identity(citizen, session, offered, following) if answer.good else following
     result = result_of(action, answer, following, language_of(request))
     return await _service_page(request, session, result=result)
 
@@ -129,6 +131,7 @@ async def _service_page(
     session: Session,
     *,
     result: ActionResult | None = None,
+    again: tuple[NextForm, ...] = (),
     failed_field: str = "",
     status: int = 200,
 ) -> web.Response:
@@ -142,11 +145,19 @@ async def _service_page(
         here=f"/services/{offered.key}",
         service=offered,
         result=result,
+        again=again,
         failed_field=failed_field,
         step_up=missing_level(session, offered.declaration.identity_level),
         consent=await citizen.consents.usable(session, offered.key),
         actions=[action for action in actions_of(offered.purpose.journey) if action.entry],
     )
+
+
+def forms_after(journey: Journey, action: Action, form: Mapping[str, str], answer: RoadAnswer) -> tuple[NextForm, ...]:
+    """What there is to fill in after an answer: the next step, or the same one once more."""
+    if answer.good:
+        return next_forms(journey, action, form, answer.data)
+    return same_form(action, form, answer.status) if answer.failure is None else ()
 
 
 def result_of(action: Action, answer: RoadAnswer, following: tuple[NextForm, ...], language: str) -> ActionResult:
@@ -157,7 +168,7 @@ def result_of(action: Action, answer: RoadAnswer, following: tuple[NextForm, ...
         plain = fault_text(answer.failure.code, language)
         problem, hint = (plain, problem) if plain else (problem, answer.failure.message)
     elif not answer.good:
-        problem, hint = _service_problem(answer, language)
+        problem, hint = _service_problem(action, answer, language)
     return ActionResult(
         action=action,
         good=answer.good,
@@ -172,10 +183,14 @@ def result_of(action: Action, answer: RoadAnswer, following: tuple[NextForm, ...
     )
 
 
-def _service_problem(answer: RoadAnswer, language: str) -> tuple[str, str]:
+def _service_problem(action: Action, answer: RoadAnswer, language: str) -> tuple[str, str]:
     """What a service says about its refusal: problem details (RFC 9457), in both languages where our adapters wrote
-    them."""
+    them. Fields of our own form that it names are named as they are in the form."""
     data: Mapping[str, Any] = answer.data if isinstance(answer.data, dict) else {}
+    stated = data.get("fields")
+    wrong = [item for item in action.fields if isinstance(stated, list) and item.name in stated and not item.chosen]
+    if wrong:
+        return text("error_invalid_request", language, field=", ".join(text(one.label, language) for one in wrong)), ""
     texts = data.get("texts")
     own = texts.get(language) if isinstance(texts, dict) else None
     source: Mapping[str, Any] = own if isinstance(own, dict) else data

@@ -1,8 +1,7 @@
 """Purpose declarations: which services the city's app uses, and what it tells the citizen that it uses them for.
 
-The recipient's half of the Estonian consent service (facts: german-interfaces 3.2); the provider's half, the service
-declaration, comes over the road (`catalogue`). A consent joins one of each. A service that no declaration names isn't
-offered.
+The recipient's half of the Estonian consent service; the provider's half, the service declaration, comes over the road
+(`catalogue`). A consent joins one of each. A service that no declaration names isn't offered.
 """
 
 from __future__ import annotations

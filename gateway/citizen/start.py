@@ -6,6 +6,7 @@ What can't work together is refused before anybody logs in.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -75,6 +76,7 @@ def _citizen_context(
             require_dpop_nonce=settings.citizen_require_dpop_nonce,
             proxy_header=settings.citizen_proxy_header,
             city_name=settings.citizen_city_name,
+            time_zone=ZoneInfo(settings.citizen_time_zone),
             consent_declarants=settings.citizen_consent_declarant_ids,
             notices=notice_settings(settings),
         ),

@@ -12,7 +12,6 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -29,6 +28,7 @@ from gateway.citizen.errors import CitizenError, FormRefused, InvalidRequest, Le
 from gateway.citizen.issuer_client import IssuerClient
 from gateway.citizen.links import Links
 from gateway.citizen.login import Logins
+from gateway.citizen.moments import format_date, format_moment
 from gateway.citizen.notices import NoticeKind, Notices
 from gateway.citizen.representation import Relations
 from gateway.citizen.road import RoadClient
@@ -80,6 +80,10 @@ class Citizen:
     @property
     def device_cookie(self) -> str:
         return self._cookie("datenweg_device")
+
+    @property
+    def login_cookie(self) -> str:
+        return self._cookie("datenweg_login")
 
     def person(self, session: Session) -> str:
         """How the tables name whom a session is about."""
@@ -153,7 +157,7 @@ async def form_of(request: web.Request, session: Session) -> Mapping[str, str]:
 
 def require_csrf(session: Session, stated: str) -> None:
     """Raises FormRefused unless `stated` is this session's CSRF token."""
-    if not session.csrf or not hmac.compare_digest(session.csrf.encode(), stated.encode()):
+    if not session.csrf or not hmac.compare_digest(session.csrf.encode(), stated.encode("utf-8", "replace")):
         raise FormRefused
 
 
@@ -171,16 +175,6 @@ def require_same_site(request: web.Request) -> None:
 def redirect(path: str) -> web.Response:
     """See Other, to one of our own paths or a URL that we built."""
     return web.Response(status=303, headers={"Location": path})
-
-
-def format_date(milliseconds: int) -> str:
-    """A day, the same in both languages (ISO 8601), so that none is misread."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d")
-
-
-def format_moment(milliseconds: int) -> str:
-    """A day and time in UTC."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def render(
@@ -211,8 +205,8 @@ def render(
         # `here` is for the menu, `back` for what leads back to this very view.
         back=values.get("here", request.path_qs),
         here=values.pop("here", request.path),
-        date=format_date,
-        moment=format_moment,
+        date=lambda milliseconds: format_date(milliseconds, settings.time_zone),
+        moment=lambda milliseconds: format_moment(milliseconds, settings.time_zone, language),
         provider_name=provider_name,
         categories=lambda codes: categories_text(codes, language),
         fault=lambda code: fault_text(code, language),

@@ -11,7 +11,7 @@ from typing import Final
 LEVELS: Final = ("low", "substantial", "high")
 
 # Shown on the login page: it opens invented persons at an issuer that refuses to run for a real instance.
-DEMO_PASSWORD: Final = "musterstadt"  # noqa: S105
+DEMO_PASSWORD: Final = "musterstadt"  # noqa: S105 - printed by the demo, and no secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from gateway.admin.errors import AdminError
 from gateway.admin.output import open_console
-from gateway.city.journey import Journey
+from gateway.city.journey import BANK_LOGIN, BANK_TAN, UTILITY_CUSTOMER, Journey
 from gateway.city.plan import ORGANISATIONS, Plan
 from gateway.city.report import Report
 from gateway.city.setup import prepare
@@ -69,7 +69,7 @@ async def _demo(plan: Plan, once: bool, file: Path | None, in_processes: bool) -
 
 def _print(console: Console, report: Report) -> None:
     table = Table(title="\nExchanges", title_justify="left")
-    for column in ("service", "operation", "status", "signatures", "ms", "provider's receipt"):
+    for column in ("service", "operation", "status", "signatures", "ms", "receipt"):
         table.add_column(column, overflow="fold")
     for exchange in [*report.exchanges, *([report.refused] if report.refused else [])]:
         receipt = exchange.provider_receipt or exchange.consumer_receipt or ""
@@ -90,6 +90,12 @@ def _print(console: Console, report: Report) -> None:
 
 def _print_addresses(console: Console, plan: Plan) -> None:
     console.print(f"\nThe citizen's pages: {plan.citizen_url} (log in as erika.beispiel, password musterstadt)")
+    console.print(
+        "To link accounts there: "
+        f"utility, customer {UTILITY_CUSTOMER['customerNumber']} with meter {UTILITY_CUSTOMER['meterNumber']}; "
+        f"bank, login {BANK_LOGIN['psuId']} with password {BANK_LOGIN['password']} and TAN {BANK_TAN}",
+        soft_wrap=True,
+    )
     for organisation in ORGANISATIONS:
         console.print(
             f"{organisation.name}: road {plan.url(plan.client_port(organisation))}/r1, "

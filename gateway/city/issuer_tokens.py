@@ -151,12 +151,12 @@ class IssuerTokens:
             citizen = grant.citizen
             identity |= {"name": citizen.name, "given_name": citizen.given_name, "family_name": citizen.family_name}
             access["name"] = citizen.name
-        access_token = self._keys.sign(access, token_type="at+jwt")  # noqa: S106 - RFC 9068's name, no secret
+        access_token = self._keys.sign(access, token_type="at+jwt")  # noqa: S106 - a type, no password - RFC 9068's name, no secret
         # Core section 3.1.3.6: ES256, so the left half of SHA-256.
         identity["at_hash"] = _base64(hashlib.sha256(access_token.encode()).digest()[:16])
         return {
             "access_token": access_token,
-            "id_token": self._keys.sign(identity, token_type="JWT"),  # noqa: S106
+            "id_token": self._keys.sign(identity, token_type="JWT"),  # noqa: S106 - a type, no password
             "token_type": "Bearer" if thumbprint is None else "DPoP",
             "expires_in": self._settings.token_seconds,
             "scope": grant.scope,

@@ -27,9 +27,9 @@ Tell = Callable[[str], None]
 
 _CITIZEN: Final = CITIZENS[0]
 # What an invented customer knows of their own accounts: published test values of the sandboxes.
-_PSU: Final = {"psuId": "chipTAN", "password": "okok1"}
-_TAN: Final = "111111"
-_CUSTOMER: Final = {"customerNumber": "4711001", "meterNumber": "1MUS0047110011"}
+BANK_LOGIN: Final = {"psuId": "chipTAN", "password": "okok1"}
+BANK_TAN: Final = "111111"
+UTILITY_CUSTOMER: Final = {"customerNumber": "4711001", "meterNumber": "1MUS0047110011"}
 _SEALED_SECONDS: Final = 15.0
 # A little more than a log's checkpoint interval.
 _PUBLISHED_SECONDS: Final = 1.3
@@ -106,13 +106,15 @@ class Journey:
     async def _link_bank(self, browser: Browser) -> None:
         """The bank's own strong authentication, passed through: password, method, TAN (embedded SCA)."""
         await self._unlink(browser, BANK)
-        started = await self._call(browser, BANK, "link", "POST", "link", body=_PSU)
+        started = await self._call(browser, BANK, "link", "POST", "link", body=BANK_LOGIN)
         link = started["linkId"]
         method = started["scaMethods"][0]["authenticationMethodId"]
         await self._call(
             browser, BANK, "choose TAN method", "PUT", "link", link, body={"authenticationMethodId": method}
         )
-        linked = await self._call(browser, BANK, "enter TAN", "PUT", "link", link, body={"scaAuthenticationData": _TAN})
+        linked = await self._call(
+            browser, BANK, "enter TAN", "PUT", "link", link, body={"scaAuthenticationData": BANK_TAN}
+        )
         _require(linked["state"] == "linked", f"the account link is {linked['state']}")
         _require(_key(BANK) in {one["service"] for one in await self._links(browser)}, "the link is not on the list")
         self._tell(f"account linked at {BANK.name} with password and TAN")
@@ -124,7 +126,7 @@ class Journey:
 
     async def _utility(self, browser: Browser) -> None:
         await self._unlink(browser, UTILITY)
-        await self._call(browser, UTILITY, "link", "POST", "link", body=_CUSTOMER)
+        await self._call(browser, UTILITY, "link", "POST", "link", body=UTILITY_CUSTOMER)
         bills = (await self._call(browser, UTILITY, "bills", "GET", "bills"))["bills"]
         electricity = [bill for bill in bills if bill["sparte"] == "STROM"]
         _require(bool(electricity), "no electricity bill")

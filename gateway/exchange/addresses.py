@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -40,6 +41,8 @@ class UnusableAddress(Exception):
     """The configuration's address of a gateway is neither a host nor host:port."""
 
 
+# Every exchange asks for one of the few that the configuration has.
+@lru_cache(maxsize=1024)
 def parse_address(address: str) -> Endpoint:
     """The endpoint behind a security server's address in the global configuration. Raises UnusableAddress."""
     if address.startswith("["):

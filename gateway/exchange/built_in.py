@@ -55,7 +55,7 @@ async def answer(node: Node, verified: VerifiedRequest, offer: Offer) -> Service
         case BuiltIn.FIND_USAGE:
             return await answer_data_tracker(node, verified)
         case BuiltIn.LIST_METHODS | BuiltIn.ALLOWED_METHODS | BuiltIn.GET_OPENAPI | BuiltIn.GET_WSDL:
-            return metaservices.answer_rest(node, verified, offer)
+            return await metaservices.answer_rest(node, verified, offer)
         case BuiltIn.OPERATIONAL_DATA | BuiltIn.HEALTH_DATA | BuiltIn.METRICS:
             raise Fault("server.serverproxy.service_type", str(verified.request.service))
         case None:
@@ -71,7 +71,7 @@ async def answer_soap(node: Node, verified: VerifiedSOAPRequest, offer: Offer) -
         case BuiltIn.OPERATIONAL_DATA | BuiltIn.HEALTH_DATA | BuiltIn.METRICS:
             return await answer_monitoring(node, verified, offer.built_in)
         case BuiltIn.LIST_METHODS | BuiltIn.ALLOWED_METHODS | BuiltIn.GET_OPENAPI | BuiltIn.GET_WSDL:
-            return metaservices.answer_soap(node, verified, offer)
+            return await metaservices.answer_soap(node, verified, offer)
         case BuiltIn.FIND_USAGE:
             return await answer_data_tracker_soap(node, verified)
         case _:

@@ -2,8 +2,9 @@
 
 The client sends it as `X-Datenweg-Citizen`; it never travels further. What is carried onward, signed, is the pseudonym
 and the identity level. Keys come from the issuer's discovery document and are fetched again when a token names one
-that is not known, at most once a minute. Verified tokens are remembered by their SHA-256 until they expire. A token
-that is bound to a key (RFC 9449) counts only together with a proof of that key, checked at each use.
+that is not known, at most once a minute. Verified tokens are remembered by their SHA-256 until they expire, or until
+the issuer's keys are others. A token that is bound to a key (RFC 9449) counts only together with a proof of that key,
+checked at each use.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hmac
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -147,6 +149,7 @@ class CitizenTokens:
         self._fetched: datetime | None = None
         self._failed: datetime | None = None
         self._fetching = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
         self._remembered: OrderedDict[bytes, VerifiedCitizen] = OrderedDict()
 
     async def verify(self, token: str) -> VerifiedCitizen:
@@ -192,6 +195,7 @@ class CitizenTokens:
         now = self._clock.now()
         if known is not None:
             if known.expires > now:
+                self._look_for_removed_keys(now)
                 return known
             del self._remembered[fingerprint]
         citizen = await self._verify_anew(token, now)
@@ -199,6 +203,17 @@ class CitizenTokens:
         if len(self._remembered) > _REMEMBERED:
             self._remembered.popitem(last=False)
         return citizen
+
+    def _look_for_removed_keys(self, now: datetime) -> None:
+        """Keys that are too old are fetched beside the question: what a removed one has signed is forgotten then."""
+        current = self._fetched is not None and now - self._fetched < _KEYS_AGE
+        if not current and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._look(now), name="issuer's keys")
+
+    async def _look(self, now: datetime) -> None:
+        # An issuer that is down has removed nothing.
+        with suppress(IssuerUnavailable):
+            await self._fetch_keys(now)
 
     async def _verify_anew(self, token: str, now: datetime) -> VerifiedCitizen:
         if len(token) > _MAX_TOKEN_BYTES:
@@ -283,6 +298,8 @@ class CitizenTokens:
             except IssuerUnavailable:
                 self._failed = self._clock.now()
                 raise
+            if self._keys is not None and keys.as_dict() != self._keys.as_dict():
+                self._remembered.clear()
             self._keys, self._fetched = keys, now
             return keys
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from gateway.exchange.kinds import Kind
@@ -64,11 +64,17 @@ def delivered(exchange: ConsumerExchange) -> tuple[web.StreamResponse, Pieces]:
     return _delivered_rest(exchange, verified)
 
 
-def refusal(node: Node, request: web.BaseRequest, exchange: ConsumerExchange, fault: Fault) -> web.Response:
+def refusal(node: Node, exchange: ConsumerExchange, fault: Fault) -> web.Response:
     """The error of the road, or another hop's, passed on."""
+    if exchange.incoming.method == hdrs.METH_CONNECT:
+        # RFC 9110 section 9.3.6: with the 200 of a SOAP fault, what follows would be taken for a tunnel's.
+        response = unreadable(node, fault)
+        response.force_close()
+        return response
     if exchange.kind is SOAP:
         return _refusal_soap(node, exchange, fault)
-    content_type, body = rest_error_body(fault, request.headers.getall("Accept", ()), node.vocabulary)
+    accepted = [value for name, value in exchange.incoming.headers if name.lower() == "accept"]
+    content_type, body = rest_error_body(fault, accepted, node.vocabulary)
     headers = [error_header(fault, node.vocabulary), ("Content-Type", content_type), ("Server", _SERVER)]
     headers.append((rest.REQUEST_ID, exchange.request_id))
     if exchange.request is not None and exchange.request.message_id:

@@ -9,7 +9,6 @@ Each step states what holds when it returns. Everything that can fail raises a F
 from __future__ import annotations
 
 import os
-import uuid
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +18,7 @@ from audit.entry import Receipt, parse_receipt
 from audit.errors import MalformedInput
 from audit.message_log import MessageRecord
 from gateway.exchange.deadlines import Deadline
+from gateway.exchange.ids import random_id
 from gateway.exchange.kinds import parts_of, sign_aside
 from gateway.exchange.logging_step import append, keep_contents, message_record, require_stamping, subject_keys
 from gateway.exchange.node import Node
@@ -146,16 +146,17 @@ async def authenticate_citizen(node: Node, exchange: ConsumerExchange) -> None:
     """
     request = exchange.request
     assert request is not None
-    fields = replace(request.fields, exchange_nonce=os.urandom(_NONCE_BYTES))
+    fields, nonce = request.fields, os.urandom(_NONCE_BYTES)
     exchange.own_subjects = fields.subjects
-    if request.citizen_token is not None:
-        speaker = await speaker_of(node, exchange, request.citizen_token)
-        exchange.own_subjects, fields = _speak_for(node, speaker, request.service, fields)
-    exchange.fields = fields
+    if request.citizen_token is None:
+        exchange.fields = replace(fields, exchange_nonce=nonce)
+        return
+    speaker = await speaker_of(node, exchange, request.citizen_token)
+    exchange.own_subjects, exchange.fields = _speak_for(node, speaker, request.service, fields, nonce)
 
 
 def _speak_for(
-    node: Node, speaker: Speaker, service: ServiceId, fields: RoadFields
+    node: Node, speaker: Speaker, service: ServiceId, fields: RoadFields, nonce: bytes
 ) -> tuple[tuple[str, ...], RoadFields]:
     """How this gateway's log and how the provider know the citizen."""
     key = node.pseudonym_key
@@ -164,15 +165,21 @@ def _speak_for(
     there = pseudonym(key, service.provider.member, speaker.issuer, speaker.subject)
     if fields.subjects and fields.subjects != (there,):
         raise Fault("client.bad_request", "the subject is not the citizen of the token")
-    here = pseudonym(key, node.settings.owner_id, speaker.issuer, speaker.subject)
-    return (here,), replace(fields, subjects=(there,), identity_level=speaker.level, representative=speaker.role)
+    here = pseudonym(key, node.server_id.owner, speaker.issuer, speaker.subject)
+    return (here,), replace(
+        fields,
+        subjects=(there,),
+        identity_level=speaker.level,
+        representative=speaker.role,
+        exchange_nonce=nonce,
+    )
 
 
 async def sign_and_log_request(node: Node, exchange: ConsumerExchange) -> None:
     """The request is signed for the client's member, and the signed request is durable in the message log."""
     assert exchange.request is not None
     require_stamping(node, _HOP)
-    request, content = exchange.kind.complete(exchange, f"{node.settings.instance}-{uuid.uuid4()}")
+    request, content = exchange.kind.complete(exchange, f"{node.settings.instance}-{random_id()}")
     exchange.request = request
     if not node.signer.serves(request.client.member):
         raise Fault("server.clientproxy.cannot_create_signature", f"no signing key for {request.client.member}")
@@ -255,11 +262,15 @@ async def verify_response(node: Node, exchange: ConsumerExchange) -> None:
     except TrustError as error:
         raise from_trust_error(_HOP, error) from None
     size = len(message) if exchange.kind.is_xml else 0
-    verified = await off_loop(size, exchange.kind.read_response, exchange, content, parts[0].digest, signature)
-    receipt = verified.response.receipt
-    if receipt is not None or not node.receiptless_servers.issuperset(s.id for s in exchange.servers):
-        verified = replace(verified, receipts=_receipts(receipt, exchange, node.clock.now().year))
-    exchange.verified = verified
+    year = node.clock.now().year
+
+    def receipts(value: str | None) -> tuple[Receipt, ...]:
+        if value is None and node.receiptless_servers.issuperset(server.id for server in exchange.servers):
+            return ()
+        return _receipts(value, exchange, year)
+
+    read = exchange.kind.read_response
+    exchange.verified = await off_loop(size, read, exchange, content, parts[0].digest, signature, receipts)
 
 
 def _receipts(value: str | None, exchange: ConsumerExchange, year: int) -> tuple[Receipt, ...]:
@@ -285,11 +296,9 @@ async def log_response(node: Node, exchange: ConsumerExchange) -> None:
     assert exchange.received is not None
     assert exchange.received.signature is not None
     now_ms = node.clock.now_ms()
-    access = _access(exchange, Result.DELIVERED, now_ms)
-    access = replace(access, status=verified.status, response_digest=verified.message_digest)
-    if verified.status >= 400:
-        # The service declined: it was asked, so the citizen sees it, but no data were delivered.
-        access = replace(access, result=Result.FAILED)
+    # A service that declined was asked, so the citizen sees it, but no data were delivered.
+    result = Result.DELIVERED if verified.status < 400 else Result.FAILED
+    access = _access(node, exchange, result, now_ms, status=verified.status, response_digest=verified.message_digest)
     logged = await keep_contents(
         node, exchange.bodies, exchange.request.service, verified.message, verified.contents, hop=_HOP
     )
@@ -311,7 +320,8 @@ async def log_refusal(node: Node, exchange: ConsumerExchange, fault: Fault) -> N
     """A signed request that brought no data: why, and whose data were asked for, is durable in both logs."""
     now_ms = node.clock.now_ms()
     denied = fault.relayed and fault.code in DENIALS
-    access = replace(_access(exchange, Result.DENIED if denied else Result.FAILED, now_ms), reason=fault.loggable_code)
+    result = Result.DENIED if denied else Result.FAILED
+    access = _access(node, exchange, result, now_ms, reason=fault.loggable_code)
     received = exchange.received
     content = b"" if received is None else received.fault or received.message or b""
     document = b"" if received is None else received.signature or b""
@@ -332,15 +342,21 @@ async def _log_access(
     node: Node, exchange: ConsumerExchange, access: Access, record: MessageRecord
 ) -> tuple[Receipt, ...]:
     assert exchange.trusted is not None
-    assert exchange.request is not None
-    withheld = is_withheld(node.settings, exchange.request)
-    access = replace(access, extension=extension_of(exchange.request), withheld=withheld)
-    keys = await subject_keys(node, exchange.own_subjects, _HOP, withhold=withheld)
+    keys = await subject_keys(node, exchange.own_subjects, _HOP, withhold=access.withheld)
     configuration, days = exchange.trusted.configuration, node.settings.record_retention_days
     return await append(node, build_entries(access, keys, configuration, days), lambda _: (record,), _HOP)
 
 
-def _access(exchange: ConsumerExchange, result: Result, time_ms: int) -> Access:
+def _access(
+    node: Node,
+    exchange: ConsumerExchange,
+    result: Result,
+    time_ms: int,
+    *,
+    reason: str | None = None,
+    status: int | None = None,
+    response_digest: bytes | None = None,
+) -> Access:
     request, signed = exchange.request, exchange.signed
     assert request is not None
     assert signed is not None
@@ -354,4 +370,9 @@ def _access(exchange: ConsumerExchange, result: Result, time_ms: int) -> Access:
         request_digest=signed.message_digest,
         result=result,
         time_ms=time_ms,
+        reason=reason,
+        status=status,
+        response_digest=response_digest,
+        extension=extension_of(request),
+        withheld=is_withheld(node.settings, request),
     )

@@ -7,8 +7,6 @@ whatever we did not foresee becomes `internal_error` with nothing of the excepti
 from __future__ import annotations
 
 import asyncio
-import os
-import uuid
 from time import perf_counter
 from typing import Final
 
@@ -19,6 +17,7 @@ from gateway.exchange.client_answers import CONSUMER_RECEIPT, delivered, kind_of
 from gateway.exchange.client_routes import ClientRoutes
 from gateway.exchange.deadlines import Deadline
 from gateway.exchange.http_parts import loggable_detail, peer_certificate, read_request, text_of, unforeseen
+from gateway.exchange.ids import growing_id
 from gateway.exchange.node import Node
 from gateway.exchange.places import Full, Held, release
 from gateway.exchange.soap_kind import SOAP
@@ -46,7 +45,7 @@ class ClientPort:
         self._node = node
         self._in_progress = 0
         self._answered: set[ServiceId] = set()
-        self._routes = ClientRoutes(node, _request_id)
+        self._routes = ClientRoutes(node, growing_id)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one HTTP request."""
@@ -55,7 +54,7 @@ class ClientPort:
         node, started = self._node, perf_counter()
         exchange = ConsumerExchange(
             Incoming(request.method, request.raw_path, _headers(request), request.secure, peer_certificate(request)),
-            request_id=_request_id(node.clock.now_ms()),
+            request_id=growing_id(node.clock.now_ms()),
             started_ms=node.clock.now_ms(),
             kind=kind_of(request.raw_path),
         )
@@ -69,7 +68,7 @@ class ClientPort:
             outcome, hop = "ok", ""
         except Fault as fault:
             fault = fault.identify(exchange.request_id)
-            answer, outcome, hop = self._refusal(request, exchange, fault), fault.code, fault.hop.value
+            answer, outcome, hop = self._refusal(exchange, fault), fault.code, fault.hop.value
             refused = fault
         finally:
             release(exchange.places)
@@ -108,14 +107,13 @@ class ClientPort:
             self._answered.add(service)
         return service.encoded if service in self._answered else service.provider.encoded
 
-    def refuse(self, request: web.BaseRequest, *, too_large: bool, asked: tuple[str, str] | None) -> web.StreamResponse:
+    def refuse(
+        self, _request: web.BaseRequest, *, too_large: bool, asked: tuple[str, str] | None
+    ) -> web.StreamResponse:
         """What is no HTTP request, or one that could be read in two ways: nobody knows whose or of which kind."""
         if asked is not None:
-            try:
-                return self._refuse_verb(request, *asked)
-            except BaseException as e:
-                import traceback; open("/tmp/tb.txt","w").write(traceback.format_exc()); raise
-        node, request_id = self._node, _request_id(self._node.clock.now_ms())
+            return self._refuse_verb(*asked)
+        node, request_id = self._node, growing_id(self._node.clock.now_ms())
         reason = "the head of the HTTP request is too large" if too_large else "not a valid HTTP request"
         fault = Fault("client.bad_request", reason).identify(request_id)
         node.log.warning(
@@ -124,11 +122,11 @@ class ClientPort:
         node.metrics.count_exchange(service="", outcome=fault.code, hop=fault.hop.value, role=_ROLE, seconds=0)
         return unreadable(node, fault)
 
-    def _refuse_verb(self, request: web.BaseRequest, verb: str, target: str) -> web.StreamResponse:
+    def _refuse_verb(self, verb: str, target: str) -> web.StreamResponse:
         """A verb that HTTP's register doesn't have: told as X-Road tells whatever it has no use for."""
         now_ms = self._node.clock.now_ms()
         kind = kind_of(target)
-        exchange = ConsumerExchange(Incoming(verb, target, (), over_tls=False), _request_id(now_ms), now_ms, kind)
+        exchange = ConsumerExchange(Incoming(verb, target, (), over_tls=False), growing_id(now_ms), now_ms, kind)
         try:
             kind.parse_request(exchange)
         except Fault as refused:
@@ -136,7 +134,7 @@ class ClientPort:
             self._node.metrics.count_exchange(
                 service="", outcome=fault.code, hop=fault.hop.value, role=_ROLE, seconds=0
             )
-            return self._refusal(request, exchange, fault)
+            return self._refusal(exchange, fault)
         raise AssertionError(verb)
 
     async def _deliver(self, request: web.BaseRequest, exchange: ConsumerExchange) -> web.StreamResponse:
@@ -222,7 +220,7 @@ class ClientPort:
         except Fault as failure:
             self._node.log.error("refusal not logged", exchange=exchange.request_id, code=failure.code)
 
-    def _refusal(self, request: web.BaseRequest, exchange: ConsumerExchange, fault: Fault) -> web.Response:
+    def _refusal(self, exchange: ConsumerExchange, fault: Fault) -> web.Response:
         node = self._node
         node.log.warning(
             "exchange refused",
@@ -233,17 +231,8 @@ class ClientPort:
             step=exchange.step,
             role=_ROLE,
         )
-        return refusal(node, request, exchange, fault)
+        return refusal(node, exchange, fault)
 
 
 def _headers(request: web.BaseRequest) -> tuple[Header, ...]:
     return tuple((text_of(name), text_of(value)) for name, value in request.raw_headers)
-
-
-def _request_id(at_ms: int) -> str:
-    """A UUID of version 7 (RFC 9562 section 5.7): grows with time, so that the logs' indexes grow at one end."""
-    random = int.from_bytes(os.urandom(10), "big")
-    value = (
-        (at_ms & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | (random >> 62 & 0xFFF) << 64 | 0b10 << 62 | random & (1 << 62) - 1
-    )
-    return str(uuid.UUID(int=value))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
+from gateway.exchange.recording import Declared, declare
 from gateway.exchange.service_tls import Pins
 from gateway.messages.paths import matches_glob
 from gateway.store.model import (
@@ -88,6 +89,11 @@ class Offer:
     granted: frozenset[RightSubject]
     endpoints: tuple[Endpoint, ...] = ()
     endpoint_rights: tuple[AccessRight, ...] = ()
+    # What each record says of the service: encoded once instead of for each exchange.
+    declared: Declared | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "declared", None if self.registered is None else declare(self.registered))
 
     def opened_to(self, subjects: frozenset[RightSubject]) -> tuple[Endpoint, ...]:
         """The endpoints that one of the subjects has been given; the base endpoint alone if the whole service was."""
@@ -100,6 +106,8 @@ class Offer:
 
         `method` and `path` (normalised) of a REST request; None for SOAP, which has the base endpoint only.
         """
+        if not self.granted.isdisjoint(subjects):
+            return True
         return any(matches_endpoint(endpoint, method, path) for endpoint in self.opened_to(subjects))
 
     @property

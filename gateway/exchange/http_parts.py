@@ -43,6 +43,9 @@ async def read_request(
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
     try:
+        if request.content.is_eof():
+            # All of it is here already, with the head: nobody is left to be waited for.
+            return await read(request.content, Deadline(_BODY_SECONDS, rate))
         async with Deadline(_BODY_SECONDS, rate) as deadline:
             return await read(request.content, deadline)
     except TooLarge:

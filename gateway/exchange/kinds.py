@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from audit.entry import Receipt
@@ -39,6 +39,8 @@ from trust.xades import SignedPart, VerifiedSignature
 
 Request = RESTRequest | SOAPRequest
 Response = VerifiedResponse | VerifiedSOAPResponse
+# The receipts in the text that a response has of them, if it has one. Raises Fault.
+ReadReceipts = Callable[[str | None], tuple[Receipt, ...]]
 
 
 class Kind(Protocol):
@@ -76,9 +78,16 @@ class Kind(Protocol):
         ...
 
     def read_response(
-        self, exchange: ConsumerExchange, content: Outgoing, digest: bytes, signature: VerifiedSignature
+        self,
+        exchange: ConsumerExchange,
+        content: Outgoing,
+        digest: bytes,
+        signature: VerifiedSignature,
+        receipts: ReadReceipts,
     ) -> Response:
-        """The response, once its signature holds: it answers this very request. Receipts are left to the step."""
+        """The response, once its signature holds: it answers this very request, and its receipts are as `receipts`
+        wants them.
+        """
         ...
 
     # -- at both

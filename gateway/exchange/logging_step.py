@@ -24,7 +24,7 @@ from gateway.exchange.spool import Bodies
 from gateway.logging import describe_error
 from gateway.message_log.content import TooLargeToLog
 from gateway.message_log.stamping import Stamper
-from gateway.messages.content import Content
+from gateway.messages.content import Content, digest_of
 from gateway.messages.faults import Fault, Hop, prefix_of
 from gateway.messages.transport import HashChain
 from trust.errors import TrustError
@@ -55,6 +55,8 @@ class Logged(NamedTuple):
 
     attachments: tuple[bytes, ...]
     kept: Kept
+    # SHA-512 of each attachment, where it is known.
+    digests: tuple[bytes, ...] | None = None
 
 
 WHOLE: Final = Logged((), "whole")
@@ -90,6 +92,7 @@ def message_record(
         kept=logged.kept,
         hash_chain_result=None if chain is None else chain.result,
         hash_chain=None if chain is None else chain.chain,
+        attachment_digests=logged.digests,
     )
 
 
@@ -107,7 +110,7 @@ async def keep_contents(
         return Logged(in_memory, "whole")
     assert bodies is not None
     try:
-        return Logged(*await node.logged_content.load(service.encoded, len(message), contents, bodies.load))
+        attachments, kept = await node.logged_content.load(service.encoded, len(message), contents, bodies.load)
     except TooLargeToLog:
         raise _too_large(hop) from None
     except BudgetSpent:
@@ -115,6 +118,8 @@ async def keep_contents(
     except OSError as error:
         node.log.error("a spooled body can't be read", **describe_error(error))
         raise Fault(f"{prefix_of(hop)}.io_error") from None
+    whole = kept == "whole" and len(attachments) == len(contents)
+    return Logged(attachments, kept, tuple(map(digest_of, contents)) if whole else None)
 
 
 def _too_large(hop: Hop) -> Fault:

@@ -15,11 +15,13 @@ from urllib.parse import parse_qsl
 
 from gateway.exchange.directory import BuiltIn, Directory, Offer, matches_endpoint
 from gateway.exchange.node import Node
+from gateway.exchange.off_loop import off_loop
 from gateway.exchange.services import Header, ServiceAnswer
 from gateway.exchange.state import VerifiedRequest, VerifiedSOAPRequest
-from gateway.messages import find_usage, metaservices
+from gateway.messages import descriptions, find_usage, metaservices
+from gateway.messages.descriptions import UnusableDescription
 from gateway.messages.faults import Fault
-from gateway.messages.metaservices import ListedClient, ListedMethod, UnusableDescription
+from gateway.messages.metaservices import ListedClient, ListedMethod
 from gateway.messages.mime import Part
 from gateway.messages.soap import SOAPMessage
 from gateway.messages.soap_answer import build_soap_answer
@@ -36,7 +38,7 @@ _MAX_FIELDS: Final = 64
 _ENTROPY_BYTES: Final = 30
 
 
-def answer_rest(node: Node, verified: VerifiedRequest, offer: Offer) -> ServiceAnswer:
+async def answer_rest(node: Node, verified: VerifiedRequest, offer: Offer) -> ServiceAnswer:
     """The answer to a metaservice over REST. Raises Fault."""
     request = verified.request
     if request.method != "GET" or offer.built_in not in _OVER_REST:
@@ -49,10 +51,10 @@ def answer_rest(node: Node, verified: VerifiedRequest, offer: Offer) -> ServiceA
             subjects = _subjects(node, request.client, provider)
             return _json(metaservices.build_method_list_json(_methods(node.directory, provider, subjects)))
         case _:
-            return _openapi(node.directory, provider, request.query)
+            return await _openapi(node.directory, provider, request.query)
 
 
-def answer_soap(node: Node, verified: VerifiedSOAPRequest, offer: Offer) -> SOAPParts:
+async def answer_soap(node: Node, verified: VerifiedSOAPRequest, offer: Offer) -> SOAPParts:
     """The answer to a metaservice over SOAP. Raises Fault."""
     message = verified.request.message
     provider = message.service.provider
@@ -62,7 +64,7 @@ def answer_soap(node: Node, verified: VerifiedSOAPRequest, offer: Offer) -> SOAP
         case BuiltIn.ALLOWED_METHODS:
             body = metaservices.build_method_list_body("allowedMethods", _soap_methods(node, provider, message.client))
         case BuiltIn.GET_WSDL:
-            return _wsdl(node.directory, message)
+            return await _wsdl(node.directory, message)
         case _:
             raise Fault("server.serverproxy.unknown_service", str(message.service))
     return build_soap_answer(message, body)
@@ -113,7 +115,7 @@ def _subjects(node: Node, client: ClientId, provider: ClientId) -> frozenset[Rig
 # -- descriptions --
 
 
-def _openapi(directory: Directory, provider: ClientId, query: str | None) -> ServiceAnswer:
+async def _openapi(directory: Directory, provider: ClientId, query: str | None) -> ServiceAnswer:
     code = _service_code(query or "")
     if not code:
         raise Fault("server.serverproxy.invalid_request", "Missing serviceCode in message body")
@@ -129,7 +131,7 @@ def _openapi(directory: Directory, provider: ClientId, query: str | None) -> Ser
         # The wording that clients look for.
         raise Fault("server.serverproxy.internal_error", f"Invalid service type: {service.service_type.value}")
     try:
-        document = metaservices.hide_servers(service.description)
+        document = await off_loop(len(service.description), descriptions.hide_servers, service.description)
     except UnusableDescription:
         raise Fault("server.serverproxy.internal_error", "the stored description is not readable") from None
     content_type = service.description_type or _type_of(service.description)
@@ -146,10 +148,10 @@ def _service_code(query: str) -> str:
 
 
 def _type_of(document: bytes) -> str:
-    return metaservices.JSON_TYPE if metaservices.is_json(document) else "application/x-yaml"
+    return metaservices.JSON_TYPE if descriptions.is_json(document) else "application/x-yaml"
 
 
-def _wsdl(directory: Directory, message: SOAPMessage) -> SOAPParts:
+async def _wsdl(directory: Directory, message: SOAPMessage) -> SOAPParts:
     try:
         code, version = metaservices.read_wsdl_request(message.data)
     except MalformedInput:
@@ -158,7 +160,7 @@ def _wsdl(directory: Directory, message: SOAPMessage) -> SOAPParts:
         raise Fault("server.serverproxy.invalid_request", "Missing serviceCode in message body")
     stored = stored_wsdl(directory, ServiceId(message.service.provider, code, version))
     try:
-        document = metaservices.hide_addresses(stored)
+        document = await off_loop(len(stored), descriptions.hide_addresses, stored)
     except UnusableDescription:
         raise Fault("server.serverproxy.internal_error", "the stored description is not readable") from None
     headers = (("content-transfer-encoding", "binary"), ("content-id", f"<wsdl={uuid.uuid4()}@x-road.eu>"))

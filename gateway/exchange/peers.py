@@ -44,7 +44,14 @@ Read = Callable[[aiohttp.ClientResponse, Deadline], Awaitable[_Answer]]
 
 
 class PeerUntrusted(aiohttp.ClientConnectionError):
-    """The gateway that answered isn't the one that the global configuration has at this address."""
+    """The gateway that answered isn't the one that the global configuration has at this address.
+
+    `below`: why its certificate doesn't hold, as X-Road says it below `ssl_authentication_failed`; empty where it does.
+    """
+
+    def __init__(self, below: str = "") -> None:
+        super().__init__()
+        self.below = below
 
 
 class PeerConnector(TurnConnector):
@@ -81,7 +88,7 @@ class PeerConnector(TurnConnector):
             tls = connection.transport.get_extra_info("ssl_object")
             der = tls.getpeercert(binary_form=True) if tls is not None else None
             if der is None:
-                raise PeerUntrusted("no certificate")
+                raise PeerUntrusted
             self._certificates[protocol] = der
         return der
 
@@ -126,19 +133,25 @@ class Peers:
         Raises Fault: `network_error` when none can be, `ssl_authentication_failed` when none that can is who it should
         be, `io_error` when the exchange broke off or took too long after it began.
         """
-        refused = False
+        refused: str | None = None
         for server in await self._in_order(servers):
             try:
                 return await self._post(server, headers, body, read)
-            except PeerUntrusted:
-                refused = True
+            except PeerUntrusted as error:
+                refused = error.below
             except (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError):
-                refused = True
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, UnusableAddress):
+                refused = ""
+            except aiohttp.ClientConnectorError as error:
+                # A connection that is broken off was there: it is the handshake that failed, whoever closed it.
+                if refused is None and isinstance(error.os_error, ConnectionResetError):
+                    refused = ""
+            except (aiohttp.ConnectionTimeoutError, UnusableAddress):
                 pass
             self._forget(servers)
-        if refused:
-            raise Fault("server.clientproxy.ssl_authentication_failed", "the provider's gateway")
+        if refused is not None:
+            # As X-Road's AuthTrustVerifier: the last one's reason.
+            code = ".".join(filter(None, ("server.clientproxy.ssl_authentication_failed", refused)))
+            raise Fault(code, "the provider's gateway")
         raise Fault("server.clientproxy.network_error", "no gateway of the provider can be reached")
 
     async def _post(

@@ -7,7 +7,6 @@ Each step states what holds when it returns. A request that was verified and the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit.entry import Receipt
 from audit.message_log import MessageRecord
 from audit.sequencer import Beside, Seal
+from gateway.exchange.directory import Offer
 from gateway.exchange.kinds import parts_of, sign
 from gateway.exchange.logging_step import (
     WHOLE,
@@ -30,7 +30,7 @@ from gateway.exchange.off_loop import off_loop
 from gateway.exchange.peer_profile import PROXY_VERSION_HEADER, require_version
 from gateway.exchange.places import Full
 from gateway.exchange.recording import Access, Result, build_entries
-from gateway.exchange.rights import DENIALS, Demand, Policy, authorise, consent_or_legal_basis
+from gateway.exchange.rights import DENIALS, Demand, Policy, authorise, require_consent
 from gateway.exchange.state import ProviderExchange, SOAPAnswer, Verified
 from gateway.exchange.transmissions import transmission_of
 from gateway.exchange.trust_state import require_server, serves
@@ -166,19 +166,20 @@ async def bind_sign_and_log_response(node: Node, exchange: ProviderExchange) -> 
     assert demand is not None
     assert offer is not None
     if not offer.needs_consent or demand.consent is None:
-        await _sign_and_log(node, exchange, demand)
+        await _sign_and_log(node, exchange, demand, offer, demand.consent_copy)
         return
     try:
         async with node.consents.holding(demand.consent) as copy:
-            demand = replace(demand, consent_copy=copy, at_ms=node.clock.now_ms())
-            _require_consent(node, exchange, demand)
-            await _sign_and_log(node, exchange, demand)
+            require_consent(demand, offer, copy, node.clock.now_ms())
+            await _sign_and_log(node, exchange, demand, offer, copy)
     except (SQLAlchemyError, OSError) as error:
         node.log.error("consents not readable", **describe_error(error))
         raise Fault("server.serverproxy.database_error") from None
 
 
-async def _sign_and_log(node: Node, exchange: ProviderExchange, demand: Demand) -> None:
+async def _sign_and_log(
+    node: Node, exchange: ProviderExchange, demand: Demand, offer: Offer, copy: ConsentCopy | None
+) -> None:
     verified, answer = _verified(exchange), exchange.answer
     assert answer is not None
     assert exchange.trusted is not None
@@ -188,8 +189,7 @@ async def _sign_and_log(node: Node, exchange: ProviderExchange, demand: Demand) 
     def seal(receipts: tuple[Receipt, ...]) -> tuple[MessageRecord, ...]:
         # Within the log's transaction: the receipts are known, and under the signature, before anything is committed.
         if demand.consent is not None:
-            known = node.consents.known(demand.consent, demand.consent_copy)
-            _require_consent(node, exchange, replace(demand, consent_copy=known))
+            require_consent(demand, offer, node.consents.known(demand.consent, copy), now_ms)
         if isinstance(answer, SOAPAnswer) and isinstance(answer.message, SOAPFault):
             # PR-MESS 2.9: a service's fault is passed on as it is, unsigned; that it was given is logged all the same.
             exchange.service_fault = answer.message
@@ -214,8 +214,8 @@ async def _sign_and_log(node: Node, exchange: ProviderExchange, demand: Demand) 
         return (record,)
 
     delivered = Result.DELIVERED if answer.status < 400 else Result.FAILED
-    access = replace(_access(exchange, delivered, now_ms), status=answer.status)
-    beside = transmission_of(demand, exchange.offer, access)
+    access = _access(node, exchange, delivered, now_ms, status=answer.status)
+    beside = transmission_of(copy, offer, access)
     waits = node.signer.waits(verified.request.service.provider.member)
     exchange.receipts = await _append_access(node, exchange, access, seal, beside=beside, waits=waits)
 
@@ -225,11 +225,6 @@ def _needs_classic(node: Node, verified: Verified) -> bool:
     return verified.signature.is_classic or verified.server.id in node.hash_chain_servers
 
 
-def _require_consent(node: Node, exchange: ProviderExchange, demand: Demand) -> None:
-    assert exchange.offer is not None
-    consent_or_legal_basis(demand, exchange.offer, _policy(node, exchange))
-
-
 async def log_denial(node: Node, exchange: ProviderExchange, fault: Fault) -> None:
     """A verified request that was refused before it was logged: durable with the reason and the persons' leaves.
 
@@ -237,7 +232,7 @@ async def log_denial(node: Node, exchange: ProviderExchange, fault: Fault) -> No
     keys, so that a client without any right can't fill the log with inventions.
     """
     record = await _request_record(node, exchange, fault.code, keep=False)
-    access = replace(_access(exchange, Result.DENIED, node.clock.now_ms()), reason=fault.code)
+    access = _access(node, exchange, Result.DENIED, node.clock.now_ms(), reason=fault.code)
     exchange.receipts = await _append_access(node, exchange, access, lambda _: (record,), known_only=True)
 
 
@@ -247,7 +242,7 @@ async def log_failure(node: Node, exchange: ProviderExchange, fault: Fault) -> N
     record = _response_record(exchange, fault.code, now_ms, b"")
     # A consent may have ended while the service worked: then it is the road that refused.
     result = Result.DENIED if fault.code in DENIALS else Result.FAILED
-    access = replace(_access(exchange, result, now_ms), reason=fault.code)
+    access = _access(node, exchange, result, now_ms, reason=fault.code)
     exchange.receipts = await _append_access(node, exchange, access, lambda _: (record,))
 
 
@@ -262,8 +257,6 @@ async def _append_access(
     waits: bool = False,
 ) -> tuple[Receipt, ...]:
     assert exchange.trusted is not None
-    request = _verified(exchange).request
-    access = replace(access, extension=extension_of(request), withheld=is_withheld(node.settings, request))
     subjects = access.fields.subjects
     keys = await subject_keys(node, subjects, _HOP, known_only=known_only, withhold=access.withheld)
     configuration, days = exchange.trusted.configuration, node.settings.record_retention_days
@@ -275,7 +268,15 @@ def _verified(exchange: ProviderExchange) -> Verified:
     return exchange.verified
 
 
-def _access(exchange: ProviderExchange, result: Result, time_ms: int) -> Access:
+def _access(
+    node: Node,
+    exchange: ProviderExchange,
+    result: Result,
+    time_ms: int,
+    *,
+    reason: str | None = None,
+    status: int | None = None,
+) -> Access:
     verified = _verified(exchange)
     request = verified.request
     offer = exchange.offer or (exchange.directory.offer(request.service) if exchange.directory else None)
@@ -289,7 +290,11 @@ def _access(exchange: ProviderExchange, result: Result, time_ms: int) -> Access:
         request_digest=verified.message_digest,
         result=result,
         time_ms=time_ms,
-        registered=None if offer is None else offer.registered,
+        reason=reason,
+        status=status,
+        declared=None if offer is None else offer.declared,
+        extension=extension_of(request),
+        withheld=is_withheld(node.settings, request),
     )
 
 

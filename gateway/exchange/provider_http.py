@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import uuid
 from time import perf_counter
 from typing import Final
 
@@ -18,6 +17,7 @@ from aiohttp import StreamReader, web
 from gateway.exchange import pipeline, provider
 from gateway.exchange.deadlines import Deadline
 from gateway.exchange.http_parts import loggable_detail, peer_certificate, read_request, unforeseen
+from gateway.exchange.ids import random_id
 from gateway.exchange.node import Node
 from gateway.exchange.peer_profile import require_modern_tls
 from gateway.exchange.places import Full, release
@@ -52,7 +52,6 @@ class PeerPort:
             request_id_header=request.headers.get(transport.REQUEST_ID_HEADER, ""),
             # No certificate is nobody's: an empty one matches no hash in the configuration.
             peer_certificate=peer_certificate(request) or b"",
-            error_id=str(uuid.uuid4()),
             started_ms=node.clock.now_ms(),
             kind=REST if request.headers.get(transport.MESSAGE_TYPE_HEADER, "").upper() == "REST" else SOAP,
             headers={name.lower(): value for name, value in request.headers.items()},
@@ -94,7 +93,7 @@ class PeerPort:
             fault = Fault("server.serverproxy.invalid_message", "not a valid HTTP request")
         else:
             fault = Fault("server.serverproxy.invalid_http_method")
-        fault = fault.identify(str(uuid.uuid4()))
+        fault = fault.identify(random_id())
         self._node.log.warning(
             "exchange refused", exchange=fault.detail, code=fault.code, hop=fault.hop.value, step="", role=_ROLE
         )

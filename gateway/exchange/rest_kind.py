@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from audit.entry import Receipt
 from gateway.exchange import built_in
-from gateway.exchange.kinds import Kind, Request, Response
+from gateway.exchange.kinds import Kind, ReadReceipts, Request, Response
 from gateway.exchange.node import Node
 from gateway.exchange.services import ServiceAnswer, join_url
 from gateway.exchange.state import (
@@ -59,7 +59,12 @@ class RESTKind(Kind):
         return transport.exchange_headers(exchange.request_id, boundary)
 
     def read_response(
-        self, exchange: ConsumerExchange, content: Outgoing, digest: bytes, signature: VerifiedSignature
+        self,
+        exchange: ConsumerExchange,
+        content: Outgoing,
+        digest: bytes,
+        signature: VerifiedSignature,
+        receipts: ReadReceipts,
     ) -> Response:
         request, signed = exchange.request, exchange.signed
         assert isinstance(request, RESTRequest)
@@ -67,7 +72,7 @@ class RESTKind(Kind):
         response = rest.parse_response_message(content.message)
         expected = rest.bind_digests(signed.message_digest, signed.body_digest)
         rest.check_response_consistency(request, response, expected)
-        return VerifiedResponse(response, content.body, content.message, digest, (), signature)
+        return VerifiedResponse(response, content.body, content.message, digest, receipts(response.receipt), signature)
 
     def unpack(
         self, received: TransportMessage, message: bytes, original_content_type: str | None, hop: Hop

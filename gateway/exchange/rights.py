@@ -22,6 +22,12 @@ from gateway.messages.paths import PathRefused, normalise_path
 from gateway.store.model import ConsentCopy, ConsentStatus, RequiredIdentityLevel
 from trust.identifiers import ClientId, GlobalGroupId, MemberId, ServiceId, SubsystemId
 
+_LEVELS: Final = {
+    required: IdentityLevel.from_word(required.value)
+    for required in RequiredIdentityLevel
+    if required is not RequiredIdentityLevel.NONE
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
@@ -108,7 +114,7 @@ def _identity_level(demand: Demand, offer: Offer, policy: Policy) -> None:
     if required is RequiredIdentityLevel.NONE:
         return
     level = demand.identity_level or _level_of_consent(demand, offer)
-    if level is None or not level.reaches(IdentityLevel.from_word(required.value)):
+    if level is None or not level.reaches(_LEVELS[required]):
         raise Fault("server.serverproxy.identity_level_too_low", f"required: {required.value}")
 
 
@@ -124,11 +130,19 @@ def _level_of_consent(demand: Demand, offer: Offer) -> IdentityLevel | None:
         return None
     if not covers(copy, client=demand.client, subject=demand.subjects[0], service=demand.service):
         return None
-    return IdentityLevel.from_word(copy.identity_level.value)
+    return _LEVELS[copy.identity_level]
 
 
 def consent_or_legal_basis(demand: Demand, offer: Offer, policy: Policy) -> None:
-    """The check that is made again before data leaves: a consent may be withdrawn while the service works."""
+    """`require_consent` of the consent as it was when the request came."""
+    require_consent(demand, offer, demand.consent_copy, demand.at_ms)
+
+
+def require_consent(demand: Demand, offer: Offer, copy: ConsentCopy | None, at_ms: int) -> None:
+    """The check that is made again before data leaves: a consent may be withdrawn while the service works.
+
+    `copy` is the consent as it is known at `at_ms`.
+    """
     if not offer.needs_consent:
         # The service's legal basis (law or contract) is recorded with the access; if a consent is named beside it, it
         # is not needed.
@@ -137,13 +151,12 @@ def consent_or_legal_basis(demand: Demand, offer: Offer, policy: Policy) -> None
         raise Fault("server.serverproxy.consent_required", str(demand.service))
     if len(demand.subjects) != 1:
         raise Fault("server.serverproxy.subject_required", "a consent speaks for exactly one person")
-    copy = demand.consent_copy
     if copy is None or not covers(copy, client=demand.client, subject=demand.subjects[0], service=demand.service):
         # One answer for an unknown and a foreign consent: nobody learns which references exist.
         raise Fault("server.serverproxy.consent_invalid")
     if copy.status is ConsentStatus.WITHDRAWN:
         raise Fault("server.serverproxy.consent_withdrawn")
-    if copy.expires_ms <= demand.at_ms:
+    if copy.expires_ms <= at_ms:
         raise Fault("server.serverproxy.consent_expired")
 
 

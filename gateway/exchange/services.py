@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import aiohttp
@@ -99,7 +100,6 @@ class ServiceCaller:
         Raises Fault `server.serverproxy.service_failed.*`, `service_missing_url` or `service_malformed_url`.
         """
         target = _target(url)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, timeout_seconds))
         try:
             async with (
                 Deadline(timeout_seconds, self._rate) as deadline,
@@ -108,7 +108,7 @@ class ServiceCaller:
                     target,
                     headers=_in_one_spelling(headers),
                     data=outgoing(body, deadline),
-                    timeout=timeout,
+                    timeout=_timeout(timeout_seconds),
                     allow_redirects=False,
                     ssl=self._contexts.context(pins) if target.scheme == "https" else True,
                 ) as answer,
@@ -160,9 +160,17 @@ class ServiceCaller:
         return (found, None) if isinstance(found, bytes) else (b"", found)
 
 
+@lru_cache(maxsize=256)
+def _timeout(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, seconds))
+
+
 def _target(url: str) -> URL:
     if not url:
         raise Fault("server.serverproxy.service_missing_url")
+    if " " in url or not url.isprintable():
+        # It would be two words of the request's first line, or two lines.
+        raise Fault("server.serverproxy.service_malformed_url")
     try:
         target = URL(url, encoded=True)
         if target.scheme not in ("http", "https") or not target.host:

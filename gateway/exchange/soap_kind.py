@@ -13,7 +13,7 @@ from typing import Final
 
 from audit.entry import Receipt
 from gateway.exchange import built_in
-from gateway.exchange.kinds import Kind, Request, Response
+from gateway.exchange.kinds import Kind, ReadReceipts, Request, Response
 from gateway.exchange.node import Node
 from gateway.exchange.off_loop import off_loop
 from gateway.exchange.services import SOAP_STATUSES
@@ -102,7 +102,12 @@ class SOAPKind(Kind):
         return headers
 
     def read_response(
-        self, exchange: ConsumerExchange, content: Outgoing, digest: bytes, signature: VerifiedSignature
+        self,
+        exchange: ConsumerExchange,
+        content: Outgoing,
+        digest: bytes,
+        signature: VerifiedSignature,
+        receipts: ReadReceipts,
     ) -> Response:
         request, signed = exchange.request, exchange.signed
         assert isinstance(request, SOAPRequest)
@@ -110,7 +115,9 @@ class SOAPKind(Kind):
         assert content.parts is not None
         response = soap.parse_soap(content.message, content.parts.root.content_type, Reading.SIGNED_RESPONSE)
         soap.check_response_consistency(request.message, response, signed.message_digest)
-        return VerifiedSOAPResponse(response, content.parts, content.message, digest, (), signature)
+        return VerifiedSOAPResponse(
+            response, content.parts, content.message, digest, receipts(response.receipt), signature
+        )
 
     def unpack(
         self, received: TransportMessage, message: bytes, original_content_type: str | None, hop: Hop

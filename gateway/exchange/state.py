@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from audit.entry import Receipt
 from gateway.exchange.directory import Directory, Offer
+from gateway.exchange.ids import random_id
 from gateway.exchange.places import Held
 from gateway.exchange.rights import Demand
 from gateway.exchange.services import ServiceAnswer
@@ -209,7 +210,6 @@ class ProviderExchange:
 
     request_id_header: str
     peer_certificate: bytes
-    error_id: str
     started_ms: int
     kind: Kind
     step: str = ""
@@ -229,3 +229,11 @@ class ProviderExchange:
     # What travels beside the message, unsigned (PR-MESSTRANSP 3.1).
     headers: Mapping[str, str] = field(default_factory=dict)
     service_fault: SOAPFault | None = None
+    _error_id: str = ""
+
+    @property
+    def error_id(self) -> str:
+        """Our own id, for where the request's isn't known or isn't to be believed: made when it is asked for."""
+        if not self._error_id:
+            self._error_id = random_id()
+        return self._error_id

@@ -26,9 +26,14 @@ def _goes_on(_store: int, _argument: int) -> int:
 _GOES_ON: Final = _Callback(_goes_on)
 
 
+# The layouts that were looked at: a newer interpreter is left alone until its own was, for what stands there could be
+# no address at all.
+_KNOWN_BELOW: Final = (3, 14)
+
+
 def leave_client_certificates_to_us(context: ssl.SSLContext) -> bool:
     """For a context that asks for certificates. False where the interpreter doesn't let us: then OpenSSL decides."""
-    if sys.implementation.name != "cpython":
+    if sys.implementation.name != "cpython" or sys.version_info >= _KNOWN_BELOW:
         return False
     try:
         # The extension module leads to the very library that it was linked with.
@@ -37,8 +42,13 @@ def leave_client_certificates_to_us(context: ssl.SSLContext) -> bool:
     except (OSError, AttributeError):
         return False
     options.restype = ctypes.c_uint64
-    address = ctypes.c_void_p.from_address(id(context) + object.__basicsize__)
-    if options(address) != int(context.options) & (1 << 64) - 1:
+    address = _address_of(context)
+    if not address.value or options(address) != int(context.options) & (1 << 64) - 1:
         return False
     set_callback(address, _GOES_ON, None)
     return True
+
+
+def _address_of(context: ssl.SSLContext) -> ctypes.c_void_p:
+    """OpenSSL's context: the first field behind what every object begins with."""
+    return ctypes.c_void_p.from_address(id(context) + object.__basicsize__)

@@ -14,8 +14,8 @@ from gateway.clock import Clock
 from gateway.exchange.addresses import Endpoint, UnusableAddress, parse_address
 from gateway.exchange.peers import PeerUntrusted
 from gateway.messages.faults import Fault, Hop, TrustStep, from_trust_error
-from trust.certificates import CertificateUsage, CertificateVerifier
-from trust.errors import ConfigurationExpired, TrustError
+from trust.certificates import NO_PATH, WRONG_USAGE, CertificateUsage, CertificateVerifier
+from trust.errors import CertificateUntrusted, ConfigurationExpired, StatusNotGood, TrustError
 from trust.federation import FederatedConfiguration
 from trust.globalconf import VerifiedConfiguration
 from trust.identifiers import ClientId
@@ -112,22 +112,35 @@ class PeerVerifier:
         self._good_until: dict[tuple[bytes, Endpoint], tuple[CertificateVerifier, datetime]] = {}
 
     async def verify(self, der: bytes, endpoint: Endpoint) -> None:
-        """Raises PeerUntrusted unless `der` is a good authentication certificate of the gateway at `endpoint`."""
+        """Raises PeerUntrusted unless `der` is a good authentication certificate of the gateway at `endpoint`.
+
+        In X-Road's order, which its codes tell: path, status, whose it is.
+        """
         trusted, now = self._trust.latest, self._clock.now()
         known = self._good_until.get((der, endpoint))
         server = trusted.configuration.server_with_certificate(der)
         certificates = trusted.certificates_of("" if server is None else server.id.owner.instance)
         if server is not None and known is not None and known[0] is certificates and now < known[1]:
             return
-        registered = None if server is None else _listening_at(server, endpoint)
-        if registered is None:
-            raise PeerUntrusted("another gateway's certificate")
         try:
             path = certificates.verify_path(CertificateUsage.AUTHENTICATION, der, at=now)
+        except CertificateUntrusted as error:
+            # X-Road's path ends where a certificate isn't valid any more; one for another use is just not the peer's.
+            raise PeerUntrusted("" if error.code == WRONG_USAGE else NO_PATH) from None
+        except TrustError:
+            raise PeerUntrusted from None
+        registered = None if server is None else _listening_at(server, endpoint)
+        if registered is None:
+            # Nobody else is asked for its status.
+            raise PeerUntrusted
+        try:
             statuses = await self._fetch_statuses(path.chain, registered)
             verified = certificates.verify_authentication(der, ocsp_responses=statuses, at=now)
+        except StatusNotGood as error:
+            raise PeerUntrusted(error.code) from None
         except TrustError:
-            raise PeerUntrusted("the certificate's path or status does not hold") from None
+            # None was given, or none that can be read.
+            raise PeerUntrusted("internal_error") from None
         self._good_until = {key: value for key, value in self._good_until.items() if value[1] > now}
         good_until = min(verified.valid_until, verified.status.good_until)
         self._good_until[der, endpoint] = (certificates, good_until)

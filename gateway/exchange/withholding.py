@@ -30,6 +30,8 @@ def extension_of(request: RESTRequest | SOAPRequest) -> PDU:
         pdu = request.message.pdu
         return _NOTHING_SAID if pdu is None else replace(pdu, reason=_line(pdu.reason), system=_line(pdu.system))
     fields = request.fields
+    if fields.reason is None and fields.system is None and not fields.hidden:
+        return _NOTHING_SAID
     return PDU(fields.reason, fields.system, fields.hidden)
 
 

@@ -6,17 +6,20 @@ Progress goes to standard error; standard output has the one JSON document.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import shutil
 import signal
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Final
 
 from gateway.clock import SystemClock
+from gateway.errors import StartRefused
 from gateway.instance.document import certificate_files, certificates_of, describe
 from gateway.instance.plan import InstancePlan, build_plan
 from gateway.instance.reading import read_topology
@@ -38,11 +41,27 @@ def run_instance(topology: Path, *, directory: Path | None, base_port: int | Non
     temporary = directory is None
     folder = Path(tempfile.mkdtemp(prefix="datenweg-instance-")) if directory is None else directory
     try:
-        plan = build_plan(file, folder, base_port)
-        run(_until_signal(plan, json_file))
+        with _alone(folder):
+            plan = build_plan(file, folder, base_port)
+            if json_file is not None:
+                # Whoever waits for the document waits for this start's.
+                json_file.unlink(missing_ok=True)
+            run(_until_signal(plan, json_file))
     finally:
         if temporary:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the folder. Two instances at once would go on with the same keys and logs. Raises StartRefused."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "instance.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartRefused(f"another instance runs in {folder}: stop it, or choose another --directory") from None
+        yield
 
 
 async def _until_signal(plan: InstancePlan, json_file: Path | None) -> None:

@@ -59,7 +59,7 @@ def _url(text: str) -> str:
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or parts.fragment:
+    if not usable or parts.fragment or " " in text or not text.isprintable():
         raise ValueError("http(s)://HOST[:PORT][/PATH]")
     return text
 

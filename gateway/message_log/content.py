@@ -76,7 +76,7 @@ class LoggedContent:
     def apply(self, record: MessageRecord) -> MessageRecord:
         """What the log keeps of a whole record. Raises TooLargeToLog."""
         if not self.keeps(record.service):
-            return replace(record, message=reduced(record.message), attachments=(), kept="reduced")
+            return _with(record, reduced(record.message), (), "reduced")
         size = len(record.message) + sum(map(len, record.attachments))
         if size <= self._max_bytes:
             return record
@@ -85,7 +85,7 @@ class LoggedContent:
             return record
         if self._digest and len(record.message) <= self._max_bytes:
             digests = tuple(hashlib.sha512(body).digest() for body in record.attachments)
-            return replace(record, attachments=digests, kept="digest")
+            return _with(record, record.message, digests, "digest")
         if not self._truncate:
             raise TooLargeToLog
         return self._truncated(record)
@@ -114,7 +114,11 @@ class LoggedContent:
         for body in record.attachments:
             attachments.append(body[:left])
             left -= len(attachments[-1])
-        return replace(record, message=message, attachments=tuple(attachments), kept="truncated")
+        return _with(record, message, tuple(attachments), "truncated")
+
+
+def _with(record: MessageRecord, message: bytes, attachments: tuple[bytes, ...], kept: Kept) -> MessageRecord:
+    return replace(record, message=message, attachments=attachments, kept=kept, attachment_digests=None)
 
 
 def logged_content(settings: GatewaySettings) -> LoggedContent:

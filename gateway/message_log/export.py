@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote_plus
 
 from audit import message_stamps
 from audit.errors import LogInconsistent
@@ -171,5 +171,8 @@ def container_name(header: MessageHeader) -> str:
 
 
 def file_name_part(text: str) -> str:
-    """A text from outside as part of a file's name: no separators, no dots at its start, bounded."""
-    return quote(text, safe=" ").replace("%20", "_").replace(" ", "_").lstrip(".")[:_MAX_QUERY_ID] or "_"
+    """A text from outside as part of a file's name: no separators, no dots at its start, bounded.
+
+    Form encoding, as X-Road names its containers.
+    """
+    return quote_plus(text).lstrip(".")[:_MAX_QUERY_ID] or "_"

@@ -14,8 +14,8 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
+from gateway.messages.descriptions import ENDPOINT_ADDRESS
 from gateway.messages.faults import Fault
-from gateway.messages.metaservices import ENDPOINT_ADDRESS
 from gateway.messages.soap_fields import XROAD
 from gateway.messages.soap_scan import ENVELOPE
 from trust import xml

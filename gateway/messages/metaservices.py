@@ -1,23 +1,16 @@
-"""The documents that the metaservices answer with (PR-META, PR-MREST), and service descriptions made fit for strangers.
+"""The documents that the metaservices answer with (PR-META, PR-MREST).
 
-listClients in XML and JSON, listMethods and allowedMethods as JSON and as the content of a SOAP body; a WSDL without
-the service's address, an OpenAPI document without its servers' hosts. Who asks, and what there is, is
-`gateway.exchange.metaservices`'.
+listClients in XML and JSON, listMethods and allowedMethods as JSON and as the content of a SOAP body. Who asks, and
+what there is, is `gateway.exchange.metaservices`'; the descriptions are `gateway.messages.descriptions`'.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
-
-import yaml
-from lxml import etree
 
 from trust import xml
 from trust.errors import MalformedInput
@@ -26,23 +19,8 @@ from trust.identifiers import ClientId, ServiceId, SubsystemId
 XROAD: Final = "http://x-road.eu/xsd/xroad.xsd"
 IDENTIFIERS: Final = "http://x-road.eu/xsd/identifiers"
 _ENVELOPE: Final = "http://schemas.xmlsoap.org/soap/envelope/"
-# PR-META: what getWsdl puts in place of the service's address.
-ENDPOINT_ADDRESS: Final = "http://example.org/xroad-endpoint"
 
 JSON_TYPE: Final = "application/json"
-MAX_DESCRIPTION: Final = 1 << 20
-
-_SOAP_ADDRESSES: Final = (
-    "{http://schemas.xmlsoap.org/wsdl/soap/}address",
-    "{http://schemas.xmlsoap.org/wsdl/soap12/}address",
-)
-_PROPERTIES: Final = re.compile(r"(?:[&!]\S*\s+)*")
-_MAX_DEPTH: Final = 64
-_MAX_EVENTS: Final = 200_000
-
-
-class UnusableDescription(Exception):
-    """The stored description isn't what it was taken for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,87 +161,6 @@ def build_wsdl_body(service_code: str, service_version: str | None) -> str:
 
 def _optional(name: str, text: str | None) -> str:
     return "" if text is None else f"<{name}>{escape(text)}</{name}>"
-
-
-# -- descriptions --
-
-
-@lru_cache(maxsize=16)
-def hide_addresses(wsdl: bytes) -> bytes:
-    """The WSDL with `soap:address` leading nowhere, in UTF-8. Raises UnusableDescription."""
-    try:
-        root = xml.parse(wsdl, max_bytes=MAX_DESCRIPTION, max_elements=100_000)
-    except MalformedInput:
-        raise UnusableDescription("not well-formed XML") from None
-    for address in root.iter(*_SOAP_ADDRESSES):
-        if address.get("location") is not None:
-            address.set("location", ENDPOINT_ADDRESS)
-    return etree.tostring(root.getroottree(), encoding="UTF-8", xml_declaration=True)
-
-
-@lru_cache(maxsize=16)
-def hide_servers(document: bytes) -> bytes:
-    """The OpenAPI document with the path alone in each `servers` entry's `url`; one with variables stays.
-
-    JSON stays JSON and YAML stays YAML; in YAML nothing but these texts changes. Raises UnusableDescription.
-    """
-    try:
-        text = document.decode("utf-8-sig")
-        if text.lstrip().startswith("{"):
-            return _json(_without_hosts(json.loads(text)))
-        return _yaml_without_hosts(text).encode()
-    except (ValueError, RecursionError, yaml.YAMLError):
-        raise UnusableDescription("neither JSON nor YAML") from None
-
-
-def is_json(document: bytes) -> bool:
-    """Whether an OpenAPI document is written in JSON."""
-    return document.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
-
-
-def _without_hosts(tree: Any) -> Any:
-    servers = tree.get("servers")
-    for server in servers if isinstance(servers, list) else ():
-        if isinstance(server, dict) and isinstance(server.get("url"), str):
-            server["url"] = _path_of(server["url"])
-    return tree
-
-
-def _yaml_without_hosts(text: str) -> str:
-    # libyaml's composer recurses without a limit: look at the depth in its flat stream of events first.
-    depth = 0
-    for number, event in enumerate(yaml.parse(text, yaml.CSafeLoader)):
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH or number > _MAX_EVENTS:
-            raise UnusableDescription("too deeply nested or too large")
-    servers = _value(yaml.compose(text, yaml.CSafeLoader), "servers")
-    edits: list[tuple[int, int, str]] = []
-    for server in servers.value if isinstance(servers, yaml.SequenceNode) else ():
-        url = _value(server, "url")
-        if isinstance(url, yaml.ScalarNode) and (hidden := _path_of(url.value)) != url.value:
-            # A name or type in front of the value stays: others may refer to it.
-            properties = _PROPERTIES.match(text, url.start_mark.index)
-            start = properties.end() if properties is not None else url.start_mark.index
-            edits.append((start, url.end_mark.index, json.dumps(hidden, ensure_ascii=False)))
-    pieces: list[str] = []
-    position = 0
-    for start, end, replacement in sorted(set(edits)):
-        # What stands after a block scalar begins on a line of its own.
-        tail = "\n" if text[start:end].endswith("\n") else ""
-        pieces += (text[position:start], replacement, tail)
-        position = end
-    return "".join((*pieces, text[position:]))
-
-
-def _value(node: yaml.Node | None, key: str) -> yaml.Node | None:
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    return next((value for name, value in node.value if name.value == key), None)
-
-
-def _path_of(url: str) -> str:
-    return url if "{" in url and "}" in url else urlsplit(url).path
 
 
 def _json(value: Any) -> bytes:

@@ -17,6 +17,8 @@ _ESCAPES: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Characters that end a line somewhere, and other controls: no endpoint's path holds them.
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SLASHES: Final = re.compile("(?<=[^/])//+")
+# What nothing of this would change.
+_PLAIN: Final = re.compile("(?:/[0-9A-Za-z_~-]+)*/?")
 
 
 class PathRefused(Exception):
@@ -29,6 +31,8 @@ def normalise_path(raw: str) -> str:
     An encoded slash separates, too: what the service makes of it isn't known, so that it counts as if it did. A path
     that holds `..` after that, even when decoded once more, is refused whatever rights there are.
     """
+    if _PLAIN.fullmatch(raw):
+        return raw
     if _ESCAPES.search(raw):
         raise PathRefused("malformed percent-encoding")
     try:

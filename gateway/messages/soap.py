@@ -56,7 +56,6 @@ class Reading(Enum):
 
 
 SOAP_TYPES: Final = ("text/xml", "application/xop+xml")
-DEFAULT_CONTENT_TYPE: Final = "text/xml; charset=UTF-8"
 _MAX_SOAP_ACTION: Final = 1024
 # What RFC 3986 leaves to no part of a URI, and a reader of headers might take for their end.
 _NOT_IN_URIS: Final = re.compile(r"[\s\"<>\\^`{|}]|%(?![0-9A-Fa-f]{2})")
@@ -123,7 +122,8 @@ def parse_message(data: bytes, content_type: str, reading: Reading) -> SOAPMessa
     try:
         scanned = scan(data, charset_of(content_type), headers)
     except NotSOAP as refused:
-        raise reading.refuse(refused.leaf, refused.reason) from None
+        leaf = refused.client_leaf if reading is Reading.CLIENT_REQUEST else refused.leaf
+        raise reading.refuse(leaf, refused.reason) from None
     if scanned.fault is not None:
         parts = scanned.fault
         return SOAPFault(data, scanned.encoding, parts.code.strip(), parts.string, parts.actor, parts.detail)

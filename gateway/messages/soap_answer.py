@@ -28,14 +28,6 @@ _KNOWN: Final = {namespace: prefix for prefix, namespace in PREFIXES.items()} | 
 _NOT_REPEATED: Final = Name(XROAD, "requestHash")
 
 
-def response_name(request: SOAPMessage) -> str:
-    """The local name of the response's body element: the service code and `Response` (PR-MESS 2.4).
-
-    So the older suffix `Request` of a request's element is gone.
-    """
-    return f"{request.service.service_code}Response"
-
-
 def build_soap_answer(
     request: SOAPMessage, body: str, *, attachments: Sequence[Part] = (), entropy: bytes = b""
 ) -> SOAPParts:

@@ -27,12 +27,16 @@ _MARKS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe
 
 
 class NotSOAP(Exception):
-    """The bytes are no such message. `leaf` is the error code without its prefix, `reason` safe to show."""
+    """The bytes are no such message. `leaf` is the error code without its prefix, `reason` safe to show.
 
-    def __init__(self, leaf: str, reason: str) -> None:
+    `client_leaf` is what a client is told of its own message, where that has a name of its own.
+    """
+
+    def __init__(self, leaf: str, reason: str, *, client_leaf: str | None = None) -> None:
         super().__init__(leaf)
         self.leaf = leaf
         self.reason = reason
+        self.client_leaf = client_leaf or leaf
 
 
 def encoding_of(data: bytes, charset: str | None) -> str:

@@ -186,9 +186,11 @@ def _identifier(entry: Entry, required: tuple[str, ...], optional: tuple[str, ..
 def _client(headers: Headers, entry: Entry) -> None:
     found = _identifier(entry, _MEMBER, ("subsystemCode",))
     is_subsystem = entry.attribute(IDENTIFIERS, "objectType") == "SUBSYSTEM"
-    # X-Road's two parsers read a type that contradicts the elements differently: neither reading is safe.
+    # One of X-Road's two parsers refuses a type that contradicts the elements, with this code; the other goes by the
+    # elements, and a reader that goes by the type would take it for another client.
     if is_subsystem is not ("subsystemCode" in found):
-        raise NotSOAP("invalid_xml", "client has another objectType than its elements")
+        reason = "client has another objectType than its elements"
+        raise NotSOAP("invalid_xml", reason, client_leaf="invalid_client_identifier")
     headers.client = _owner(found)
 
 

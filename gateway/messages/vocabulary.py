@@ -65,11 +65,17 @@ _OURS: Final = frozenset(
 )
 _SIGNATURE: Final = _leaves(
     "malformed_signature invalid_xml invalid_reference invalid_signature_value incorrect_certificate "
-    "cannot_create_cert_path cert_validity_time "
+    "cannot_create_cert_path.internal_error cert_validity_time "
     "invalid_cert_path.cert_validation invalid_cert_path.incorrect_validation_info "
     "malformed_signature.invalid_hash_chain malformed_signature.malformed_hash_chain "
     "malformed_signature.invalid_hash_chain_ref malformed_signature.hashchain_unused_inputs "
     "malformed_signature.invalid_reference"
+)
+# Of the certificate of a provider's gateway; what is wrong with a client's own, X-Road tells no further.
+_PEER_CERTIFICATE: Final = _leaves(
+    "ssl_authentication_failed.cannot_create_cert_path.internal_error "
+    "ssl_authentication_failed.invalid_cert_path.cert_validation "
+    "ssl_authentication_failed.invalid_cert_path.incorrect_validation_info ssl_authentication_failed.internal_error"
 )
 _MALFORMED_CALL: Final = _leaves(
     "invalid_http_method invalid_content_type missing_soap invalid_soap invalid_xml missing_header "
@@ -116,6 +122,7 @@ _FAMILIES: Final[tuple[tuple[str, Hop, Iterable[str]], ...]] = (
             *_GATEWAY,
             *("http_error", "maintenance_mode", "inconsistent_response", "quota_exceeded"),
             *("receipt_missing", "receipt_invalid", "citizen_issuer_unavailable", "invalid_client_identifier"),
+            *_PEER_CERTIFICATE,
         ],
     ),
     ("server.clientproxy.signature_verification", Hop.CONSUMER_GATEWAY, _SIGNATURE),

@@ -53,6 +53,22 @@ MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
         "the TLS peer could not be authenticated",
         "check the certificate, its registration, and that HTTPS is used where it is required",
     ),
+    "ssl_authentication_failed.cannot_create_cert_path.internal_error": (
+        "no path leads from the TLS certificate of the provider's gateway to an approved authority, or it has expired",
+        "ask the operator of the provider's gateway to renew it",
+    ),
+    "ssl_authentication_failed.invalid_cert_path.cert_validation": (
+        "the TLS certificate of the provider's gateway is not known to be good",
+        "ask the operator of the provider's gateway to check its OCSP status",
+    ),
+    "ssl_authentication_failed.invalid_cert_path.incorrect_validation_info": (
+        "the OCSP answer for the TLS certificate of the provider's gateway does not hold",
+        "ask the operator of the provider's gateway, whose gateway must fetch a fresh one",
+    ),
+    "ssl_authentication_failed.internal_error": (
+        "there is no OCSP answer for the TLS certificate of the provider's gateway that can be read",
+        "try again; if it stays, ask the operator of the provider's gateway",
+    ),
     "network_error": ("the other side could not be reached or broke off", "try again; if it stays, ask its operator"),
     "http_error": ("the other side answered with an unexpected HTTP status", "ask the operator of the other side"),
     "maintenance_mode": ("the provider's gateway is under maintenance", "try again after the maintenance"),
@@ -106,7 +122,10 @@ MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "incorrect_validation_info": ("the certificate's OCSP answer does not hold", "the signer must fetch a fresh one"),
     "cert_validation": ("the certificate or its status does not hold", "check its issuer, validity and OCSP status"),
-    "cannot_create_cert_path": ("no path leads from the certificate to an approved authority", "check its issuer"),
+    "cannot_create_cert_path.internal_error": (
+        "no path leads from the certificate to an approved authority",
+        "check its issuer",
+    ),
     "invalid_cert_path.cert_validation": (
         "the certificate or an authority above it is not known to be good",
         "check its OCSP status, and that the signature carries it",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import delete, func, select
@@ -132,6 +133,8 @@ class Monitoring:
             return int((await connection.execute(select(func.count()).select_from(operational_record))).scalar_one())
 
 
+# Each of a gateway's exchanges is with one of a few services.
+@lru_cache(maxsize=1024)
 def service_key(provider: tuple[str, ...], code: str, version: str | None) -> str:
     """A service's name in the table: a JSON list of its provider's segments, its code and its version or null."""
     return json.dumps([*provider, code, version], ensure_ascii=False)

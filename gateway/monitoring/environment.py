@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import pwd
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -29,16 +30,15 @@ class RunningProcess:
 
     process_id: int
     name: str
-    user_id: int
+    user: str
     resident_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class OwnCertificate:
-    """One of the gateway's certificates."""
+    """One of the gateway's certificates, for authentication or signing. `hash` as `certificate_hash` has it."""
 
-    usage: str
-    sha1_hash: str
+    hash: str
     not_before: datetime
     not_after: datetime
     active: bool
@@ -114,15 +114,27 @@ def _processes() -> Iterator[RunningProcess]:
         with suppress(OSError, ValueError, IndexError):
             name = (folder / "comm").read_text("utf-8", "replace").strip()
             resident = int((folder / "statm").read_text("ascii").split()[1]) * page
-            yield RunningProcess(int(folder.name), name, folder.stat().st_uid, resident)
+            yield RunningProcess(int(folder.name), name, _user(folder.stat().st_uid), resident)
+
+
+def _user(number: int) -> str:
+    """The user's name, as X-Road has it; the number of one without a name."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def certificate_hash(certificate: x509.Certificate) -> str:
+    """SHA-256 in upper-case hexadecimal with colons, as X-Road 7.8 has it; the schema goes on calling it sha1Hash."""
+    return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
 def _certificates(node: Node) -> Iterator[OwnCertificate]:
     for own in node.own_certificates.keys.all:
         certificate = x509.load_der_x509_certificate(own.certificate)
         yield OwnCertificate(
-            usage=own.usage.value,
-            sha1_hash=certificate.fingerprint(hashes.SHA1()).hex(),  # noqa: S303 - the schema's
+            hash=certificate_hash(certificate),
             not_before=certificate.not_valid_before_utc.astimezone(UTC),
             not_after=certificate.not_valid_after_utc.astimezone(UTC),
             active=True,

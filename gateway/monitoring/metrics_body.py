@@ -45,8 +45,8 @@ def _processes(environment: Environment) -> str:
     return "".join(
         _set(
             str(process.process_id),
-            _string("processId", str(process.process_id))
-            + _string("userId", str(process.user_id))
+            _number("processId", process.process_id)
+            + _string("userId", process.user)
             + _number("memUsed", process.resident_bytes)
             + _string("command", process.name),
         )
@@ -57,11 +57,11 @@ def _processes(environment: Environment) -> str:
 def _certificates(environment: Environment) -> str:
     return "".join(
         _set(
-            f"certificate-{certificate.sha1_hash}",
-            _string("sha1Hash", certificate.sha1_hash)
+            f"certificate-{certificate.hash}",
+            _string("sha1Hash", certificate.hash)
             + _string("notBefore", _time(certificate.not_before))
             + _string("notAfter", _time(certificate.not_after))
-            + _string("certificateType", certificate.usage)
+            + _string("certificateType", "AUTH_OR_SIGN")
             + _string("active", "true" if certificate.active else "false"),
         )
         for certificate in environment.certificates

@@ -12,6 +12,7 @@ from gateway.exchange.node import Node
 from gateway.exchange.state import ConsumerExchange, ProviderExchange, SignedMessage
 from gateway.messages.content import Content, total_size
 from gateway.messages.faults import Fault
+from gateway.messages.paths import PathRefused, normalise_path
 from gateway.messages.rest import RESTRequest
 from gateway.messages.soap_request import SOAPRequest
 from gateway.monitoring.record import Observation, Role, Size
@@ -57,7 +58,7 @@ def observe_provider(node: Node, exchange: ProviderExchange, fault: Fault | None
         Role.PRODUCER,
         request,
         exchange,
-        fault,
+        fault or _services_own(exchange),
         request_id=request.request_id,
         now_ms=node.clock.now_ms(),
         addresses=(verified.server.address, None if own is None else own.address),
@@ -103,7 +104,7 @@ def _observation(
         None if service is None else service.service_version,
         service_type if registered is None else registered.service_type.value,
         request.method if request is not None else None,
-        (request.service_path or "/") if isinstance(request, RESTRequest) and role is Role.PRODUCER else None,
+        _path(request.service_path) if isinstance(request, RESTRequest) and role is Role.PRODUCER else None,
         None if party is None else (party.party_class, party.party_code),
         None if request is None else request.message_id or None,
         None if request is None else request.user_id,
@@ -118,6 +119,22 @@ def _observation(
         None if fault is None else fault.code,
         None if fault is None else fault.message,
     )
+
+
+def _services_own(exchange: ProviderExchange) -> Fault | None:
+    """The fault that a SOAP service answered with, if it did: it went on as it came."""
+    own = exchange.service_fault
+    return None if own is None else Fault(own.code.strip(), own.string.strip(), relayed=True)
+
+
+def _path(raw: str) -> str:
+    """The path after the service code in the form that rights are decided by; one that has none as it came."""
+    if "%" in raw or "//" in raw or "/." in raw:
+        try:
+            return normalise_path(raw)
+        except PathRefused:
+            return raw
+    return raw or "/"
 
 
 def _remember(node: Node, observed: Observation) -> None:

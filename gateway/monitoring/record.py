@@ -7,7 +7,9 @@ the background. Never a message's content: sizes, times, names of machines and s
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from gateway.messages.transport import PROXY_VERSION
@@ -16,6 +18,8 @@ from trust.identifiers import ClientId, MemberId, SubsystemId
 # Annex B: maxLength.
 _MAX_TEXT: Final = 255
 _MAX_FAULT: Final = 2048
+# One for all: `json.dumps` with options builds a new one each time.
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Role(StrEnum):
@@ -144,11 +148,17 @@ def to_json(observed: Observation, *, stored_s: int, internal_address: str) -> s
         "xRequestId": observed.request_id,
         "xRoadVersion": PROXY_VERSION,
     }
-    known = {name: _cut(name, value) for name, value in values.items() if value is not None}
-    return json.dumps(known, ensure_ascii=False, separators=(",", ":"))
+    return _encode(
+        {
+            name: _cut(name, value) if type(value) is str and len(value) > _MAX_TEXT else value
+            for name, value in values.items()
+            if value is not None
+        }
+    )
 
 
-def _identifier(prefix: str, client: ClientId | None) -> dict[str, str]:
+@lru_cache(maxsize=1024)
+def _identifier(prefix: str, client: ClientId | None) -> Mapping[str, str]:
     if client is None:
         return {}
     named = {
@@ -173,7 +183,5 @@ def _size(prefix: str, size: Size | None) -> dict[str, int]:
     return sizes
 
 
-def _cut(name: str, value: Any) -> Any:
-    if isinstance(value, str):
-        return value[: _MAX_FAULT if name == "faultString" else _MAX_TEXT]
-    return value
+def _cut(name: str, value: str) -> str:
+    return value[: _MAX_FAULT if name == "faultString" else _MAX_TEXT]

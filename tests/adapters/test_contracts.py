@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,21 +141,17 @@ ZMS_SCHEMAS = {
 }
 
 
+def booking(slot: Mapping[str, Any]) -> dict[str, Any]:
+    """What a citizen tells to book this appointment."""
+    appointment = {"officeId": 102522, "serviceId": 1063441, "timestamp": slot["timestamp"]}
+    return appointment | {"familyName": "Beispiel", "email": "erika@beispiel.example"}
+
+
 async def test_the_office_sandbox_answers_as_the_zms_schemas_say(zms: Registry[Any], tmp_path: Path) -> None:
     async with world(Kind.OZG, tmp_path) as offices:
         await offices.call("GET", "/offices")
         slots = (await offices.call("GET", "/slots?officeId=102522&serviceId=1063441")).body["slots"]
-        booked = await offices.call(
-            "POST",
-            "/appointments",
-            {
-                "officeId": 102522,
-                "serviceId": 1063441,
-                "timestamp": slots[0]["timestamp"],
-                "familyName": "Beispiel",
-                "email": "erika@beispiel.example",
-            },
-        )
+        booked = await offices.call("POST", "/appointments", booking(slots[0]))
         await offices.call("GET", "/appointments")
         await offices.call("DELETE", f"/appointments/{booked.body['processId']}")
         seen = set()
@@ -172,18 +168,7 @@ async def test_the_office_sandbox_answers_as_the_zms_schemas_say(zms: Registry[A
 async def test_bookings_are_sent_in_the_forms_of_the_service_classes(tmp_path: Path) -> None:
     async with world(Kind.OZG, tmp_path) as offices:
         slots = (await offices.call("GET", "/slots?officeId=102522&serviceId=1063441")).body["slots"]
-        await offices.call(
-            "POST",
-            "/appointments",
-            {
-                "officeId": 102522,
-                "serviceId": 1063441,
-                "timestamp": slots[0]["timestamp"],
-                "familyName": "Beispiel",
-                "email": "erika@beispiel.example",
-                "telephone": "+4955501234",
-            },
-        )
+        await offices.call("POST", "/appointments", booking(slots[0]) | {"telephone": "+4955501234"})
         bodies = {
             exchange.path.rsplit("/", 2)[1]: set(exchange.request)
             for exchange in offices.recorded

@@ -1,3 +1,5 @@
+"""What every adapter is made of: descriptions, problems, the context of a call, bounds on requests, links."""
+
 from __future__ import annotations
 
 import asyncio

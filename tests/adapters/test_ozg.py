@@ -1,3 +1,5 @@
+"""The residents' office: offices and slots, and appointments that are nobody's but their citizen's."""
+
 from __future__ import annotations
 
 import asyncio

@@ -186,11 +186,21 @@ async def test_office_steps_have_their_order(office: Caller) -> None:
     assert zms_code(again) == (406, "appointmentCanNotBeCanceled")
 
 
+async def test_bank_reads_json_and_nothing_else(bank: Caller) -> None:
+    headers = {"X-Request-ID": str(uuid4()), "PSU-IP-Address": "192.0.2.7", "Content-Type": "text/plain"}
+    url = f"{bank.url}{sparkasse.BASE_PATH}/v1/consents"
+    async with bank.session.post(url, data=b"{}", headers=headers) as response:
+        assert tpp_code((response.status, await response.json())) == (415, "UNSUPPORTED_MEDIA_TYPE")
+        assert response.headers["X-Request-ID"] == headers["X-Request-ID"]
+
+
 async def test_office_keys_cannot_be_guessed(office: Caller) -> None:
     process = await reserved(office)
     wrong = {**key(process), "authKey": "0" * 64}
     for path in ("/cancel-appointment/", "/preconfirm-appointment/"):
         assert zms_code(await office.zms("POST", path, wrong)) == (406, "authKeyMismatch")
+        # A key of the older, short form is as good a guess.
+        assert zms_code(await office.zms("POST", path, wrong | {"authKey": "0000"})) == (406, "authKeyMismatch")
     unknown = {"processId": 1, "authKey": "0" * 64}
     assert zms_code(await office.zms("POST", "/cancel-appointment/", unknown)) == (404, "appointmentNotFound")
 

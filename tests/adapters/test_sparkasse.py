@@ -1,3 +1,5 @@
+"""The savings bank: linking an account step by step, reading it, and every wrong turn on the way."""
+
 from __future__ import annotations
 
 import asyncio
@@ -81,6 +83,13 @@ async def test_passwords_cannot_be_guessed(bank: World) -> None:
     assert (await bank.call("POST", "/link", CREDENTIALS, subject=MAX)).status == 201
     bank.clock.move(minutes=16)
     assert (await bank.call("POST", "/link", CREDENTIALS)).status == 201
+
+
+async def test_guesses_at_once_are_no_more_than_guesses_one_by_one(bank: World) -> None:
+    wrong = CREDENTIALS | {"password": "falsch"}
+    answers = await asyncio.gather(*(bank.call("POST", "/link", wrong) for _ in range(12)))
+    codes = [answer.body["code"] for answer in answers]
+    assert codes.count("too_many_attempts") == 7, codes
 
 
 async def test_a_wrong_tan_can_be_corrected_and_the_third_ends_the_attempt(bank: World) -> None:

@@ -1,5 +1,8 @@
+"""The municipal utility: who proves to be a customer reads their own bills, and no other."""
+
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -74,6 +77,13 @@ async def test_a_foreign_meter_is_refused_and_guessing_is_bounded(utility: World
         )
     assert (await utility.call("POST", "/link", PROOF)).body["code"] == "too_many_attempts"
     assert (await utility.call("GET", "/link")).body["code"] == "not_linked"
+
+
+async def test_guesses_at_once_are_no_more_than_guesses_one_by_one(utility: World) -> None:
+    guesses = [PROOF | {"meterNumber": f"1MUS00471100{number:02}"} for number in range(30, 50)]
+    answers = await asyncio.gather(*(utility.call("POST", "/link", guess) for guess in guesses))
+    codes = [answer.body["code"] for answer in answers]
+    assert codes.count("too_many_attempts") == len(guesses) - 5, codes
 
 
 async def test_nobody_reads_somebody_elses_bill(utility: World) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
+from hashlib import sha512
 
 import pytest
 from hypothesis import given
@@ -125,3 +127,18 @@ def test_no_two_messages_share_a_digest(one: list[bytes], other: list[bytes]) ->
     first = message(b"", request_id="r", message_id="m", attachments=tuple(one))
     second = message(b"", request_id="r", message_id="m", attachments=tuple(other))
     assert (digest_of(first) == digest_of(second)) == (one == other)
+
+
+@pytest.mark.parametrize("size", [256 * 1024, 256 * 1024 + 1])
+def test_a_long_attachment_is_hashed_once(size: int) -> None:
+    """Its SHA-512 digest stands for it, whoever computed it; a shorter one stands there itself."""
+    body = bytes(size)
+    record = message(b"", request_id="r", message_id="m", attachments=(b"short", body))
+    told = replace(record, attachment_digests=(bytes(64), sha512(body).digest()))
+    lied = replace(record, attachment_digests=(sha512(b"short").digest(), bytes(64)))
+    assert told == record
+    assert digest_of(told) == digest_of(record)
+    assert (digest_of(lied) == digest_of(record)) == (size <= 256 * 1024)
+    # Neither the digest itself nor another body of the same length passes for the body.
+    for other in (sha512(body).digest(), b"\x01" + body[1:]):
+        assert digest_of(replace(record, attachments=(b"short", other))) != digest_of(record)

@@ -1,3 +1,5 @@
+"""A short run of `make bench`: both paths are measured, both logs hold."""
+
 from __future__ import annotations
 
 import json

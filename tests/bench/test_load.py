@@ -1,3 +1,5 @@
+"""The load generator: it counts good answers only, and sends what it says."""
+
 from __future__ import annotations
 
 import asyncio

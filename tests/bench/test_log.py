@@ -1,3 +1,5 @@
+"""A short run of `python -m bench.log`."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Profiles of processes: whose the sampled time is."""
+
 from __future__ import annotations
 
 import subprocess

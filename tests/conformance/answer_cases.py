@@ -11,20 +11,8 @@ from aiohttp import web
 
 from gateway.messages.faults import Fault, soap_fault
 from tests.conformance.situations import AT_CONSUMER
-from tests.conformance.stage import (
-    PROVIDER,
-    REST,
-    SOAP,
-    Case,
-    Do,
-    Form,
-    Row,
-    Stage,
-    Told,
-    post,
-    told_rest,
-    with_more,
-)
+from tests.conformance.stage import Case, Do, Stage, Told, post, told_rest, with_more
+from tests.conformance.words import PROVIDER, REST, SOAP, Form, Row
 from tests.gateway.exchange.pair import MAX_BODY
 from tests.gateway.exchange.rogue import Arrived, Signed, forged, reply, status_of
 from tests.gateway.exchange.soap_messages import Message
@@ -153,11 +141,17 @@ def _without(message: Message, what: str) -> str:
 
 CASES: list[Case] = [
     *(
-        AT_CONSUMER.case(Row.TLS, f"the provider's gateway shows {what}", "ssl_authentication_failed", _statuses(make))
-        for what, make in (
-            ("a revoked certificate", lambda s: _revoked(s.pair)),
-            ("no OCSP answer that can be read", lambda _: b"gut"),
-            ("a forged OCSP answer", lambda s: forged(status_of(s.pair.authority, s.pair.rogue.authentication))),
+        AT_CONSUMER.case(
+            Row.TLS, f"the provider's gateway shows {what}", f"ssl_authentication_failed.{below}", _statuses(make)
+        )
+        for what, below, make in (
+            ("a revoked certificate", "invalid_cert_path.cert_validation", lambda s: _revoked(s.pair)),
+            ("no OCSP answer that can be read", "internal_error", lambda _: b"gut"),
+            (
+                "a forged OCSP answer",
+                "invalid_cert_path.incorrect_validation_info",
+                lambda s: forged(status_of(s.pair.authority, s.pair.rogue.authentication)),
+            ),
         )
     ),
     AT_CONSUMER.case(Row.NETWORK, "the provider's gateway hangs up before it answers", "network_error", _hangs_up),

@@ -14,7 +14,8 @@ from gateway.exchange.signer import signed_parts
 from gateway.messages.transport import HashChain
 from tests.conformance.answer_cases import honest_but, soap_rogue
 from tests.conformance.situations import AT_CONSUMER
-from tests.conformance.stage import SOAP, Case, Do, Row, Stage, with_another_digest
+from tests.conformance.stage import Case, Do, Stage, with_another_digest
+from tests.conformance.words import SOAP, Row
 from tests.gateway.exchange.rogue import Signed, forged, sign, sign_classic, status_of
 from tests.gateway.exchange.test_soap_peers import answered
 from tests.gateway.exchange.town import ROGUE
@@ -120,7 +121,11 @@ CASES: list[Case] = [
                 "malformed_signature.invalid_reference",
                 _chained(lambda s, _: replace(s, body=b"")),
             ),
-            ("signed under an authority that isn't approved", "cannot_create_cert_path", honest_but(_by_a_stranger)),
+            (
+                "signed under an authority that isn't approved",
+                "cannot_create_cert_path.internal_error",
+                honest_but(_by_a_stranger),
+            ),
             ("an OCSP answer that can't be read", "malformed_signature", _resigned(lambda _: b"gut")),
             (
                 "an OCSP answer that nobody may give",

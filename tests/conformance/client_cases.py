@@ -8,24 +8,8 @@ import aiohttp
 
 from gateway.messages.faults import Hop
 from gateway.messages.headers import REPRESENTING
-from tests.conformance.stage import (
-    CONSUMER,
-    GATEWAY,
-    PROVIDER,
-    REST,
-    SOAP,
-    Case,
-    Do,
-    Form,
-    Row,
-    Stage,
-    Told,
-    rest,
-    rest_target,
-    soap,
-    told_fault,
-    told_rest,
-)
+from tests.conformance.stage import Case, Do, Stage, Told, rest, rest_target, soap, told_fault, told_rest
+from tests.conformance.words import CONSUMER, GATEWAY, PROVIDER, REST, SOAP, Form, Row
 from tests.gateway.exchange.pair import MAX_BODY
 from tests.gateway.exchange.soap_messages import Message
 from tests.gateway.exchange.test_soap import FAULT, SWA, related
@@ -118,6 +102,12 @@ CASES: list[Case] = [
         "an identifier that lacks an element",
         "invalid_xml",
         soap(_changed(b"<iden:serviceCode>auskunft</iden:serviceCode>", b"")),
+    ),
+    _client(
+        Row.CONTENT,
+        "a client whose objectType contradicts its elements",
+        "invalid_client_identifier",
+        soap(_changed(b'iden:objectType="SUBSYSTEM"', b'iden:objectType="MEMBER"')),
     ),
     _client(Row.HEADER, "no header", "missing_header", soap(_cut(b"Header"))),
     *(

@@ -19,7 +19,8 @@ from gateway.admin.verify import verify_file
 from gateway.instance.settings_files import to_toml
 from gateway.messages.faults import Hop
 from gateway.settings import GatewaySettings
-from tests.conformance.stage import Case, Do, Form, Row, Stage, Told, operator_case
+from tests.conformance.stage import Case, Do, Stage, Told, operator_case
+from tests.conformance.words import Form, Row
 from tests.gateway.exchange.test_key_rollover import signing_certificate
 from tests.gateway.exchange.town import CITY, UTILITY
 from tests.trust.containers import Change, entries, making

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from gateway.messages.faults import ERRORS
-from tests.conformance.stage import Row
 from tests.conformance.table import CASES, excuse
+from tests.conformance.words import Row
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "conformance.md"
 _HEAD: Final = """\

@@ -7,22 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from gateway.exchange.places import Places
 from gateway.messages import transport
 from gateway.messages.transport import Attachment
-from tests.conformance.stage import (
-    CONSUMER,
-    GATEWAY,
-    PROVIDER,
-    Case,
-    Do,
-    Row,
-    Stage,
-    Told,
-    peer_told,
-    sent,
-    told_fault,
-    with_more,
-)
+from tests.conformance.stage import Case, Do, Stage, Told, peer_told, sent, told_fault, with_more
+from tests.conformance.words import CONSUMER, GATEWAY, PROVIDER, Row
 from tests.gateway.exchange.pair import MAX_BODY
 from tests.gateway.exchange.peer import Peer
 from tests.gateway.exchange.rogue import Signed, forged, sign, sign_classic, status_of
@@ -102,6 +91,12 @@ async def _replayed(stage: Stage) -> Told:
     request_id, good = stage.peer.city.request(TARGET)
     await stage.peer.city.send(stage.peer.url, request_id, good.encode())
     return await peer_told(stage, request_id, good.encode())
+
+
+async def _no_place_left(stage: Stage) -> Told:
+    request_id, good = stage.peer.city.request(TARGET)
+    async with stage.replaced(stage.pair.provider.gateway.node, places_of_asking_peers=Places(0)):
+        return await peer_told(stage, request_id, good.encode())
 
 
 async def _another_id(stage: Stage) -> Told:
@@ -260,6 +255,7 @@ CASES: list[Case] = [
         _message_signed(lambda m: m + b"X-Road-Client:DE-TEST/GOV/X/y\r\n"),
     ),
     Case(Row.OURS, GATEWAY, "a message that was received before", f"{PREFIX}.replayed_message", PROVIDER, _replayed),
+    Case(Row.OURS, GATEWAY, "a gateway that has all of its places", f"{PREFIX}.overloaded", PROVIDER, _no_place_left),
     gateway_told(Row.OURS, "a body over the limit", "body_too_large", same, body=bytes(MAX_BODY + 1)),
     gateway_told(
         Row.OURS,

@@ -23,11 +23,12 @@ from gateway.message_log.assembly import message_log_followers
 from gateway.messages.faults import Hop
 from gateway.registry import membership
 from gateway.serve import Listener, listening
-from tests.conformance.stage import Case, Do, Form, Row, Stage, Told, operator_case
+from tests.conformance.stage import Case, Do, Stage, Told, operator_case
+from tests.conformance.words import Form, Row
 from tests.gateway.exchange.ports import HOST, free_port
 from tests.gateway.exchange.town import APP, service
 from tests.trust.configurations import NOW, Signed, anchor, key, key_pair, signed
-from tests.trust.test_globalconf import INNER, OUTER
+from tests.trust.test_globalconf_altered import INNER, OUTER
 from trust import timestamp_client
 from trust.configuration_client import ConfigurationClient
 from trust.globalconf import sign_directory

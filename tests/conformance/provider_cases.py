@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gateway.exchange.quotas import Quotas
 from tests.conformance.road_cases import ASK, ECHO, without_own_statuses
-from tests.conformance.situations import AT_PROVIDER
-from tests.conformance.stage import (
-    SOAP,
-    Case,
-    Do,
-    Row,
-    Stage,
-    Told,
-    rest,
-    soap,
-    told_rest,
-)
+from tests.conformance.situations import AT_PROVIDER, Situation
+from tests.conformance.stage import Case, Do, Stage, Told, rest, soap, told_rest
+from tests.conformance.words import SOAP, Row
 from tests.gateway.exchange.soap_messages import Message, answering
 from tests.gateway.exchange.town import GUEST, UTILITY
 
@@ -27,7 +17,7 @@ MONITORED = "getSecurityServerOperationalData"
 OPMON = "http://x-road.eu/xsd/op-monitoring.xsd"
 
 
-def _wrapped(make: Callable[[Stage, Do], Awaitable[Told]]) -> tuple[Do, Do]:
+def _wrapped(make: Situation) -> tuple[Do, Do]:
     async def ask_soap(stage: Stage) -> Told:
         stage.pair.backend.soap = answering()
         return await make(stage, ASK)

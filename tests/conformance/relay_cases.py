@@ -8,7 +8,8 @@ from typing import Final
 from gateway.messages.faults import Fault, soap_fault
 from gateway.messages.vocabulary import hop_of
 from tests.conformance.answer_cases import rogue_answers, soap_rogue
-from tests.conformance.stage import Case, Form, Row
+from tests.conformance.stage import Case
+from tests.conformance.words import Form, Row
 from tests.gateway.exchange.rogue import reply
 
 # X-Road's processes beside its proxy, and what its proxy says more vaguely or under another prefix than this road.

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway.exchange.signer import signed_parts
 from gateway.messages.transport import HashChain
 from tests.conformance.gateway_cases import GOOD_REQUEST, gateway_told, same, soap_gateway_told
-from tests.conformance.stage import Case, Row, with_another_digest
+from tests.conformance.stage import Case, with_another_digest
+from tests.conformance.words import Row
 from tests.gateway.exchange.peer import Peer
 from tests.gateway.exchange.rogue import Signed, forged, sign, status_of
 from tests.gateway.exchange.test_soap_peers import FILE, Sending
@@ -87,7 +88,7 @@ CASES: list[Case] = [
     gateway_told(
         _REQUEST,
         "signed under an authority that isn't approved",
-        f"{_SIGNATURE}.cannot_create_cert_path",
+        f"{_SIGNATURE}.cannot_create_cert_path.internal_error",
         same,
         key=lambda p: p.strangers,
         status=lambda p: status_of(p.pair.authority, p.city.signing),

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
 
 from gateway.exchange.own_keys import OwnKey
+from gateway.exchange.places import Places
 from gateway.exchange.quotas import TokenBuckets
 from gateway.registry import membership
 from gateway.store.model import Client, ConnectionType
 from gateway.store.repository import Repository
-from tests.conformance.situations import AT_CONSUMER
-from tests.conformance.stage import (
-    REST,
-    SOAP,
-    Case,
-    Do,
-    Form,
-    Row,
-    Stage,
-    Told,
-    post,
-    rest,
-    rest_target,
-    soap,
-    told_rest,
-)
+from tests.conformance.situations import AT_CONSUMER, Situation
+from tests.conformance.stage import Case, Do, Stage, Told, post, rest, rest_target, soap, told_rest
+from tests.conformance.words import REST, SOAP, Form, Row
 from tests.gateway.exchange.nodes import RunningNode
 from tests.gateway.exchange.soap_messages import Message
 from tests.gateway.exchange.test_client_tls import ask_over_tls
@@ -42,7 +29,7 @@ NOWHERE = SubsystemId("DE-TEST", "COM", "NIEMAND", "x")
 ECHO, ASK = rest("echo"), soap(Message())
 
 
-def _wrapped(make: Callable[[Stage, Do], Awaitable[Told]]) -> tuple[Do, Do]:
+def _wrapped(make: Situation) -> tuple[Do, Do]:
     """The same situation over REST and over SOAP."""
     return (lambda stage: make(stage, ECHO)), (lambda stage: make(stage, ASK))
 
@@ -112,6 +99,11 @@ async def _client_quota(stage: Stage, ask: Do) -> Told:
     async with stage.replaced(stage.pair.consumer.gateway.node, client_quotas=TokenBuckets(1)):
         await stage.pair.call("echo")
         return await ask(stage)
+
+
+async def _no_place_left(stage: Stage) -> Told:
+    async with stage.replaced(stage.pair.consumer.gateway.node, places_of_asked_peers=Places(0)):
+        return await ECHO(stage)
 
 
 async def _no_pseudonym_key(stage: Stage) -> Told:
@@ -211,6 +203,9 @@ CASES: list[Case] = [
     ),
     AT_CONSUMER.case(
         Row.OURS, "the gateway is at its limit", "overloaded", lambda stage: AT_CONSUMER.overloaded(stage, ASK), SOAP
+    ),
+    AT_CONSUMER.case(
+        Row.OURS, "the provider's gateway has all of one's places", "overloaded", _no_place_left, status=503
     ),
     AT_CONSUMER.case(
         Row.OURS,

@@ -10,22 +10,8 @@ from aiohttp import web
 
 from gateway.store.model import AccessRight, ServiceType
 from gateway.store.repository import Repository
-from tests.conformance.stage import (
-    ADAPTER,
-    REST,
-    SERVICE,
-    SOAP,
-    Case,
-    Do,
-    Form,
-    Row,
-    Stage,
-    Told,
-    post,
-    rest,
-    soap,
-    told_rest,
-)
+from tests.conformance.stage import Case, Do, Stage, Told, post, rest, soap, told_rest
+from tests.conformance.words import ADAPTER, REST, SERVICE, SOAP, Form, Row
 from tests.gateway.exchange.backend import Call
 from tests.gateway.exchange.pair import MAX_BODY
 from tests.gateway.exchange.soap_messages import Message

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any, Final, Literal
 
 from gateway.messages.faults import Hop
-from tests.conformance.stage import CONSUMER, PROVIDER, REST, SOAP, Case, Do, Form, Row, Stage, Told
+from tests.conformance.stage import Case, Do, Stage, Told
+from tests.conformance.words import CONSUMER, PROVIDER, REST, SOAP, Form, Row
 from tests.gateway.exchange.nodes import RunningNode
 from tests.gateway.exchange.test_configuration import later
 from tests.gateway.exchange.test_database import broken

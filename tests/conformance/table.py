@@ -14,6 +14,7 @@ from tests.conformance import (
     command_cases,
     gateway_cases,
     operator_cases,
+    peer_tls_cases,
     provider_cases,
     relay_cases,
     request_signature_cases,
@@ -25,6 +26,7 @@ from tests.conformance.stage import Case
 CASES: Final[tuple[Case, ...]] = (
     *client_cases.CASES,
     *road_cases.CASES,
+    *peer_tls_cases.CASES,
     *answer_cases.CASES,
     *answer_signature_cases.CASES,
     *provider_cases.CASES,
@@ -38,7 +40,6 @@ CASES: Final[tuple[Case, ...]] = (
 
 # Codes of the vocabulary that no case raises, and why.
 EXCUSED: Final[dict[str, str]] = {
-    "client.invalid_client_identifier": "X-Road's proxy, and we, say `server.clientproxy.invalid_client_identifier`",
     "server.clientproxy.malformed_global_conf": (
         "clients are served under the configuration that was accepted last; the operator reads `malformed_global_conf`"
     ),

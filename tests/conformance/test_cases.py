@@ -8,8 +8,9 @@ import uuid
 import pytest
 
 from gateway.messages.faults import Hop, Vocabulary, spell
-from tests.conformance.stage import Case, Form, Stage, Told
+from tests.conformance.stage import Case, Stage, Told
 from tests.conformance.table import CASES
+from tests.conformance.words import Form
 from tests.gateway.exchange.test_soap_refusals import SHAPE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

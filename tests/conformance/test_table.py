@@ -8,8 +8,8 @@ import pytest
 
 from gateway.messages.faults import ERRORS, Vocabulary, same_code, spell
 from tests.conformance.document import PAGE, render
-from tests.conformance.stage import Form, Row
 from tests.conformance.table import CASES, EXCUSED, excuse
+from tests.conformance.words import Form, Row
 
 
 def test_every_code_is_raised_or_excused() -> None:

@@ -24,6 +24,7 @@ from gateway.citizen.identity_tokens import UnknownKey, verify_id_token, verify_
 from gateway.exchange.citizen_tokens import CitizenTokenRefused, CitizenTokens
 from gateway.exchange.consents import ConsentRefused, parse_consent, verify_consent
 from gateway.exchange.dpop import ProofRefused, verify_proof
+from tests.clocks import ManualClock
 from tests.fuzz.material import town
 from tests.fuzz.registry import SEPARATOR, Target, each, join, split, text_of
 from tests.trust.factory import NOW
@@ -148,16 +149,9 @@ def _proof_seeds() -> Sequence[bytes]:
     return good, join(foreign.replace(b"ES256", b"EdDSA"), _PROOF), _proof_token(_PROOF_HEADER, _PROOF).encode()
 
 
-class _Clock:
-    """Stands still."""
-
-    def now(self) -> Any:
-        return NOW
-
-
 async def _verify_access(token: str) -> None:
     async with aiohttp.ClientSession() as session:
-        tokens = CitizenTokens(session, issuer=_ISSUER, audience="app", clock=_Clock())  # type: ignore[arg-type]
+        tokens = CitizenTokens(session, issuer=_ISSUER, audience="app", clock=ManualClock(NOW))
         tokens._keys, tokens._fetched = KeySet([_key()]), NOW
         await tokens.verify(token)
 

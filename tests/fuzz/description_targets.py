@@ -8,16 +8,11 @@ from typing import Final
 from gateway.admin.errors import InvalidDescription
 from gateway.admin.openapi import parse_openapi
 from gateway.admin.wsdl import parse_wsdl
+from gateway.messages.descriptions import MAX_DESCRIPTION, UnusableDescription, hide_addresses, hide_servers
 from gateway.messages.faults import Fault
 from gateway.messages.find_usage import NAMESPACE as FIND_USAGE
 from gateway.messages.find_usage import parse_find_usage
-from gateway.messages.metaservices import (
-    MAX_DESCRIPTION,
-    UnusableDescription,
-    hide_addresses,
-    hide_servers,
-    read_wsdl_request,
-)
+from gateway.messages.metaservices import read_wsdl_request
 from gateway.messages.paths import PathRefused, matches_glob, normalise_path
 from gateway.monitoring.form import parse_health_query, parse_operational_query
 from tests.fuzz.message_targets import soap_message

@@ -11,6 +11,7 @@ from tests.fuzz import (
     configuration_targets,
     description_targets,
     message_targets,
+    status_targets,
     trust_targets,
 )
 from tests.fuzz.registry import Target, by_name
@@ -18,6 +19,7 @@ from tests.fuzz.registry import Target, by_name
 TARGETS: Final[Mapping[str, Target]] = by_name(
     (
         *trust_targets.TARGETS,
+        *status_targets.TARGETS,
         *configuration_targets.TARGETS,
         *message_targets.TARGETS,
         *description_targets.TARGETS,

@@ -8,24 +8,25 @@ from collections.abc import Callable
 import pytest
 
 from tests.trust import (
+    test_asic_archive_mutations,
     test_asic_configuration,
     test_asic_mutations,
-    test_globalconf,
+    test_globalconf_altered,
     test_globalconf_anchor,
     test_globalconf_xml,
     test_ocsp_mutations,
     test_timestamp_mutations,
-    test_xades_classic,
+    test_xades_classic_mutations,
     test_xades_mutations,
 )
 
 SIGNATURES = (
     test_xades_mutations.test_mutated_signature_gets_its_answer,
-    test_xades_classic.test_mutated_signature_gets_its_answer,
-    test_xades_classic.test_a_wrong_chain_that_the_member_signed_has_its_code,
+    test_xades_classic_mutations.test_mutated_signature_gets_its_answer,
+    test_xades_classic_mutations.test_a_wrong_chain_that_the_member_signed_has_its_code,
 )
 CONTAINERS = (
-    test_asic_mutations.test_archives_that_readers_could_read_differently,
+    test_asic_archive_mutations.test_archives_that_readers_could_read_differently,
     test_asic_mutations.test_containers_that_do_not_hold,
     test_asic_mutations.test_containers_that_lack_a_file,
 )
@@ -36,8 +37,8 @@ ANSWERS = (
     test_timestamp_mutations.test_a_cut_answer_is_refused,
 )
 CONFIGURATIONS = (
-    test_globalconf.test_an_altered_directory_is_refused,
-    test_globalconf.test_a_wrong_directory_is_refused_though_signed,
+    test_globalconf_altered.test_an_altered_directory_is_refused,
+    test_globalconf_altered.test_a_wrong_directory_is_refused_though_signed,
     test_globalconf_xml.test_malformed_parameters_are_refused,
     test_globalconf_anchor.test_malformed_anchors_are_refused,
     test_asic_configuration.test_what_is_no_configuration_is_refused,

@@ -9,8 +9,8 @@ import pytest
 from audit.archive_chain import LINKING_INFO, ArchiveEnd, linking_info, next_digest
 from tests.fuzz.citizen_targets import identity_claims, proof_with
 from tests.fuzz.material import town
+from tests.fuzz.status_targets import certificate_seeds
 from tests.fuzz.targets import TARGETS
-from tests.fuzz.trust_targets import certificate_seeds
 from tests.trust import configurations
 from tests.trust.zips import Entry, pack
 from trust.globalconf import build_anchor

@@ -14,9 +14,9 @@ from audit.witness import parse_add_checkpoint
 from gateway.admin.errors import InvalidDescription
 from gateway.admin.openapi import glob_of, parse_openapi
 from gateway.admin.wsdl import parse_wsdl
+from gateway.messages.descriptions import UnusableDescription, hide_addresses, hide_servers
 from gateway.messages.faults import Fault, parse_soap_fault
 from gateway.messages.headers import parse_subjects
-from gateway.messages.metaservices import UnusableDescription, hide_addresses, hide_servers
 from gateway.messages.mime import charset_of, split_related
 from gateway.messages.multipart import MalformedMultipart, media_type_and_boundary
 from gateway.messages.paths import PathRefused, matches_glob, normalise_path
@@ -24,7 +24,7 @@ from gateway.messages.related_reader import RelatedReader
 from gateway.messages.rest import RESTLimits, parse_request, parse_request_message
 from gateway.messages.soap import Reading, parse_message
 from tests.fuzz.material import town
-from tests.fuzz.trust_targets import certificate_seeds
+from tests.fuzz.status_targets import certificate_seeds
 from tests.trust import configurations
 from tests.trust.factory import NOW
 from tests.trust.zips import Entry, pack

@@ -1,3 +1,5 @@
+"""The command line: help for everything, and one line with an exit code for whatever keeps a process from starting."""
+
 from __future__ import annotations
 
 import socket

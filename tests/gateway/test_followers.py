@@ -1,3 +1,5 @@
+"""Background jobs: what they outlive, when they hurry, how they end."""
+
 from __future__ import annotations
 
 import asyncio

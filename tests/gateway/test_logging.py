@@ -1,3 +1,5 @@
+"""Log lines: JSON with keys from a list, no exception's text, and never a reason to stop."""
+
 from __future__ import annotations
 
 import io

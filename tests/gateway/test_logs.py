@@ -26,22 +26,10 @@ from gateway.accesses import OwnAccesses
 from gateway.logs import OwnLogs, lock_file_of
 from gateway.settings import GatewaySettings
 from tests.audit.factory import access, exchange, message, no_messages
+from tests.clocks import ManualClock
 
 KEY = Ed25519PrivateKey.generate()
 OLD, NEW = "DE-TEST/GOV/MUSTERSTADT/ss1/audit/2026", "DE-TEST/GOV/MUSTERSTADT/ss1/audit/2027"
-
-
-class Time:
-    """A clock that tests move."""
-
-    def __init__(self) -> None:
-        self.at = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.at
-
-    def now_ms(self) -> int:
-        return int(self.at.timestamp() * 1000)
 
 
 @dataclass
@@ -51,7 +39,7 @@ class Place:
     settings: GatewaySettings
     engine: AsyncEngine
     keys: SubjectKeys
-    time: Time
+    time: ManualClock
 
     @asynccontextmanager
     async def logs(self) -> AsyncIterator[OwnLogs]:
@@ -90,7 +78,12 @@ async def place(tmp_path: Path, database_url: str) -> AsyncIterator[Place]:
     engine, subject_engine = open_engine(settings.database_url), open_engine(settings.subject_key_database_url)
     await create_schema(engine)
     await create_subject_key_schema(subject_engine)
-    yield Place(settings, engine, SubjectKeys(subject_engine, bytes(32), bytes(32)), Time())
+    yield Place(
+        settings,
+        engine,
+        SubjectKeys(subject_engine, bytes(32), bytes(32)),
+        ManualClock(datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    )
     await engine.dispose()
     await subject_engine.dispose()
 
@@ -98,7 +91,7 @@ async def place(tmp_path: Path, database_url: str) -> AsyncIterator[Place]:
 async def test_after_a_restart_in_the_new_year_the_old_log_is_served_and_read(place: Place) -> None:
     async with place.logs() as logs:
         assert await place.record(logs, "erika") == OLD
-    place.time.at += timedelta(days=2)
+    place.time.time += timedelta(days=2)
     app = web.Application()
     async with place.logs() as logs:
         assert await place.record(logs, "erika") == NEW
@@ -119,7 +112,7 @@ async def test_in_the_new_year_a_database_from_before_the_old_log_is_refused(pla
     async with place.logs() as logs:
         await place.record(logs, "erika")
     before = place.engine
-    place.time.at += timedelta(days=2)
+    place.time.time += timedelta(days=2)
     async with empty_database(place) as restored:
         place.engine = restored
         with pytest.raises(LogRolledBack, match="behind the last signed checkpoint"):
@@ -158,7 +151,7 @@ async def test_a_running_gateway_changes_over_at_new_year(place: Place) -> None:
     async with place.logs() as logs:
         assert await logs.change_over() is None
         await place.record(logs, "erika")
-        place.time.at += timedelta(seconds=1)
+        place.time.time += timedelta(seconds=1)
         # Accepted before the change-over is done: the old year's last moment, so that December has it.
         assert await place.record(logs, "erika") == OLD
         under_way = asyncio.ensure_future(place.record(logs, "erika"))
@@ -181,7 +174,7 @@ async def test_a_change_over_that_fails_leaves_the_old_log_and_is_tried_again(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with place.logs() as logs:
-        place.time.at += timedelta(seconds=1)
+        place.time.time += timedelta(seconds=1)
         with monkeypatch.context() as patch:
             patch.setattr("audit.publisher.Publisher.start", _refuse)
             with pytest.raises(LogRolledBack):

@@ -1,3 +1,5 @@
+"""Metrics: what is counted under which labels, and that a client can't make up new ones."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
@@ -6,19 +8,9 @@ from audit.sequencer import BatchReport
 from gateway import metrics as module
 from gateway.clock import SystemClock
 from gateway.metrics import Metrics
+from tests.clocks import ManualClock
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-
-class SetClock:
-    def __init__(self) -> None:
-        self.time = START
-
-    def now(self) -> datetime:
-        return self.time
-
-    def now_ms(self) -> int:
-        return int(self.time.timestamp() * 1000)
 
 
 def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -26,7 +18,7 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def test_exchanges_are_counted_by_service_outcome_hop_and_role() -> None:
-    metrics = Metrics(SetClock())
+    metrics = Metrics(ManualClock())
     for _ in range(3):
         metrics.count_exchange(service="A/B/C/D/e", outcome="ok", hop="", role="consumer", seconds=0.004)
     labels = {"service": "A/B/C/D/e", "outcome": "ok", "hop": "", "role": "consumer"}
@@ -36,7 +28,7 @@ def test_exchanges_are_counted_by_service_outcome_hop_and_role() -> None:
 
 
 def test_the_number_of_series_is_bounded() -> None:
-    metrics = Metrics(SetClock())
+    metrics = Metrics(ManualClock())
     for number in range(module._MAX_SERIES + 50):
         metrics.count_exchange(service=f"S{number}", outcome="ok", hop="", role="provider", seconds=0.001)
     lines = [line for line in metrics.render().splitlines() if line.startswith(b"datenweg_exchanges_total{")]
@@ -44,7 +36,7 @@ def test_the_number_of_series_is_bounded() -> None:
 
 
 def test_ages_follow_the_clock() -> None:
-    clock = SetClock()
+    clock = ManualClock()
     metrics = Metrics(clock)
     metrics.watch_certificate("signing", START + timedelta(hours=2))
     metrics.configuration_accepted(expires=START + timedelta(minutes=10))
@@ -71,6 +63,6 @@ def test_log_steps_and_progress() -> None:
 
 
 def test_two_nodes_in_one_process_do_not_mix() -> None:
-    one, other = Metrics(SetClock()), Metrics(SetClock())
+    one, other = Metrics(ManualClock()), Metrics(ManualClock())
     one.exchange_started()
     assert sample(other, "datenweg_exchanges_in_progress") == 0

@@ -1,3 +1,5 @@
+"""A gateway's own keys: made once, agreed on, and never quietly replaced."""
+
 from __future__ import annotations
 
 import asyncio

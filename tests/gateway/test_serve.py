@@ -69,12 +69,7 @@ async def test_a_stop_finishes_what_was_accepted_and_takes_nothing_new() -> None
     slow = SlowApp()
     async with serving(slow, shutdown_seconds=10) as server, aiohttp.ClientSession() as session:
         accepted = await arrived(session, slow, server.ports[0])
-        server.stop.set()
-        await closed(server.ports[0])
-        assert not slow.closed
-        slow.answer.set()
-        assert await asyncio.wait_for(accepted, 5) == "done"
-        await asyncio.wait_for(server.ended, 5)
+        await stop_while_waiting(server, slow, accepted)
     assert slow.closed == ["cleanup"]
 
 
@@ -92,12 +87,7 @@ async def test_all_doors_close_before_any_request_is_waited_for() -> None:
     quick, slow = SlowApp(), SlowApp()
     async with serving(quick, slow, shutdown_seconds=10) as server, aiohttp.ClientSession() as session:
         accepted = await arrived(session, slow, server.ports[1])
-        server.stop.set()
-        await closed(server.ports[0])
-        assert not slow.closed
-        slow.answer.set()
-        assert await asyncio.wait_for(accepted, 5) == "done"
-        await asyncio.wait_for(server.ended, 5)
+        await stop_while_waiting(server, slow, accepted)
 
 
 async def test_all_requests_share_one_time_to_end() -> None:
@@ -148,6 +138,16 @@ async def arrived(session: aiohttp.ClientSession, app: SlowApp, port: int) -> as
     accepted = asyncio.create_task(fetch(session, port))
     await asyncio.wait_for(app.arrived.wait(), 5)
     return accepted
+
+
+async def stop_while_waiting(server: Serving, slow: SlowApp, accepted: asyncio.Task[str]) -> None:
+    """The first port closes while the accepted request still waits; it gets its answer, and then all ends."""
+    server.stop.set()
+    await closed(server.ports[0])
+    assert not slow.closed
+    slow.answer.set()
+    assert await asyncio.wait_for(accepted, 5) == "done"
+    await asyncio.wait_for(server.ended, 5)
 
 
 async def fetch(session: aiohttp.ClientSession, port: int) -> str:

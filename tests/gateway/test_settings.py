@@ -1,3 +1,5 @@
+"""Settings: file, environment and defaults, what is refused, and what only an insecure name allows."""
+
 from __future__ import annotations
 
 import json

@@ -14,22 +14,10 @@ from audit.period_store import newest_index
 from audit.publisher import Publisher
 from gateway.witnessing import index_month, index_year_end
 from tests.audit.factory import ORIGIN, OpenLog, access, open_log, subject
+from tests.clocks import ManualClock
 
 
-class DayClock:
-    """A clock that is set."""
-
-    def __init__(self, moment: datetime) -> None:
-        self.moment = moment
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def now_ms(self) -> int:
-        return int(self.moment.timestamp() * 1000)
-
-
-def logs_of(log: OpenLog, folder: Path, clock: DayClock) -> Any:
+def logs_of(log: OpenLog, folder: Path, clock: ManualClock) -> Any:
     log.clock = clock.now_ms  # type: ignore[assignment]
     log.sequencer._clock_ms = clock.now_ms
     signer = NoteSigner(ORIGIN, Ed25519PrivateKey.generate())
@@ -38,14 +26,14 @@ def logs_of(log: OpenLog, folder: Path, clock: DayClock) -> Any:
 
 
 async def test_each_day_that_ended_is_counted_once(database_url: str, tmp_path: Path) -> None:
-    clock = DayClock(datetime(2026, 11, 21, 15, tzinfo=UTC))
+    clock = ManualClock(datetime(2026, 11, 21, 15, tzinfo=UTC))
     async with open_log(database_url) as log:
         logs = logs_of(log, tmp_path, clock)
         assert not await index_month(log.engine, logs, clock)
         await log.append(access(subject()))
         # The day isn't over.
         assert not await index_month(log.engine, logs, clock)
-        clock.moment += timedelta(days=1)
+        clock.time += timedelta(days=1)
         assert await index_month(log.engine, logs, clock)
         assert not await index_month(log.engine, logs, clock)
         first = await newest_index(log.engine, ORIGIN, "2026-11")
@@ -53,7 +41,7 @@ async def test_each_day_that_ended_is_counted_once(database_url: str, tmp_path: 
         assert (first.record.rows, first.record.upto) == (1, 1)
         await log.append(access(subject()))
         # The first of December: November's last count.
-        clock.moment = datetime(2026, 12, 1, 0, 0, 5, tzinfo=UTC)
+        clock.time = datetime(2026, 12, 1, 0, 0, 5, tzinfo=UTC)
         assert await index_month(log.engine, logs, clock)
         last = await newest_index(log.engine, ORIGIN, "2026-11")
         assert last is not None
@@ -62,7 +50,7 @@ async def test_each_day_that_ended_is_counted_once(database_url: str, tmp_path: 
 
 
 async def test_december_is_counted_before_its_log_is_closed(database_url: str, tmp_path: Path) -> None:
-    clock = DayClock(datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC))
+    clock = ManualClock(datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC))
     async with open_log(database_url) as log:
         logs = logs_of(log, tmp_path, clock)
         await log.append(access(subject()))
@@ -70,5 +58,5 @@ async def test_december_is_counted_before_its_log_is_closed(database_url: str, t
         found = await newest_index(log.engine, ORIGIN, "2026-12")
         assert found is not None
         assert found.record.rows == 1
-        clock.moment = datetime(2027, 1, 1, 0, 1, tzinfo=UTC)
+        clock.time = datetime(2027, 1, 1, 0, 1, tzinfo=UTC)
         assert not await index_month(log.engine, logs, clock)

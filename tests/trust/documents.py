@@ -21,8 +21,6 @@ from trust.testca.app import build_app
 from trust.testca.authority import CertificateAuthority
 from trust.xml import parse
 
-DSIG = "{http://www.w3.org/2000/09/xmldsig#}"
-
 
 class _Careless(XAdESSigner):  # type: ignore[misc]  # signxml has no types
     """A signer that takes SHA-1, too."""

@@ -1,3 +1,5 @@
+"""Verification configurations: what is built is read, in every version, and nothing else."""
+
 from __future__ import annotations
 
 import io

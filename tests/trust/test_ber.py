@@ -1,3 +1,5 @@
+"""BER: tokens that aren't DER are read as what they say, bounded."""
+
 from __future__ import annotations
 
 import hashlib

@@ -37,6 +37,7 @@ from trust.errors import MalformedInput, StatusNotGood, TrustError
 ROOT = make_authority()
 # Below it stands why a path that could be built doesn't hold.
 PATH = "invalid_cert_path"
+NO_PATH = "cannot_create_cert_path.internal_error"
 
 
 def verifier(**options: object) -> CertificateVerifier:
@@ -125,8 +126,8 @@ def test_an_authority_does_not_sign_messages() -> None:
 
 def test_authority_for_authentication_only_signs_no_signer() -> None:
     limited = verifier(authentication_only=True)
-    assert code_of(lambda: verify(ROOT.signer(), using=limited)) == "cannot_create_cert_path"
-    assert code_of(lambda: limited.read_signer(ROOT.signer().der)) == "cannot_create_cert_path"
+    assert code_of(lambda: verify(ROOT.signer(), using=limited)) == NO_PATH
+    assert code_of(lambda: limited.read_signer(ROOT.signer().der)) == NO_PATH
     holder = ROOT.authentication()
     limited.verify_authentication(holder.der, ocsp_responses=[ROOT.status(holder.certificate)], at=NOW)
 
@@ -140,31 +141,31 @@ def test_path_with_an_expired_authority() -> None:
     middle = ROOT.intermediate()
     holder = middle.signer(until=NOW + 9000 * DAY)
     at = NOW + 5000 * DAY
-    assert code_of(lambda: verify(holder, middle, intermediates=[middle.der], at=at)) == "cannot_create_cert_path"
+    assert code_of(lambda: verify(holder, middle, intermediates=[middle.der], at=at)) == NO_PATH
 
 
 def test_authority_of_the_same_name_with_another_key() -> None:
     impostor = make_authority()
     assert impostor.certificate.subject == ROOT.certificate.subject
-    assert code_of(lambda: verify(impostor.signer(), impostor)) == "cannot_create_cert_path"
+    assert code_of(lambda: verify(impostor.signer(), impostor)) == NO_PATH
 
 
 def test_self_signed() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     own = Authority(key, make_authority("x", key).certificate)
     own = Authority(key, own.issue(subject_of(MEMBER), key_usage("content_commitment"), key=key).certificate)
-    assert code_of(lambda: verify(Holder(key, own.certificate), own)) == "cannot_create_cert_path"
+    assert code_of(lambda: verify(Holder(key, own.certificate), own)) == NO_PATH
 
 
 def test_weakly_signed() -> None:
     holder = ROOT.signer(algorithm=hashes.SHA224())
-    assert code_of(lambda: verify(holder)) == "cannot_create_cert_path"
+    assert code_of(lambda: verify(holder)) == NO_PATH
 
 
 def test_unknown_critical_extension() -> None:
     extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
     assert verify(ROOT.signer(extensions=[(extension, False)])).member == MEMBER
-    assert code_of(lambda: verify(ROOT.signer(extensions=[(extension, True)]))) == "cannot_create_cert_path"
+    assert code_of(lambda: verify(ROOT.signer(extensions=[(extension, True)]))) == NO_PATH
 
 
 def test_intermediate_of_the_configuration_needs_its_status() -> None:
@@ -179,7 +180,7 @@ def test_intermediate_of_the_configuration_needs_its_status() -> None:
 def test_intermediate_of_the_sender_needs_its_status() -> None:
     middle = ROOT.intermediate()
     holder = middle.signer()
-    assert code_of(lambda: verify(holder, middle)) == "cannot_create_cert_path"
+    assert code_of(lambda: verify(holder, middle)) == NO_PATH
     assert code_of(lambda: verify(holder, middle, intermediates=[middle.der])) == f"{PATH}.cert_validation"
     good, revoked = (
         ROOT.status(middle.certificate, status=status)
@@ -208,19 +209,19 @@ def test_path_length_counts() -> None:
     first = ROOT.intermediate("first", path_length=0)
     second = first.intermediate("second", path_length=None)
     offered = [first.der, second.der]
-    assert code_of(lambda: verify(second.signer(), second, intermediates=offered)) == "cannot_create_cert_path"
+    assert code_of(lambda: verify(second.signer(), second, intermediates=offered)) == NO_PATH
 
 
 def test_a_signer_issues_nothing() -> None:
     leaf = ROOT.signer()
     below = Authority(leaf.key, leaf.certificate)
-    assert code_of(lambda: verify(below.signer(), below, intermediates=[leaf.der])) == "cannot_create_cert_path"
+    assert code_of(lambda: verify(below.signer(), below, intermediates=[leaf.der])) == NO_PATH
 
 
 def test_an_intermediate_that_may_not_sign_certificates() -> None:
     holder = ROOT.issue(common_name("x"), key_usage("digital_signature"), is_authority=True)
     middle = Authority(holder.key, holder.certificate)
-    assert code_of(lambda: verify(middle.signer(), middle, intermediates=[middle.der])) == "cannot_create_cert_path"
+    assert code_of(lambda: verify(middle.signer(), middle, intermediates=[middle.der])) == NO_PATH
 
 
 def test_too_much_to_look_at() -> None:

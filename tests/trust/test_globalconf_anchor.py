@@ -1,3 +1,5 @@
+"""Anchors and private parameters: what is written is read, the form that X-Road writes too."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""Shared parameters as XML: what is written is read, in every version; contradictions are neither."""
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,5 @@
+"""Time-stamp tokens (RFC 3161): ours and others', before our verifier, another library and openssl."""
+
 from __future__ import annotations
 
 import hashlib
@@ -19,7 +21,8 @@ from hypothesis import strategies as st
 
 from trust import timestamp_asn1 as tsp
 from trust.errors import TimestampInvalid
-from trust.parameters import ApprovedTSA
+from trust.identifiers import MemberId
+from trust.parameters import PROFILE_BASIC, ApprovedTSA
 from trust.testca import CertificateAuthority, profiles
 from trust.testca.authority import KeyPair
 from trust.testca.time_stamping import TimeStampingAuthority
@@ -203,7 +206,9 @@ def test_the_certificate_must_be_the_very_one(stamping: Stamping) -> None:
 
 
 def test_a_certificate_for_other_uses_is_refused(stamping: Stamping) -> None:
-    for template in (profiles.ocsp_responder_template("x"), profiles.tls_server_template(["localhost"])):
+    member = MemberId("DE-TEST", "GOV", "X")
+    gateways = profiles.authentication_template(member, "X", "x", "localhost", ["localhost"], profile=PROFILE_BASIC)
+    for template in (profiles.ocsp_responder_template("x"), gateways):
         pair = reissued(stamping, template)
         token = parse_response(TimeStampingAuthority(pair, lambda: NOW).answer(build_request(DIGEST)))
         with pytest.raises(TimestampInvalid, match="time-stamping"):

@@ -1,3 +1,5 @@
+"""Asking an authority for a time-stamp, and what isn't one."""
+
 from __future__ import annotations
 
 import hashlib

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -38,7 +39,15 @@ from trust.certificates import CertificateVerifier
 from trust.errors import KeyUnavailable, TrustError
 from trust.identifiers import MemberId
 from trust.keys import PrivateKey, SignatureAlgorithm, SoftwareKey, verify_value
-from trust.xades import SignatureBuilder, SignedPart, VerifiedSignature, parse_signature, verify_signature
+from trust.xades import (
+    ParsedSignature,
+    SignatureBuilder,
+    SignedPart,
+    VerifiedSignature,
+    parse_signature,
+    verify_signature,
+)
+from trust.xades import recognise as recognise_module
 from trust.xades.parse import parse_general
 from trust.xades.recognise import recognise
 from trust.xades.template import DS, XADES
@@ -90,6 +99,53 @@ def test_intermediates_and_further_values_take_the_quick_way() -> None:
     answer = outcome(document, CertificateVerifier(parameters(approve(root))))
     assert isinstance(answer, VerifiedSignature)
     assert answer.certificate.issuer == middle.certificate
+
+
+def test_what_is_known_of_a_signer_is_known_by_every_byte() -> None:
+    w = world()
+    builder = SignatureBuilder(w.key)
+    first, second = (
+        builder.build(PARTS, signing_time=NOW + timedelta(seconds=later), ocsp_response=w.ocsp_response)
+        for later in (0, 1)
+    )
+    assert recognise(first) == parse_general(first)
+    assert recognise(second) == parse_general(second)
+    quick = recognise(second)
+    assert quick is not None
+    assert quick.signing_time == NOW + timedelta(seconds=1)
+    # Behind the signature value stands what is remembered.
+    for position in range(second.index(b"</ds:SignatureValue>"), len(second), 61):
+        changed = second[:position] + (b"A" if second[position] != ord("A") else b"B") + second[position + 1 :]
+        found = _taken_apart(recognise, changed)
+        assert found is None or (found != quick and found == _taken_apart(parse_general, changed)), position
+
+
+def _taken_apart(way: Callable[[bytes], ParsedSignature | None], document: bytes) -> ParsedSignature | None:
+    try:
+        return way(document)
+    except TrustError:
+        return None
+
+
+def test_a_signer_that_says_much_is_not_remembered() -> None:
+    w = world()
+    known = recognise_module._known_signer
+    before = known.cache_info().currsize
+    document = SignatureBuilder(w.key).build(PARTS, signing_time=NOW, ocsp_response=bytes(20_000))
+    assert recognise(document) == parse_general(document)
+    assert known.cache_info().currsize == before
+
+
+def test_two_messages_of_one_millisecond() -> None:
+    w = world()
+    builder = SignatureBuilder(w.key)
+    for name, at in ((b"a", NOW), (b"b", NOW + timedelta(microseconds=400)), (b"c", NOW + timedelta(milliseconds=1))):
+        parts = parts_of(name)
+        document = builder.build(parts, signing_time=at, ocsp_response=w.ocsp_response)
+        signed_at = at.replace(microsecond=at.microsecond // 1000 * 1000)
+        assert verified(document, w, parts).signing_time == signed_at
+        (classic,) = builder.build_batch((parts,), signing_time=at, ocsp_response=w.ocsp_response)
+        assert verified(classic.document, w, parts).signing_time == signed_at
 
 
 def test_signed_elements_are_what_libxml2_calls_canonical() -> None:
@@ -214,7 +270,8 @@ def test_remembered_result_lapses() -> None:
 
 def test_certificate_of_an_unknown_authority() -> None:
     foreign = make_world()
-    assert outcome(foreign.sign(), world().verifier()) == ("CertificateUntrusted", "cannot_create_cert_path")
+    no_path = ("CertificateUntrusted", "cannot_create_cert_path.internal_error")
+    assert outcome(foreign.sign(), world().verifier()) == no_path
 
 
 def test_certificate_that_is_not_for_signing() -> None:

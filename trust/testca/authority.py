@@ -186,12 +186,6 @@ class CertificateAuthority:
         )
         return self._issue(template, public_key, validity, ocsp_urls)
 
-    def issue_tls_server(
-        self, public_key: PublicKey, names: Sequence[str] = _LOCAL_NAMES, *, validity: timedelta = DEFAULT_VALIDITY
-    ) -> x509.Certificate:
-        """A certificate for a plain TLS server."""
-        return self._issue(profiles.tls_server_template(names), public_key, validity, ())
-
     def _require_own(self, member: MemberId) -> None:
         if member.instance != self.instance:
             raise NotATestInstance("the member belongs to another instance than this test authority")

@@ -98,19 +98,6 @@ def authentication_template(
     )
 
 
-def tls_server_template(names: Sequence[str]) -> Template:
-    """A plain TLS server's certificate, e.g. for an information system."""
-    return Template(
-        _name((NameOID.COMMON_NAME, names[0])),
-        (
-            _END_ENTITY,
-            (key_usage("digital_signature", "key_encipherment"), True),
-            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
-            (_alternative_names(names), False),
-        ),
-    )
-
-
 def ocsp_responder_template(name: str) -> Template:
     """The OCSP responder. `nocheck`: its own status is not asked for, or the question would have no end."""
     return Template(

@@ -28,8 +28,8 @@ class _StaysInDevice:
     def private_bytes(
         self,
         encoding: serialization.Encoding,  # noqa: ARG002 - the base class's signature
-        format: serialization.PrivateFormat,  # noqa: A002, ARG002
-        encryption_algorithm: serialization.KeySerializationEncryption,  # noqa: ARG002
+        format: serialization.PrivateFormat,  # noqa: A002, ARG002 - likewise
+        encryption_algorithm: serialization.KeySerializationEncryption,  # noqa: ARG002 - likewise
     ) -> NoReturn:
         raise _exported()
 

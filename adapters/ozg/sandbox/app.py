@@ -22,7 +22,8 @@ from adapters.ozg.sandbox.processes import Process, Processes
 BASE_PATH: Final = "/terminvereinbarung/api/citizen"
 _EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 _TELEPHONE: Final = re.compile(r"\+?[0-9]\d{6,14}", re.ASCII)
-_AUTH_KEY: Final = re.compile(r"[0-9a-f]{64}")
+# Of today, and the short ones of older appointments.
+_AUTH_KEY: Final = re.compile(r"[0-9a-f]{4}|[0-9a-f]{64}")
 _CODE_OF_FIELD: Final = {
     "officeId": "invalidOfficeId",
     "officeIds": "invalidOfficeId",

@@ -205,6 +205,8 @@ async def _speak_xs2a(request: web.Request, handler: _Handler) -> web.StreamResp
     except ValueError:
         return _refuse(format_error("X-Request-ID"), None)
     try:
+        if request.can_read_body and request.content_type != "application/json":
+            raise TPPError("UNSUPPORTED_MEDIA_TYPE")
         response = await handler(request)
     except TPPError as error:
         return _refuse(error, request_id)

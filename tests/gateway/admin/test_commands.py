@@ -1,3 +1,5 @@
+"""`datenweg adapter` and `client`: what they store, and what they refuse before anything is stored."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
@@ -145,6 +147,7 @@ def test_granting_what_is_not_registered_is_refused(config: Path) -> None:
         ({"url": "ftp://127.0.0.1/"}, "--url"),
         ({"url": "http://user:secret@127.0.0.1/"}, "--url"),
         ({"url": "http://[::1/"}, "--url"),
+        ({"url": "http://127.0.0.1/a b"}, "--url"),
         ({"url": "http://adapter.example/"}, "plain HTTP"),
         ({"title_de": " "}, "--title-de"),
         ({"purpose_en": "line\nbreak"}, "--purpose-en"),

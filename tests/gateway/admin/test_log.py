@@ -1,3 +1,5 @@
+"""`datenweg log verify`: a sound log, and each way in which one isn't."""
+
 from __future__ import annotations
 
 import secrets

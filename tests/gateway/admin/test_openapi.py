@@ -1,3 +1,5 @@
+"""OpenAPI documents as they are registered: their operations, and what is said of mistakes."""
+
 from __future__ import annotations
 
 import contextlib
@@ -168,6 +170,13 @@ def test_merges_may_repeat_a_name() -> None:
 def test_what_is_no_description(data: bytes) -> None:
     with pytest.raises(InvalidDescription):
         parse_openapi(data)
+
+
+def test_a_description_may_be_as_large_as_x_roads() -> None:
+    schemas = {f"s{number}": {"type": "object", "properties": {"a": {}, "b": {}}} for number in range(60_000)}
+    data = json.dumps(document(components={"schemas": schemas})).encode()
+    assert 3 << 20 < len(data) < MAX_BYTES == 10 << 20
+    assert parse_openapi(data).operations
 
 
 def test_aliases_of_aliases_are_counted_where_they_are_used() -> None:

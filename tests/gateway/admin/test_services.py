@@ -290,6 +290,16 @@ async def test_a_wsdl_over_http_and_its_refresh(repository: Repository, describi
     assert await repository.rights() == (rights[1],)
 
 
+@pytest.mark.parametrize("operation", ["zahl:1", "zahl/../1", "zahl.v1%2", "zahl.v1;2"])
+async def test_codes_and_versions_that_identifiers_can_not_have(
+    repository: Repository, describing: Describing, operation: str
+) -> None:
+    describing.serves(wsdl("gut", operation), "text/xml")
+    with pytest.raises(AdminError, match="may be in it"):
+        await add_wsdl(repository, KONTO, f"{describing.url}/?wsdl", ServiceOptions())
+    assert await repository.services() == ()
+
+
 async def test_a_refresh_leads_no_data_into_the_open(repository: Repository, describing: Describing) -> None:
     """A new version has the rights of its code: were its address taken unseen, data would go there at the next call."""
     describing.serves(wsdl("bleibt.v1"), "text/xml")

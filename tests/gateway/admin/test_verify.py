@@ -1,3 +1,5 @@
+"""`datenweg verify`: what it prints and extracts, and its exit codes."""
+
 from __future__ import annotations
 
 import hashlib

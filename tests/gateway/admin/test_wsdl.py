@@ -1,3 +1,5 @@
+"""WSDL documents as they are registered: operations, versions, bindings."""
+
 from __future__ import annotations
 
 import pytest
@@ -20,6 +22,23 @@ WSDL = b"""<?xml version="1.0" encoding="utf-8"?>
 
 def test_operations_of_the_http_binding() -> None:
     assert parse_wsdl(WSDL) == (SOAPOperation("HoleRechnung", "v1"), SOAPOperation("HoleRechnungen", None))
+
+
+@pytest.mark.parametrize("namespace", [b"http://x-road.ee/xsd/x-road.xsd", b"urn:anything"])
+def test_a_version_counts_in_whichever_namespace_it_stands(namespace: bytes) -> None:
+    """Descriptions of before X-Road's namespace of today go on being served."""
+    assert parse_wsdl(WSDL.replace(b"http://x-road.eu/xsd/xroad.xsd", namespace)) == parse_wsdl(WSDL)
+    own = WSDL.replace(b"xrd:version", b"wsdl:version")
+    assert {operation.version for operation in parse_wsdl(own)} == {None}
+    first = WSDL.replace(b"<xrd:version>", b'<x:version xmlns:x="urn:x"> v7\n</x:version><xrd:version>')
+    assert parse_wsdl(first)[0].version == "v7"
+
+
+def test_a_description_may_be_as_large_as_x_roads() -> None:
+    filler = b"<wsdl:message name='m'/>" * 200_000
+    assert parse_wsdl(WSDL.replace(b"<wsdl:binding", filler + b"<wsdl:binding", 1)) == parse_wsdl(WSDL)
+    with pytest.raises(InvalidDescription, match="10 MiB"):
+        parse_wsdl(WSDL.replace(b"<wsdl:binding", filler * 3 + b"<wsdl:binding", 1))
 
 
 @pytest.mark.parametrize(

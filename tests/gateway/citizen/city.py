@@ -11,10 +11,11 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import aiohttp
 from aiohttp import web
@@ -35,6 +36,7 @@ from gateway.city.issuer import ISSUER, DemoIssuer, build_issuer
 from gateway.city.issuer_clients import DemoIssuerSettings, IssuerClient
 from gateway.exchange.pseudonyms import pseudonym
 from gateway.store.migrate import migrate
+from tests.clocks import ManualClock
 from trust.identifiers import MemberId, SubsystemId, parse_service_id
 from trust.self_signed import build_self_signed
 
@@ -82,22 +84,6 @@ UTILITY_DECLARATION = {
     "data_categories": ["Rechnungen"],
     "identity_level": "substantial",
 }
-
-
-class ManualClock:
-    """A clock that stands still until it is told to go on."""
-
-    def __init__(self) -> None:
-        self._now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self._now
-
-    def now_ms(self) -> int:
-        return int(self._now.timestamp() * 1000)
-
-    def advance(self, **parts: float) -> None:
-        self._now += timedelta(**parts)
 
 
 @dataclass
@@ -329,6 +315,7 @@ async def run_city(
             consent_declarants=frozenset({BANK, UTILITY}),
             notices=notices or NoticeSettings(),
             proxy_header=proxy_header,
+            time_zone=ZoneInfo("Europe/Berlin"),
         )
         context = CitizenContext(
             settings, engine, clock, consent_key(), b"p" * 32, b"c" * 32, pseudonym, keeps_log, own_log=OwnLog()

@@ -42,5 +42,18 @@ def require_described(method: str, path: str, status: int, headers: Mapping[str,
 
 
 def check(value: Any, schema: Mapping[str, Any]) -> None:
-    """Raises a validation error unless `value` is as `schema` of the document says."""
-    OAS31Validator({**schema, "components": DOCUMENT["components"]}).validate(value)
+    """Raises a validation error unless `value` is as `schema` of the document says, and says no more than that."""
+    OAS31Validator(_closed({**schema, "components": DOCUMENT["components"]})).validate(value)
+
+
+def _closed(node: Any) -> Any:
+    """The schema, in which an object has no property but those that are described. Clients may ignore others, but an
+    answer that has them isn't described."""
+    if isinstance(node, list):
+        return [_closed(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    closed = {name: _closed(one) for name, one in node.items()}
+    if isinstance(node.get("properties"), dict) and node.get("type") == "object":
+        closed.setdefault("additionalProperties", False)
+    return closed

@@ -242,6 +242,28 @@ def test_the_table_is_one_and_no_formula() -> None:
     assert rows[1][COLUMNS.index("who")] == "'=HYPERLINK(1)"
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+@pytest.mark.parametrize(
+    "before", ["", " ", "x;", "x;  ", "x\t", 'x";"', 'x;"', "x\r", "\n", "x\r\n", "'", '"', "\u00a0"]
+)
+def test_no_spreadsheet_of_any_country_finds_a_formula(before: str, sign: str, delimiter: str) -> None:
+    """Where the comma stands in numbers, spreadsheets part cells at semicolons, whatever the file means."""
+    hostile = f"{before}{sign}cmd|' /C calc'!A1"
+    data = build_csv([access(client={"name": hostile}, reason=hostile)], "de").decode("utf-8-sig")
+    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
+        for row in csv.reader(io.StringIO(data, newline=""), delimiter=delimiter, quoting=quoting):
+            assert not [cell for cell in row if cell.strip(' "\u00a0').startswith(sign)], row
+
+
+def test_what_is_no_formula_stays_as_it_is() -> None:
+    """But for spreadsheets a cell is text: dates, names, lists."""
+    words = "Name, Adresse; Konto - Stand (a+b) c=d e@f.example; 2026-11-22"
+    data = build_csv([access(client={"name": words})], "de").decode("utf-8-sig")
+    rows = list(csv.reader(io.StringIO(data, newline="")))
+    assert rows[1][COLUMNS.index("who")] == words
+
+
 def test_the_data_come_with_their_proofs() -> None:
     chosen = access(1)
     document = json.loads(build_json([view(chosen, access(2))], [chosen], at=AT))

@@ -57,7 +57,8 @@ async def test_unlinking_takes_the_consent_with_it(city: City) -> None:
         status, link = await send(browser, "DELETE", f"/links/{identifier}", bearer(city))
         assert (status, len(city.road.of("/konto/link"))) == (200, 1)
         _, notices = await send(browser, "GET", "/notices", bearer(city))
-        assert {"link_added", "link_ended"} <= {notice["kind"] for notice in notices["notices"]}
+        told = {notice["kind"]: notice["facts"].get("institution") for notice in notices["notices"]}
+        assert (told["link_added"], told["link_ended"]) == ("Sparkasse Musterstadt", "Sparkasse Musterstadt")
         # And a new account may be linked now.
         await linked(city)
         _, listed = await send(browser, "GET", "/links", bearer(city))

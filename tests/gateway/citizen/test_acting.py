@@ -201,7 +201,8 @@ async def test_a_relation_that_has_ended_stops_it_at_once(city: City) -> None:
         page = await act(browser)
         assert "You are registered as a guardian." in page.text
         question = await browser.get("/consents/new?service=kontostand")
-        form = {"csrf": token_of(question, "/consents"), "service": "kontostand", "decision": "give"}
+        # Any form of the page carries the token that is for the child.
+        form = {"csrf": token_of(question, "/logout"), "service": "kontostand", "decision": "give"}
         city.clock.advance(minutes=1)
         refused = await browser.post("/consents", form)
         assert refused.status == 403

@@ -144,3 +144,29 @@ async def test_what_fails_on_our_side_is_opaque_and_has_a_number(city: City) -> 
         assert (status, problem["code"]) == (500, "internal_error")
         assert problem["instance"].startswith("urn:uuid:")
         assert "NoneType" not in json.dumps(problem)
+
+
+async def test_a_body_of_another_kind_is_told_as_such(city: City) -> None:
+    headers = bearer(city) | {"Content-Type": "text/plain"}
+    async with (
+        city.browser() as browser,
+        browser.session.post(f"{city.url}/api/v1/complaints", data=b'{"text": "x"}', headers=headers) as answer,
+    ):
+        assert (answer.status, (await answer.json())["code"]) == (415, "invalid_request")
+
+
+async def test_blanks_are_neither_a_complaint_nor_a_name(city: City) -> None:
+    async with city.browser() as browser:
+        status, problem = await send(browser, "POST", "/complaints", bearer(city), {"text": " \n\u00a0"})
+        assert (status, problem["field"]) == (400, "text")
+        await browser.log_in()
+        _, me = await send(browser, "GET", "/me", {})
+        csrf = {"X-CSRF-Token": me["csrf"]}
+        status, problem = await send(browser, "PATCH", f"/devices/{me['device']}", csrf, {"name": "  "})
+        assert (status, problem["field"]) == (400, "name")
+
+
+async def test_a_way_that_the_city_does_not_offer_names_its_field(city: City) -> None:
+    async with city.browser() as browser:
+        status, problem = await send(browser, "PUT", "/notice-channels/mail", bearer(city), {"address": "nobody"})
+        assert (status, problem["field"]) == (400, "address")

@@ -10,7 +10,7 @@ import pytest
 from tests.gateway.citizen.citizens import ANNA, ERIKA, session_for
 from tests.gateway.citizen.city import BANK, UTILITY, City, pseudonym_of, run_city
 from tests.gateway.citizen.consent_town import CALLBACK, PURPOSE, SERVICE, ask, asking, call
-from tests.gateway.citizen.test_api import bearer, send
+from tests.gateway.citizen.test_api import MAX, bearer, send
 from tests.gateway.citizen.test_consents import payload_of
 from tests.gateway.citizen.test_representation import MIA, for_mia, parent
 
@@ -165,3 +165,15 @@ async def test_a_consent_is_extended(town: City) -> None:
         town.road.dead.clear()
         await send(browser, "POST", f"/consents/{name}/withdrawal", bearer(town))
         assert (await send(browser, "POST", f"/consents/{name}/extension", bearer(town)))[0] == 409
+
+
+async def test_a_weak_login_gives_no_consent_to_what_it_could_not_see(city: City) -> None:
+    async with city.browser(language="de") as browser:
+        low = bearer(city, MAX, "low")
+        status, problem = await send(browser, "POST", "/consents", low, {"service": "kontostand"})
+        assert (status, problem["code"], problem["requiredLevel"]) == (403, "identity_level_too_low", "high")
+        assert city.road.of("datenwegConsent") == []
+        await browser.log_in("max.beispiel")
+        page = await browser.get("/consents/new?service=kontostand")
+        assert 'href="/login?level=high&amp;return_to=/consents/new%3Fservice%3Dkontostand"' in page.text
+        assert 'name="decision"' not in page.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,8 +13,11 @@ from typing import Any
 import aiohttp
 import pytest
 from joserfc.jwk import ECKey
+from sqlalchemy import select
 
-from gateway.citizen.bindings import Nonces
+from gateway.citizen.bindings import Nonces, StatementUsed, UsedStatements
+from gateway.citizen.tables import used_statement
+from gateway.exchange.dpop import verify_proof
 from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import AUDIENCE, City, run_city
 from tests.gateway.citizen.test_api import bearer
@@ -138,14 +142,30 @@ async def test_a_used_proof_stays_used_after_a_restart(stored: App) -> None:
     app = stored
     headers = app.headers("GET", "/me")
     assert (await app.send("GET", "/me", headers=headers))[0] == 200
-    from gateway.citizen.bindings import StatementUsed, UsedStatements
-    from gateway.exchange.dpop import verify_proof
-
     url = f"{app.city.url}/api/v1/me"
     proof = verify_proof(headers["DPoP"], method="GET", urls=(url,), at=app.city.clock.now(), token=app.token)
     anew = UsedStatements(app.city.engine, app.city.clock)
     with pytest.raises(StatementUsed):
         await anew.use(proof.fingerprint, expires_ms=proof.expires_ms)
+
+
+async def test_a_used_proof_stays_used_at_a_process_whose_clock_is_behind(stored: App) -> None:
+    """Who is ahead forgets what has lapsed for them alone: the others would take it again."""
+    engine, clock = stored.city.engine, stored.city.clock
+    behind, ahead, late = (UsedStatements(engine, clock) for _ in range(3))
+    used, expires_ms = os.urandom(32), clock.now_ms() + 70_000
+    await behind.use(used, expires_ms=expires_ms)
+    clock.advance(minutes=2)
+    await ahead.use(os.urandom(32), expires_ms=clock.now_ms() + 70_000)
+    clock.advance(minutes=-2)
+    with pytest.raises(StatementUsed):
+        await behind.use(used, expires_ms=expires_ms)
+    # It goes in the end: what nobody can take any more needn't be kept.
+    clock.advance(hours=1)
+    await late.use(os.urandom(32), expires_ms=clock.now_ms() + 70_000)
+    async with engine.connect() as connection:
+        kept = (await connection.execute(select(used_statement.c.expires_ms))).scalars().all()
+    assert kept == [clock.now_ms() + 70_000]
 
 
 async def test_a_nonce_is_asked_for_where_it_is_required(app: App) -> None:

@@ -18,7 +18,8 @@ from gateway.exchange.citizen_tokens import CitizenTokens, IssuerUnavailable
 from gateway.exchange.discovery import acr_values, level_of, metadata_addresses
 from gateway.messages.headers import IdentityLevel, UnknownIdentityLevel
 from gateway.serve import Listener, listening
-from tests.gateway.citizen.city import AUDIENCE, City, ManualClock
+from tests.clocks import ManualClock
+from tests.gateway.citizen.city import AUDIENCE, City
 from tests.gateway.citizen.test_stolen import send
 from tests.gateway.exchange.ports import HOST, free_port
 

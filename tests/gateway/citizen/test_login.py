@@ -282,3 +282,31 @@ async def test_the_issuers_keys_are_private_files(city: City, tmp_path: Path) ->
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     public = city.issuer.keys.public()
     assert all("d" not in key and key["alg"] == "ES256" for key in public["keys"])
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        ("unmet_authentication_requirements", 400, "erreicht nicht das nötige Vertrauensniveau"),
+        ("access_denied", 400, "Sie haben die Anmeldung abgebrochen"),
+        ("server_error", 400, "konnte nicht bestätigt werden"),
+    ],
+)
+async def test_a_login_that_the_issuer_does_not_give_says_why(city: City, error: str, status: int, told: str) -> None:
+    async with city.browser(language="de") as browser:
+        begun = await browser.get("/login", follow=False)
+        state = parse_qs(urlsplit(begun.headers["Location"]).query)["state"][0]
+        answer = urlencode({"error": error, "state": state, "iss": city.issuer_url})
+        page = await browser.get(f"/login/callback?{answer}")
+        assert page.status == status
+        assert told in page.text
+
+
+async def test_a_level_that_the_citizen_has_no_means_for_is_told(city: City) -> None:
+    async with city.browser(language="de") as browser:
+        await browser.log_in("max.beispiel")
+        page = await browser.get("/login?level=high")
+        assert page.status == 400
+        assert "erreicht nicht das nötige Vertrauensniveau" in page.text
+        # And the login that was there still is.
+        assert "Max Beispiel" in (await browser.get("/")).text

@@ -10,6 +10,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
+from gateway.exchange.issuer_documents import DocumentUnavailable
 from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import Browser, City
 
@@ -102,6 +103,33 @@ async def test_tokens_that_log_nobody_out(city: City, changes: dict[str, Any], r
         token = city.issuer.keys.sign(claims(city, **changes), token_type="logout+jwt")
         assert await tell(browser, token) == (400, reason)
         assert await logged_in(browser)
+
+
+async def test_a_key_that_the_issuer_has_removed_logs_nobody_out(city: City) -> None:
+    """Also where no token with the new key has come by, for which the keys would have been asked for again."""
+    async with city.browser() as browser:
+        await browser.log_in()
+        stolen = city.issuer.keys._keys[0]
+        for _ in range(2):
+            city.issuer.keys.rotate()
+        city.clock.advance(minutes=16)
+        token = jwt.encode({"alg": "ES256", "kid": stolen.kid, "typ": "logout+jwt"}, claims(city), stolen)
+        assert await tell(browser, token) == (400, "key")
+        assert await logged_in(browser)
+
+
+async def test_an_issuer_that_is_away_goes_on_logging_out(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with city.browser() as browser:
+        await browser.log_in()
+        city.clock.advance(minutes=16)
+
+        async def away(_: str) -> dict[str, Any]:
+            raise DocumentUnavailable("no answer")
+
+        monkeypatch.setattr(city.citizen.issuer._documents, "fetch", away)
+        token = city.issuer.keys.sign(claims(city), token_type="logout+jwt")
+        assert await tell(browser, token) == (200, "")
+        assert not await logged_in(browser)
 
 
 async def test_forged_tokens_log_nobody_out(city: City) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
+from gateway.citizen import notice_delivery
 from gateway.citizen.notice_channels import Channel
 from gateway.citizen.notice_delivery import NotDelivered, PublicResolver
-from gateway.citizen.notices import NoticeKind
+from gateway.citizen.notices import Notice, NoticeKind
 from tests.gateway.citizen.citizens import ANNA, session_for
 from tests.gateway.citizen.mail_server import HOST
 from tests.gateway.citizen.post import ADDRESS, Post
@@ -181,6 +184,51 @@ async def test_push_to_a_browser(post: Post) -> None:
     post.city.clock.advance(hours=12)
     assert await post.deliver() == 1
     assert await post.city.accounts.channels.subscriptions(post.person) == {}
+
+
+async def test_one_persons_message_keeps_nobody_elses(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can't be told one person (the texts are other parties') is that person's failure, and nobody else's."""
+    subscription = Receiver().subscription(f"https://{HOST}:{post.push.port}/an/erika")
+    await post.city.accounts.subscribe(post.person, subscription, language="de")
+    anna = post.city.citizen.person(session_for(post.city, ANNA))
+    other = Receiver().subscription(f"https://{HOST}:{post.push.port}/an/anna")
+    await post.city.accounts.subscribe(anna, other, language="de")
+    real = notice_delivery.push_content
+
+    def content(notices: Sequence[Notice], **settings: Any) -> dict[str, str]:
+        if any(notice.facts.get("title") == "Gift" for notice in notices):
+            raise ValueError("kanarienvogel")
+        return real(notices, **settings)
+
+    monkeypatch.setattr(notice_delivery, "push_content", content)
+    facts = {"institution": "Sparkasse", "title": "Gift"}
+    await post.city.citizen.notices.notify(post.person, NoticeKind.ACCESS_REFUSED, occasion="x", facts=facts)
+    await post.city.citizen.notices.notify(anna, NoticeKind.ACCESS_REFUSED, occasion="x")
+    assert await post.deliver() == 2
+    assert [path for path, _, _ in post.push.requests] == ["/an/anna"]
+    # Not for ever.
+    for _ in range(12):
+        post.city.clock.advance(hours=12)
+        await post.deliver()
+    assert await post.deliver() == 0
+
+
+async def test_a_long_title_in_any_script_is_pushed(post: Post) -> None:
+    receiver = Receiver()
+    subscription = receiver.subscription(f"https://{HOST}:{post.push.port}/an/erika")
+    await post.city.accounts.subscribe(post.person, subscription, language="de")
+    kinds = frozenset(NoticeKind)
+    await post.city.accounts.channels.choose(post.person, Channel.PUSH, kinds=kinds, detailed=True, language="de")
+    for number, letter in enumerate(("\U0001f4a9", "漢", "ä", '"', "\\", "a")):
+        facts = {"institution": letter * 300, "title": letter * 300}
+        await post.city.citizen.notices.notify(
+            post.person, NoticeKind.ACCESS_REFUSED, occasion=str(number), facts=facts
+        )
+        assert await post.deliver() == 1
+        told = json.loads(receiver.read(post.push.requests[number][2]))
+        assert letter * 50 in told["body"]
+        await post.city.citizen.notices.mark_all_read(post.person)
+        post.city.clock.advance(hours=2)
 
 
 async def test_addresses_and_subscriptions_lie_sealed(post: Post) -> None:

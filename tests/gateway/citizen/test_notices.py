@@ -134,7 +134,7 @@ async def test_an_app_sets_an_address_up(post: Post) -> None:
 async def test_an_app_sets_no_address_that_is_none(post: Post, address: str) -> None:
     async with post.city.browser() as browser:
         status, problem = await send(browser, "PUT", "/notice-channels/mail", bearer(post.city), {"address": address})
-        assert (status, problem["field"]) == (400, "email")
+        assert (status, problem["field"]) == (400, "address")
     assert post.mail.mails == []
 
 

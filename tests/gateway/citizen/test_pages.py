@@ -6,13 +6,15 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import pytest
 
 import gateway.citizen
-from gateway.citizen.journeys import actions_of
+from gateway.citizen.journeys import actions_of, find_action, same_form
 from gateway.citizen.purposes import Journey
 from gateway.citizen.texts import CATALOGUES, TEXTS, text
+from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import UTILITY_DECLARATION, City
 
 PAGES: Final = (
@@ -250,3 +252,85 @@ async def test_a_dead_provider_is_named_and_the_rest_works(city: City) -> None:
         page = await browser.get("/services")
         assert "This institution does not answer at the moment: Sparkasse Musterstadt" in page.text
         assert "Electricity bill" in page.text
+
+
+@pytest.mark.parametrize(
+    ("address", "page"),
+    [
+        ("/services/kontostand/balance", "/services/kontostand"),
+        ("/consents/some-reference/withdraw", "/consents"),
+        ("/devices/some-device/revoke", "/devices"),
+        ("/notices/mail/confirm", "/notices"),
+        ("/logout", "/"),
+    ],
+)
+async def test_a_forms_address_leads_back_to_its_page(city: City, address: str, page: str) -> None:
+    """After a reload, from the history or a bookmark, and when the session ended while the form was filled in."""
+    async with city.browser(language="de") as browser:
+        answer = await browser.get(address, follow=False)
+        assert (answer.status, answer.headers["Location"]) == (303, page)
+        if address != "/logout":
+            answer = await browser.post(address, {"csrf": "of a session that is over"}, follow=False)
+            assert answer.headers["Location"] == f"/login?return_to={quote(page, safe='')}"
+
+
+async def test_an_error_without_a_field_is_a_whole_sentence(city: City) -> None:
+    async with city.browser(language="de") as browser:
+        answer = await browser.post("/help", {})
+        assert answer.status == 405
+        assert "Diese Anfrage ist so nicht möglich." in answer.text
+
+
+async def test_notices_of_links_name_the_institution(city: City) -> None:
+    async with city.browser(language="de") as browser:
+        await browser.log_in()
+        person = city.citizen.context.person(city.issuer_url, ERIKA)
+        link = await city.citizen.links.add(person, service="kontostand", provider="x", label="…47")
+        await city.citizen.links.end(person, link.id)
+        page = await browser.get("/notices")
+        assert "Ihr Konto wurde verknüpft: Sparkasse Musterstadt." in page.text
+        assert "Eine Verknüpfung wurde gelöst: Sparkasse Musterstadt." in page.text
+
+
+WRONG: Final = {"code": "tan_refused", "title": "Die TAN ist nicht richtig."}
+
+
+@pytest.mark.parametrize("start", ["/services/kontostand", "/links/kontostand/step"])
+async def test_a_wrong_tan_is_typed_again_where_it_was_typed(city: City, start: str) -> None:
+    city.road.answers |= {("PUT", "link/l-1"): (403, WRONG), ("POST", "link"): (201, {})}
+    async with city.browser(language="de") as browser:
+        await browser.log_in()
+        await browser.submit("/consents/new?service=kontostand", "/consents", service="kontostand", decision="give")
+        form = {"linkId": "l-1", "scaAuthenticationData": "000000"}
+        page = await browser.submit("/services/kontostand", f"{start}/bank_tan", **form)
+        assert "Die TAN ist nicht richtig." in page.text
+        assert page.field("linkId") == "l-1"
+        assert f'action="{start}/bank_tan"' in page.text
+        # A one-time code is never shown again.
+        assert "000000" not in page.text
+        # What is missing altogether is told without asking the bank.
+        page = await browser.submit("/services/kontostand", f"{start}/bank_tan", linkId="l-1")
+        assert (page.status, page.field("linkId")) == (400, "l-1")
+        assert f'action="{start}/bank_tan"' in page.text
+
+
+async def test_a_booking_that_is_refused_keeps_what_was_chosen_and_typed(city: City) -> None:
+    booking = find_action(Journey.APPOINTMENTS, "book")
+    form = {"officeId": "7", "serviceId": "8", "timestamp": "1795350000", "familyName": "Łódź", "email": "x"}
+    (again,) = same_form(booking, form, 400)
+    assert again.values == form
+    assert [item.name for item in again.action.fields if item.kind != "hidden"] == ["familyName", "email"]
+    # The slot is gone, or too much was tried: typing doesn't help.
+    assert not any(same_form(booking, form, status) for status in (200, 404, 409, 429, 502))
+    # Nothing was typed, or the page has the form anyhow.
+    assert same_form(find_action(Journey.APPOINTMENTS, "cancel"), {"processId": "1"}, 400) == ()
+    assert same_form(find_action(Journey.BANK, "bank_link"), {"psuId": "x"}, 400) == ()
+
+
+async def test_fields_that_a_service_names_are_named_as_in_the_form(city: City) -> None:
+    city.road.answers["POST", "link"] = (400, {"code": "invalid_request", "title": "x", "fields": ["meterNumber", 7]})
+    async with city.browser(language="de") as browser:
+        await browser.log_in()
+        form = {"customerNumber": "1", "meterNumber": "2"}
+        page = await browser.submit("/services/strom", "/services/strom/utility_link", **form)
+        assert "Bitte prüfen Sie Ihre Eingabe: Zählernummer" in page.text

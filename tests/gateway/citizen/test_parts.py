@@ -24,7 +24,8 @@ from gateway.city.issuer import NotATestInstance, build_issuer
 from gateway.city.issuer_clients import DemoIssuerSettings
 from gateway.rate import RateLimit, TooManyAttempts
 from gateway.store.model import LegalBasisKind
-from tests.gateway.citizen.city import BANK_DECLARATION, ManualClock, consent_key
+from tests.clocks import ManualClock
+from tests.gateway.citizen.city import BANK_DECLARATION, consent_key
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -13,8 +13,9 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from structlog.testing import capture_logs
 
-from gateway.citizen.web import local_path
-from tests.gateway.citizen.citizens import ERIKA
+from gateway.citizen.errors import FormRefused, LoginRefused
+from gateway.citizen.web import local_path, require_csrf
+from tests.gateway.citizen.citizens import ERIKA, session_for
 from tests.gateway.citizen.city import AUDIENCE, City
 from tests.gateway.citizen.test_api import bearer, send
 
@@ -165,11 +166,27 @@ async def test_a_problem_carries_the_id_of_its_log_line(city: City) -> None:
     assert "secret-reference" not in json.dumps([problem, *lines], default=str)
 
 
+async def test_octets_that_are_no_text_are_refused_and_no_accident(city: City) -> None:
+    """As they come out of a cookie or header whose octets are no UTF-8."""
+    with pytest.raises(FormRefused):
+        require_csrf(session_for(city), "\udcff")
+    with pytest.raises(LoginRefused, match="state"):
+        await city.citizen.logins.finish({"state": "x", "code": "y"}, browser_state="\udcff")
+    with pytest.raises(LoginRefused, match="state"):
+        await city.citizen.logins.finish({"state": "\udcff", "code": "y"}, browser_state="\udcff")
+
+
 async def test_the_session_of_a_city_over_tls_has_host_cookies(city: City) -> None:
     context = city.citizen.context
     settings = replace(context.settings, public_url="https://buergerkonto.musterstadt.example")
     object.__setattr__(city.citizen, "context", replace(context, settings=settings))
     assert city.citizen.session_cookie == "__Host-datenweg_session"
     assert city.citizen.device_cookie == "__Host-datenweg_device"
+    async with aiohttp.ClientSession() as session, session.get(f"{city.url}/login", allow_redirects=False) as begun:
+        # RFC 6265bis section 4.1.3.2: without Path=/ and Secure, or with a Domain, browsers refuse such a cookie.
+        name, *attributes = begun.headers["Set-Cookie"].split("; ")
+    assert name.startswith("__Host-datenweg_login=")
+    assert {"Path=/", "Secure", "HttpOnly", "SameSite=Lax"} <= set(attributes)
+    assert not [one for one in attributes if one.startswith("Domain")]
     async with aiohttp.ClientSession() as session, session.get(f"{city.url}/", allow_redirects=False) as answer:
         assert answer.headers["Strict-Transport-Security"]

@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
@@ -19,6 +20,7 @@ from gateway.node_keys import load_keys
 from tests.databases import fresh_database
 from tests.gateway.exchange.pair import GatewayPair, gateway_pair
 from tests.gateway.exchange.peer import Peer
+from tests.gateway.exchange.ports import ShiftedClock
 from tests.gateway.exchange.rogue import CallingRogue
 from tests.gateway.exchange.town import CITY
 from trust.keys import SoftwareKey
@@ -63,3 +65,10 @@ async def peer(pair: GatewayPair, tmp_path_factory: pytest.TempPathFactory) -> P
     issued = other.issue_signing(key.public_key(), CITY.member, member_name="Musterstadt", server_code="ss1")
     strangers = SoftwareKey(key, issued)
     return Peer(pair, CallingRogue(keys.signing, keys.authentication, pair.authority), strangers)
+
+
+@pytest.fixture
+def shifted(pair: GatewayPair) -> Iterator[ShiftedClock]:
+    """The consumer gateway's clock; right again after the test."""
+    yield pair.consumer.clock
+    pair.consumer.clock.ahead = timedelta(0)

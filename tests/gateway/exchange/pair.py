@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
@@ -220,6 +220,44 @@ class GatewayPair:
             assert secret not in text
 
 
+# What all gateways have in common, unless a test wants something else.
+_COMMON: Final[dict[str, Any]] = {
+    "instance": INSTANCE,
+    "server_code": "ss1",
+    "client_host": HOST,
+    "peer_host": HOST,
+    "max_body_bytes": MAX_BODY,
+    "configuration_interval_seconds": 0.3,
+    "store_poll_seconds": 0.1,
+    "shutdown_seconds": 5,
+    "peer_timeout_seconds": 3,
+    "consent_authorities": (CITY.member.encoded,),
+}
+
+
+def _places(folder: Path, party: Party, peer_port: int, database: str | None) -> dict[str, Any]:
+    """Where one of the gateways is, on disk and on the network."""
+    places = {
+        "owner": party.member.encoded,
+        "data_directory": folder / party.code,
+        "client_port": free_port(),
+        "peer_port": peer_port,
+        "ocsp_port": peer_port + 1,
+        "operations_port": free_port(),
+    }
+    return places if database is None else places | {"database_url": database}
+
+
+def _plain_client() -> aiohttp.ClientSession:
+    """A client that adds nothing of its own to a request, and leaves answers as they are."""
+    return aiohttp.ClientSession(
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        max_field_size=1 << 16,
+    )
+
+
 @asynccontextmanager
 async def gateway_pair(
     folder: Path,
@@ -276,53 +314,26 @@ async def gateway_pair(
                 shutdown_seconds=1,
             )
         )
-        common = {
-            "instance": INSTANCE,
-            "server_code": "ss1",
-            "anchor_file": registry_settings.data_directory / "configuration-anchor.xml",
-            "client_host": HOST,
-            "peer_host": HOST,
-            "max_body_bytes": MAX_BODY,
-            "configuration_interval_seconds": 0.3,
-            "store_poll_seconds": 0.1,
-            "shutdown_seconds": 5,
-            "peer_timeout_seconds": 3,
-            "consent_authorities": (CITY.member.encoded,),
-        } | settings
+        common = _COMMON | {"anchor_file": registry_settings.data_directory / "configuration-anchor.xml"} | settings
+        own: dict[Party, dict[str, Any]] = {
+            CITY: {
+                "token_issuer": issuer.url,
+                "token_audience": AUDIENCE,
+                "pseudonym_key_file": folder / "pseudonym.key",
+            }
+            | dict(consumer or {}),
+            UTILITY: dict(provider or {}),
+        }
         nodes: dict[Party, RunningNode] = {}
         for party, database in ((CITY, databases[0]), (UTILITY, databases[1]), *((other, None) for other in others)):
-            values: dict[str, Any] = common | {
-                "owner": party.member.encoded,
-                "data_directory": folder / party.code,
-                "client_port": free_port(),
-                "peer_port": ports[party],
-                "ocsp_port": ports[party] + 1,
-                "operations_port": free_port(),
-            }
-            if database is not None:
-                values["database_url"] = database
-            if party is CITY:
-                values |= {
-                    "token_issuer": issuer.url,
-                    "token_audience": AUDIENCE,
-                    "pseudonym_key_file": folder / "pseudonym.key",
-                } | dict(consumer or {})
-            elif party is UTILITY:
-                values |= dict(provider or {})
+            values = common | _places(folder, party, ports[party], database) | own.get(party, {})
             node = nodes[party] = node_type(GatewaySettings(**values))
             clients = [APP, GUEST, STRAY] if party is CITY else [party.subsystem]
             url = f"http://{HOST}:{backend_port}/dienst"
             await fill_store(node.settings, clients, services(url) if party is UTILITY else [])
             await node.start()
             stack.push_async_callback(node.stop)
-        http = await stack.enter_async_context(
-            aiohttp.ClientSession(
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-                max_field_size=1 << 16,
-            )
-        )
+        http = await stack.enter_async_context(_plain_client())
         publisher = registry_app[PUBLISHER]
         yield GatewayPair(
             consumer=nodes[CITY],

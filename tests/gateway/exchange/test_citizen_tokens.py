@@ -103,6 +103,31 @@ async def test_a_key_that_the_issuer_has_removed_ends() -> None:
         assert await _reason(verifier, issuer.token(key=stolen, exp=33_000_000_000)) == "signature"
 
 
+async def test_a_token_of_a_removed_key_is_forgotten_too() -> None:
+    async with tokens() as (issuer, verifier, clock):
+        forged = issuer.token(exp=33_000_000_000)
+
+        async def taken(minutes: int) -> None:
+            """It is taken, at this minute, without waiting for the issuer, who is asked beside it."""
+            clock.ahead = timedelta(minutes=minutes)
+            assert (await verifier.verify(forged)).subject == CITIZEN
+            if verifier._looking is not None:
+                await verifier._looking
+
+        await taken(0)
+        await taken(14)
+        assert issuer.asked == 2
+        # The same keys, and an issuer that is away, have removed nothing.
+        await taken(16)
+        assert issuer.asked == 4
+        issuer.available = False
+        await taken(32)
+        issuer.available, issuer.key = True, ECKey.generate_key("P-256", auto_kid=True)
+        await taken(33)
+        assert issuer.asked == 7
+        assert await _reason(verifier, forged) == "signature"
+
+
 @pytest.mark.parametrize(
     "document",
     [

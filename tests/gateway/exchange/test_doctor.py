@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from audit.checkpoint import Checkpoint
-from audit.note import NoteSigner
 from gateway.city.setup import to_toml
-from gateway.doctor import examination, storage
+from gateway.doctor import examination
 from gateway.doctor.examination import CHECKS, examine
 from gateway.doctor.finding import Finding, State
 from gateway.doctor.opening import check_process, opened
 from gateway.doctor.patient import Patient
-from gateway.exchange.origins import origin_of
 from gateway.node_keys import load_keys
 from gateway.registry import membership
-from gateway.settings import GatewaySettings
 from tests.gateway.exchange.pair import GatewayPair
-from tests.gateway.exchange.ports import HOST, free_port
+from tests.gateway.exchange.ports import HOST, ShiftedClock, free_port
 from tests.gateway.exchange.town import CITY, UTILITY, issue_keys
 from trust.parameters import SharedParameters
 
@@ -73,12 +66,6 @@ async def registered(pair: GatewayPair, change: Any) -> AsyncIterator[None]:
         await pair.publish()
 
 
-@pytest.fixture
-def shifted(pair: GatewayPair) -> Any:
-    yield pair.consumer.clock
-    pair.consumer.clock.ahead = timedelta(0)
-
-
 async def test_a_sound_gateway_has_no_problem(pair: GatewayPair) -> None:
     assert (await pair.call("echo")).status == 200
     async with opened(pair.consumer.settings, pair.consumer.clock) as patient:
@@ -87,7 +74,7 @@ async def test_a_sound_gateway_has_no_problem(pair: GatewayPair) -> None:
     assert {f.check for f in findings} == {"process", *CHECKS}
 
 
-async def test_the_clock(pair: GatewayPair, shifted: Any) -> None:
+async def test_the_clock(pair: GatewayPair, shifted: ShiftedClock) -> None:
     assert states(await findings_of(pair, "clock")) == {State.OK}
     shifted.ahead = timedelta(seconds=20)
     assert "20 s ahead" in one(await findings_of(pair, "clock"), State.WARNING).what
@@ -95,7 +82,7 @@ async def test_the_clock(pair: GatewayPair, shifted: Any) -> None:
     assert "300 s behind" in one(await findings_of(pair, "clock"), State.PROBLEM).what
 
 
-async def test_the_configuration_ages(pair: GatewayPair, shifted: Any, tmp_path: Path) -> None:
+async def test_the_configuration_ages(pair: GatewayPair, shifted: ShiftedClock, tmp_path: Path) -> None:
     assert states(await findings_of(pair, "configuration")) == {State.OK}
     shifted.ahead = timedelta(minutes=7)
     async with opened(pair.consumer.settings, shifted) as patient:
@@ -140,7 +127,7 @@ async def test_the_sources(pair: GatewayPair) -> None:
         pair.front.silent = False
 
 
-async def test_the_certificates_validity(pair: GatewayPair, shifted: Any) -> None:
+async def test_the_certificates_validity(pair: GatewayPair, shifted: ShiftedClock) -> None:
     assert states(await findings_of(pair, "certificates")) == {State.OK}
     shifted.ahead = timedelta(days=20 * 365)
     found = await findings_of(pair, "certificates")
@@ -216,7 +203,7 @@ async def test_a_certificate_that_was_revoked(pair: GatewayPair, tmp_path: Path)
     assert "revoked" in found.what
 
 
-async def test_time_stamping_authorities(pair: GatewayPair, shifted: Any) -> None:
+async def test_time_stamping_authorities(pair: GatewayPair, shifted: ShiftedClock) -> None:
     ocsp = pair.registry.state.read().approved_cas[0].ocsp_urls[0]
     good = pair.authority.approved_tsa(ocsp.replace("/ocsp", "/tsa"))
     async with registered(pair, lambda p: membership.approve_tsa(p, good)):
@@ -250,110 +237,9 @@ async def test_a_peer_with_another_certificate(pair: GatewayPair) -> None:
     assert "isn't registered for it" in found.what
 
 
-async def test_the_database(pair: GatewayPair, tmp_path: Path) -> None:
-    assert states(await findings_of(pair, "database")) == {State.OK}
-    missing = f"sqlite+aiosqlite:///{tmp_path / 'none.db'}"
-    assert one(await findings_of(pair, "database", database_url=missing), State.PROBLEM).subject == "connection"
-    assert not (tmp_path / "none.db").exists(), "examining makes nothing"
-    down = f"postgresql+asyncpg://gateway:geheimnis@{HOST}:{free_port()}/none"
-    found = one(await findings_of(pair, "database", database_url=down), State.PROBLEM)
-    assert "geheimnis" not in str(found)
-
-
-async def test_a_database_of_another_version(pair: GatewayPair, tmp_path: Path) -> None:
-    copy = _copy_database(pair.consumer.settings, tmp_path)
-    with closing(sqlite3.connect(tmp_path / "copy.db")) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0000'")
-    found = one(await findings_of(pair, "database", database_url=copy), State.PROBLEM)
-    assert found.what == "has version 0000, this software needs 0001"
-
-
-async def test_the_disk(pair: GatewayPair, monkeypatch: pytest.MonkeyPatch) -> None:
-    for free, state in ((1 << 40, State.OK), (1 << 30, State.WARNING), (1 << 20, State.PROBLEM)):
-        with monkeypatch.context() as patch:
-            patch.setattr(storage.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
-            assert states(await findings_of(pair, "disk")) == {state}
-
-
-async def test_a_log_behind_its_lock_file(pair: GatewayPair, tmp_path: Path) -> None:
-    # Where a test's clock was in a later year the gateway has changed over to that year's log, and stays there.
-    await pair.consumer.restart()
-    origin = origin_of(pair.consumer.settings.server_id, pair.consumer.clock.now().year)
-    assert pair.consumer.gateway.publisher.origin == origin
-    assert states(await findings_of(pair, "access log")) == {State.OK}
-    old = _copy_database(pair.consumer.settings, tmp_path)
-    with closing(sqlite3.connect(tmp_path / "copy.db")) as connection:
-        (size,) = connection.execute("SELECT size FROM log_head WHERE origin = ?", (origin,)).fetchone()
-    assert (await pair.call("echo", headers=pair.citizen())).status == 200
-    await pair.until(lambda: pair.consumer.gateway.publisher.published.size > size)
-    found = one(await findings_of(pair, "access log", database_url=old), State.PROBLEM)
-    assert "behind" in found.what
-
-
-async def test_a_database_that_knows_nothing_of_last_years_log(pair: GatewayPair, tmp_path: Path) -> None:
-    year = pair.consumer.clock.now().year - 1
-    origin = origin_of(pair.consumer.settings.server_id, year)
-    note = NoteSigner(origin, Ed25519PrivateKey.generate()).sign(Checkpoint(origin, 5, bytes(32)).text)
-    (tmp_path / f"checkpoint-{year}.lock").write_bytes(note)
-    found = await findings_of(pair, "access log", checkpoint_lock_file=tmp_path / "checkpoint.lock")
-    assert "behind" in one(found, State.PROBLEM).what
-
-
-async def test_a_lock_file_that_is_broken(pair: GatewayPair, tmp_path: Path) -> None:
-    lock = tmp_path / "checkpoint.lock"
-    year = pair.consumer.clock.now().year
-    missing = one(await findings_of(pair, "access log", checkpoint_lock_file=lock), State.WARNING)
-    assert missing.what == "the lock file is missing"
-    (tmp_path / f"checkpoint-{year}.lock").write_bytes(b"nothing")
-    broken = one(await findings_of(pair, "access log", checkpoint_lock_file=lock), State.PROBLEM)
-    assert broken.what == "the lock file can't be read"
-
-
-async def test_entries_that_nobody_publishes(pair: GatewayPair, tmp_path: Path) -> None:
-    copy = _copy_database(pair.consumer.settings, tmp_path)
-    with closing(sqlite3.connect(tmp_path / "copy.db")) as connection, connection:
-        size = connection.execute("SELECT max(size) FROM checkpoint").fetchone()[0]
-        connection.execute("DELETE FROM checkpoint")
-    found = one(await findings_of(pair, "access log", database_url=copy), State.PROBLEM)
-    assert found.what == f"{size} entries are under no published checkpoint"
-
-
-async def test_messages_without_a_time_stamp(pair: GatewayPair, shifted: Any, tmp_path: Path) -> None:
-    assert (await pair.call("echo")).status == 200
-    # A copy, for the gateway goes on stamping its own.
-    copy = _copy_database(pair.consumer.settings, tmp_path)
-    with closing(sqlite3.connect(tmp_path / "copy.db")) as connection, connection:
-        for change in (
-            "DELETE FROM message_stamp",
-            "DELETE FROM time_stamp",
-            "UPDATE message_progress SET stamped = 0",
-        ):
-            connection.execute(change)
-    assert states(await findings_of(pair, "message log", database_url=copy)) == {State.OK}
-    for ahead, state, text in ((2, State.WARNING, "is 72"), (6, State.PROBLEM, "new messages are refused")):
-        shifted.ahead = timedelta(hours=ahead)
-        assert text in one(await findings_of(pair, "message log", database_url=copy), state).what
-
-
 async def test_insecure_settings(pair: GatewayPair) -> None:
     found = await findings_of(pair, "settings", insecure_plain_http_clients=True)
     assert one(found, State.WARNING).subject == "insecure_plain_http_clients"
-
-
-async def test_files_that_are_not_the_gateways_alone(pair: GatewayPair) -> None:
-    settings = pair.consumer.settings
-    assert states(await findings_of(pair, "files")) == {State.OK}
-    for file, mode, state in (
-        (settings.pin_file, 0o644, State.PROBLEM),
-        (settings.data_directory / "subject-keys.db", 0o640, State.WARNING),
-        (settings.spool_directory, 0o770, State.PROBLEM),
-    ):
-        before = file.stat().st_mode
-        file.chmod(mode)
-        try:
-            assert one(await findings_of(pair, "files"), state).subject == str(file)
-        finally:
-            file.chmod(before)
 
 
 async def test_a_gateway_that_does_not_run(pair: GatewayPair) -> None:
@@ -420,11 +306,3 @@ async def test_the_command(pair: GatewayPair, tmp_path: Path) -> None:
     assert ill.returncode == 1
     assert "problem" in ill.stdout
     assert "process" in ill.stdout
-
-
-def _copy_database(settings: GatewaySettings, folder: Path) -> str:
-    """A copy of the gateway's database as it is now; its address."""
-    source = settings.database_url.removeprefix("sqlite+aiosqlite:///")
-    with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(folder / "copy.db")) as copy:
-        live.backup(copy)
-    return f"sqlite+aiosqlite:///{folder / 'copy.db'}"

@@ -131,6 +131,26 @@ async def test_a_port_that_closes_leaves_handshakes(pair: GatewayPair, listener:
         pass
 
 
+async def test_a_failure_of_ours_doesnt_close_the_port(
+    pair: GatewayPair, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, failed = listener.app.room, []  # type: ignore[union-attr]
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: failed.append(context))
+    try:
+        async with listening([listener], shutdown_seconds=1):
+            with monkeypatch.context() as broken:
+                broken.setattr(room, "admits", lambda: 1 // 0)
+                async with flooded(listener.port, 1, HALF) as [(reader, _)]:
+                    await pair.until(lambda: not is_open(reader))
+            async with flooded(listener.port, 1, HALF):
+                await pair.until(lambda: len(room.arriving) == 1)
+    finally:
+        loop.set_exception_handler(before)
+    assert [type(context["exception"]) for context in failed] == [ZeroDivisionError]
+
+
 async def test_a_port_that_is_taken(listener: Listener) -> None:
     taken = pytest.raises(ListenFailed, match=f"port {listener.port}: address already in use")
     with socket.create_server((HOST, listener.port)), taken:

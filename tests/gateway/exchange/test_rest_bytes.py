@@ -98,6 +98,18 @@ async def test_a_content_type_is_the_services_or_none(pair: GatewayPair, raw: Ra
     assert answer == ["HTTP/1.1 200 OK", *filter(None, [content_type.strip()]), "Content-Length: 2", "", "ok"]
 
 
+async def test_two_content_types(pair: GatewayPair, raw: RawService) -> None:
+    """Of a client they are refused: which of them says what its body is? A service's answer is its own affair."""
+    two = ("Content-Type: a/b", "Content-Type: c/d")
+    seen, raw.says = len(raw.got), OK
+    answer = await ask(pair, "POST", PATH, *two, "Content-Length: 3", body="abc")
+    assert answer[0] == "HTTP/1.0 400 Bad Request"
+    assert '"client.bad_request"' in answer[-1]
+    assert len(raw.got) == seen
+    raw.says = "\r\n".join(("HTTP/1.1 200 OK", *two, "Content-Length: 2", "", "ok")).encode()
+    assert await ask(pair) == ["HTTP/1.1 200 OK", *two, "Content-Length: 2", "", "ok"]
+
+
 async def test_nor_has_one_that_isnt_kept_in_memory(
     pair: GatewayPair, raw: RawService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,8 +282,34 @@ async def test_a_verb_of_nobodys_outside_of_rest(pair: GatewayPair) -> None:
     assert "<faultcode>client.invalid_http_method</faultcode>" in answer[-1]
 
 
+@pytest.mark.parametrize("target", ["/", "amt.example:443"])
+async def test_nobody_is_told_that_a_tunnel_is_open(pair: GatewayPair, target: str) -> None:
+    """RFC 9110 section 9.3.6: after CONNECT and a 2xx, all that follows would be the tunnel's."""
+    reader, writer = await asyncio.open_connection(HOST, pair.consumer.settings.client_port)
+    writer.write(
+        f"CONNECT {target} HTTP/1.1\r\nHost: amt.example:443\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    )
+    async with asyncio.timeout(20):
+        answer = (await reader.read()).decode()
+    writer.close()
+    assert answer.startswith("HTTP/1.1 400 ")
+    assert "\r\nX-Road-Error: client.invalid_http_method\r\n" in answer
+    assert "\r\nConnection: close\r\n" in answer
+    assert answer.count("HTTP/1.1") == 1
+
+
 @pytest.mark.parametrize(
-    "url", ["http://ö.example/a?", "http://[::1/a", "http:///a?", "ftp://x/a?", "http://x:99999/a?"]
+    "url",
+    [
+        "http://ö.example/a?",
+        "http://[::1/a",
+        "http:///a?",
+        "ftp://x/a?",
+        "http://x:99999/a?",
+        "http://127.0.0.1:1/a b",
+        "http://127.0.0.1:1/a\r\nb",
+        "http://127.0.0.1:1/a\x7f",
+    ],
 )
 async def test_addresses_of_services_that_are_none(pair: GatewayPair, url: str) -> None:
     with pytest.raises(Fault) as refused:

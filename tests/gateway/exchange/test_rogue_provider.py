@@ -143,8 +143,16 @@ async def test_the_receipt(pair: GatewayPair, receipt: str | None, code: str) ->
     await _expect(pair, f"server.clientproxy.{code}")
 
 
-@pytest.mark.parametrize("case", ["garbage", "forged", "another's", "revoked"])
-async def test_the_ocsp_answer_of_its_tls_certificate(pair: GatewayPair, case: str) -> None:
+@pytest.mark.parametrize(
+    ("case", "below"),
+    [
+        ("garbage", "internal_error"),
+        ("forged", "invalid_cert_path.incorrect_validation_info"),
+        ("another's", "invalid_cert_path.cert_validation"),
+        ("revoked", "invalid_cert_path.cert_validation"),
+    ],
+)
+async def test_the_ocsp_answer_of_its_tls_certificate(pair: GatewayPair, case: str, below: str) -> None:
     """Before a byte is sent: whoever can't show a good status gets nothing."""
     rogue = pair.rogue
     good = rogue.status
@@ -158,7 +166,7 @@ async def test_the_ocsp_answer_of_its_tls_certificate(pair: GatewayPair, case: s
     }[case]
     arrived = len(rogue.arrived)
     try:
-        await _expect(pair, "server.clientproxy.ssl_authentication_failed")
+        await _expect(pair, f"server.clientproxy.ssl_authentication_failed.{below}")
     finally:
         rogue.status = good
     assert len(rogue.arrived) == arrived

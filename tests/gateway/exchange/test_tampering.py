@@ -155,7 +155,7 @@ async def test_signed_under_a_strange_authority(peer: Peer) -> None:
     request_id, good = peer.city.request(
         ECHO, key=peer.strangers, status=status_of(peer.pair.authority, peer.city.signing)
     )
-    code = "server.serverproxy.signature_verification.cannot_create_cert_path"
+    code = "server.serverproxy.signature_verification.cannot_create_cert_path.internal_error"
     await peer.refused(code, request_id, good.encode())
 
 
@@ -354,9 +354,10 @@ async def test_a_citizens_token_that_was_forwarded(peer: Peer) -> None:
     await peer.refused("server.serverproxy.reserved_header", request_id, changed.encode())
 
 
-async def test_another_verb_than_post(peer: Peer) -> None:
+@pytest.mark.parametrize("verb", ["GET", "PROPFIND", "HOLE"])
+async def test_another_verb_than_post(peer: Peer, verb: str) -> None:
     connector = aiohttp.TCPConnector(ssl=peer.city.context(), force_close=True)
-    async with aiohttp.ClientSession(connector=connector) as session, session.get(peer.url) as answer:
+    async with aiohttp.ClientSession(connector=connector) as session, session.request(verb, peer.url) as answer:
         assert answer.status == 200
         assert b"server.serverproxy.invalid_http_method" in await answer.read()
 

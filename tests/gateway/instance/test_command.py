@@ -57,6 +57,32 @@ def test_a_second_start_keeps_keys_and_becomes_what_the_file_says_now(tmp_path: 
     assert "choose another --directory" in done.stderr
 
 
+def test_a_folder_that_another_instance_uses_is_refused(tmp_path: Path) -> None:
+    file, data = tmp_path / "road.toml", tmp_path / "data"
+    file.write_text(of_two_services())
+    words = command("--topology", str(file), "--directory", str(data))
+    with road(file, "--directory", str(data)) as first:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"datenweg: another instance runs in {data}: stop it, or choose another --directory\n"
+        assert first.call("GET", f"/r1/{APP}/nichts", client=APP).json["type"] == "server.serverproxy.unknown_service"
+
+
+def test_the_documents_file_is_there_only_if_all_answer(tmp_path: Path) -> None:
+    file, document = tmp_path / "road.toml", tmp_path / "road.json"
+    document.write_text("of an earlier start")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ports = f'owner = "GOV/1234"\nports = {{ client_http = {port} }}'
+        file.write_text(of_two_services().replace('owner = "GOV/1234"', ports))
+        words = command("--topology", str(file), "--json-file", str(document))
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert not document.exists()
+
+
 def test_a_temporary_folder_goes_with_the_instance(tmp_path: Path) -> None:
     file = tmp_path / "road.toml"
     file.write_text(of_two_services())

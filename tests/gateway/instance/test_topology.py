@@ -86,6 +86,8 @@ def test_a_key_that_stands_twice_is_refused_in_json_as_in_toml(tmp_path: Path) -
         (changed('gateways = ["ss1"]', 'gateways = ["ss2"]'), "there is no gateway 'ss2'; there are ss1"),
         (changed('gateways = ["ss1"]', ""), "subsystems[0].gateways: a subsystem with services"),
         (changed('"http://127.0.0.1:9000"', '"ftp://127.0.0.1"'), f"{SERVICE}.url: http(s)://HOST"),
+        (changed('"http://127.0.0.1:9000"', '"http://127.0.0.1/a b"'), f"{SERVICE}.url: http(s)://HOST"),
+        (changed('"http://127.0.0.1:9000"', '"http://127.0.0.1/a\\nb"'), f"{SERVICE}.url: http(s)://HOST"),
         (changed('code = "auskunft"', 'code = "listMethods"'), f"{SERVICE}.code: this service code is answered by"),
         (changed('code = "auskunft"', 'code = "auskunft"\nversion = "v1"'), f"{SERVICE}: a REST service has no"),
         (changed('type = "REST"', 'type = "WSDL"'), f"{SERVICE}: WSDL needs a description"),

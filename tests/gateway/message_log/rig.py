@@ -7,7 +7,6 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from gateway.message_log.export import Exporter
 from gateway.message_log.stamping import Stamper, StampingPolicy
 from gateway.metrics import Metrics
 from tests.audit.factory import ORIGIN, message
+from tests.clocks import ManualClock
 from tests.trust.containers import REQUEST, RESPONSE, Making
 from tests.trust.factory import NOW
 from trust.parameters import ApprovedTSA
@@ -39,27 +39,11 @@ SERVICE = "DE-TEST/COM/STADTWERKE/rechnungen/bills"
 
 
 @dataclass
-class Hands:
-    """A clock that stands until it is moved."""
-
-    time: datetime = NOW
-
-    def now(self) -> datetime:
-        return self.time
-
-    def now_ms(self) -> int:
-        return int(self.time.timestamp() * 1000)
-
-    def move(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
-
-
-@dataclass
 class Authority:
     """A time-stamping authority that can be dead, or do what it shouldn't."""
 
     pair: KeyPair
-    clock: Hands
+    clock: ManualClock
     url: str = ""
     asked: int = 0
     dead: bool = False
@@ -95,7 +79,7 @@ class Rig:
     """A log and what works on it."""
 
     making: Making
-    clock: Hands
+    clock: ManualClock
     sequencer: Sequencer
     reader: MessageReader
     keys: MessageKeys
@@ -171,7 +155,7 @@ async def open_rig(
     url: str, folder: Path, making: Making, *, pairs: Sequence[KeyPair] = (), sealing: bool = True
 ) -> AsyncIterator[Rig]:
     """A rig on this database; an authority for each of `pairs`, else one."""
-    clock = Hands()
+    clock = ManualClock(NOW)
     async with AsyncExitStack() as stack:
         engine, key_engine = open_engine(url), open_engine(f"sqlite+aiosqlite:///{folder / 'keys.sqlite'}")
         stack.push_async_callback(engine.dispose)

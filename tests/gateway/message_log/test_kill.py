@@ -191,7 +191,7 @@ async def require_stamped(rig: Rig, certificate: bytes) -> None:
 async def finish(url: str, folder: Path, said: Said, authority: KeyPair) -> None:
     """The next one to come does what is left to do."""
     async with open_rig(url, folder, making(), pairs=(authority,)) as rig:
-        rig.clock.move(said.kills * 2 * 3600)
+        rig.clock.advance(seconds=said.kills * 2 * 3600)
         await rig.stamper().round()
         await rig.archiver(folder / "archive").round()
         headers = await rig.headers()

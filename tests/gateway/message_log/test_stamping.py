@@ -157,7 +157,7 @@ async def test_a_process_that_died_with_the_job_does_not_hold_it_for_ever(rig: R
     assert await message_stamps.take_lease(rig.engine, "stamp", "dead", now_ms=now, until_ms=now + 60_000)
     stamper = rig.stamper()
     assert await stamper.round() == 0
-    rig.clock.move(61)
+    rig.clock.advance(seconds=61)
     assert await stamper.round() == 2
 
 
@@ -274,7 +274,7 @@ async def test_a_wrong_token_is_refused_and_not_stored(rig: Rig, wrong: str) -> 
             authority.signs_with = other_pair()
         case _:
             authority.clock = type(rig.clock)(rig.clock.time)
-            authority.clock.move(3600 if wrong == "future" else -3600)
+            authority.clock.advance(seconds=3600 if wrong == "future" else -3600)
     with pytest.raises(TimestampInvalid) as refused:
         await rig.stamper().round()
     assert refused.value.code == "mlog.timestamp_response_validation_failed"
@@ -316,15 +316,15 @@ async def test_failing_is_survived_until_the_period_ends(rig: Rig) -> None:
     await stamper.round()
     (authority,) = rig.authorities
     authority.dead = True
-    rig.clock.move(1000)
+    rig.clock.advance(seconds=1000)
     await rig.log_many(1)
     # Nothing waited while nothing was logged: the period begins with the message that waits.
     await failing(stamper)
     assert not stamper.alarming
-    rig.clock.move(26)
+    rig.clock.advance(seconds=26)
     await failing(stamper)
     assert (stamper.alarming, stamper.refusing) == (True, False)
-    rig.clock.move(75)
+    rig.clock.advance(seconds=75)
     await failing(stamper)
     assert stamper.refusing
     # Another process, or this one after a restart, knows it from the database.
@@ -344,7 +344,7 @@ async def test_never_refusing_is_possible(rig: Rig) -> None:
     stamper = rig.stamper(acceptable_failure_seconds=0)
     rig.authorities[0].dead = True
     await rig.log_many(1)
-    rig.clock.move(1_000_000)
+    rig.clock.advance(seconds=1_000_000)
     await failing(stamper)
     assert not stamper.refusing
     assert stamper.failing_seconds() == 1_000_000

@@ -47,7 +47,7 @@ async def work(url: str, folder: Path, hours: int) -> None:
     """Never returns."""
     async with open_rig(url, folder, making()) as rig:
         # The leases of whoever was killed have lapsed by now.
-        rig.clock.move(hours * 3600)
+        rig.clock.advance(seconds=hours * 3600)
         key_engine = open_engine(f"sqlite+aiosqlite:///{folder / 'keys.sqlite'}")
         persons = SubjectKeys(key_engine, KEK, INDEX_KEY)
         await persons.create_schema()

@@ -191,9 +191,9 @@ def test_a_relayed_fault_is_cut_and_cleaned() -> None:
             "signature_verification.invalid_reference",
         ),
         (
-            errors.CertificateUntrusted("x", code="cannot_create_cert_path"),
+            errors.CertificateUntrusted("x", code="cannot_create_cert_path.internal_error"),
             TrustStep.SIGNATURE,
-            "signature_verification.cannot_create_cert_path",
+            "signature_verification.cannot_create_cert_path.internal_error",
         ),
         (
             errors.StatusNotGood("x", code="invalid_cert_path.cert_validation"),
@@ -202,6 +202,11 @@ def test_a_relayed_fault_is_cut_and_cleaned() -> None:
         ),
         (errors.StatusNotGood("x", code="no such"), TrustStep.SIGNATURE, "signature_verification.malformed_signature"),
         (errors.StatusNotGood("x"), TrustStep.PEER, "ssl_authentication_failed"),
+        (
+            errors.CertificateUntrusted("x", code="cannot_create_cert_path.internal_error"),
+            TrustStep.PEER,
+            "ssl_authentication_failed",
+        ),
         (errors.ConfigurationExpired("x"), TrustStep.SIGNATURE, "global_conf_outdated"),
         (errors.ConfigurationRolledBack("x"), TrustStep.CONFIGURATION, "malformed_global_conf"),
         (errors.MalformedInput("x"), TrustStep.CONFIGURATION, "malformed_global_conf"),

@@ -1,28 +1,21 @@
-"""The metaservices' documents: their form, and what is left of a description's addresses."""
+"""The metaservices' documents: their form."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.messages.metaservices import (
-    ENDPOINT_ADDRESS,
     ListedClient,
     ListedMethod,
-    UnusableDescription,
     accepts_json,
     build_client_list_json,
     build_client_list_xml,
     build_method_list_body,
     build_method_list_json,
     build_wsdl_body,
-    hide_addresses,
-    hide_servers,
     read_wsdl_request,
 )
 from trust.errors import MalformedInput
@@ -131,77 +124,3 @@ def test_what_getwsdl_asks_for(content: str, expected: tuple[str, str | None]) -
 def test_no_request_at_all() -> None:
     with pytest.raises(MalformedInput):
         read_wsdl_request(b"<a/>")
-
-
-WSDL = """<?xml version="1.0" encoding="ISO-8859-1"?>
-<!-- Mußterstadt -->
-<w:definitions xmlns:w="http://schemas.xmlsoap.org/wsdl/" xmlns:s="http://schemas.xmlsoap.org/wsdl/soap/"
-  xmlns:s12="http://schemas.xmlsoap.org/wsdl/soap12/"><w:service name="S">
-  <w:port name="A"><s:address location='http://intern.example:8080/a?x=1&amp;y'/></w:port>
-  <w:port name="B"><s12:address location="http://intern.example/b"/></w:port>
-  <w:documentation>siehe <s:address>http://bleibt.example</s:address></w:documentation>
-</w:service></w:definitions>"""
-
-
-def test_a_wsdl_without_its_addresses() -> None:
-    hidden = hide_addresses(WSDL.encode("iso-8859-1"))
-    assert b"intern.example" not in hidden
-    assert hidden.count(ENDPOINT_ADDRESS.encode()) == 2
-    assert "<!-- Mußterstadt -->".encode() in hidden
-    same = etree.tostring(parse(WSDL.encode("iso-8859-1")), method="c14n").decode()
-    for location in ("http://intern.example:8080/a?x=1&amp;y", "http://intern.example/b"):
-        same = same.replace(location, ENDPOINT_ADDRESS)
-    assert etree.tostring(parse(hidden), method="c14n").decode() == same
-    with pytest.raises(UnusableDescription):
-        hide_addresses(b"<!DOCTYPE a><a/>")
-
-
-YAML = """# Ümläute ☃ 😀
-openapi: 3.0.3
-info: {title: x}   # bleibt
-servers:
-  - url: 'https://intern.example:8443/v1'
-    description: https://intern.example bleibt im Text
-  - url: >-
-      https://intern.example
-    description: b
-  - {url: https://intern.example/x, description: q}
-  - url: "https://{host}/v2"
-  - url: &mit https://intern.example/anker
-x-andere: {url: *mit}
-paths: {}
-"""
-
-
-def test_yaml_keeps_all_but_the_hosts() -> None:
-    hidden = hide_servers(YAML.encode()).decode()
-    assert [server["url"] for server in yaml.safe_load(hidden)["servers"]] == [
-        "/v1", "", "/x", "https://{host}/v2", "/anker",
-    ]  # fmt: skip
-    assert yaml.safe_load(hidden)["x-andere"]["url"] == "/anker"
-    assert [line for line in hidden.splitlines() if "url" not in line] == [
-        line for line in YAML.splitlines() if "url" not in line and line != "      https://intern.example"
-    ]
-
-
-def test_json_stays_json() -> None:
-    document = {"openapi": "3.0.1", "servers": [{"url": "https://intern.example/v1"}, {"url": "/x"}, {}], "paths": {}}
-    assert json.loads(hide_servers(json.dumps(document).encode())) == document | {
-        "servers": [{"url": "/v1"}, {"url": "/x"}, {}]
-    }
-
-
-@pytest.mark.parametrize("data", [b"\xff", b"{", b"a: [" * 100, b"a: [b", b"{}{}"])
-def test_what_is_no_description(data: bytes) -> None:
-    with pytest.raises(UnusableDescription):
-        hide_servers(data)
-
-
-@given(st.text(max_size=60), st.sampled_from(["{}", "servers: [{url: %s}]", "servers: [%s]", "servers:\n- url: %s\n"]))
-def test_whatever_stands_there_is_hidden_or_refused(text: str, form: str) -> None:
-    document = (form.replace("%s", text)).encode("utf-8", "surrogatepass")
-    try:
-        hidden = hide_servers(document)
-    except UnusableDescription:
-        return
-    assert isinstance(hidden, bytes)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.messages import paths
 from gateway.messages.paths import PathRefused, matches_glob, normalise_path
 
 # Glob, path, whether it matches. A `*` is anything but a slash, two or more are anything; a backslash takes the next
@@ -145,3 +146,18 @@ def test_no_way_up_ever_gets_through(raw: str) -> None:
 def test_what_was_encoded_comes_out(segments: list[str]) -> None:
     path = "".join("/" + segment for segment in segments)
     assert normalise_path(quote(path)) == path
+
+
+@given(st.text(alphabet="/aZ0_~-.%2\n", max_size=12))
+def test_a_plain_path_is_what_the_long_way_makes_of_it(path: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "_PLAIN", re.compile("(?!)"))
+        expected = _normalised(path)
+    assert _normalised(path) == expected
+
+
+def _normalised(path: str) -> str | None:
+    try:
+        return normalise_path(path)
+    except PathRefused:
+        return None

@@ -114,6 +114,23 @@ def test_elements_deeper_in_the_header_are_nobodys_headers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reading", "code"),
+    [
+        (Reading.CLIENT_REQUEST, "client.invalid_client_identifier"),
+        (Reading.SIGNED_REQUEST, "server.serverproxy.service_failed.invalid_xml"),
+        (Reading.SERVICE_ANSWER, "server.serverproxy.service_failed.invalid_xml"),
+        (Reading.SIGNED_RESPONSE, "server.clientproxy.service_failed.invalid_xml"),
+    ],
+)
+def test_a_client_whose_type_contradicts_its_elements(reading: Reading, code: str) -> None:
+    """X-Road's two parsers would take it for two different clients."""
+    for one, other in ((b'"SUBSYSTEM"', b'"MEMBER"'), (b"<i:subsystemCode>app</i:subsystemCode>", b"")):
+        data = envelope().replace(one, other, 1)
+        assert data != envelope()
+        assert refused(data, reading) == code
+
+
+@pytest.mark.parametrize(
     ("order", "code"),
     [
         # The first defect in the document decides, as in a streaming parser.

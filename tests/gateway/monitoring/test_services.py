@@ -155,6 +155,29 @@ async def test_a_refusal_is_remembered_with_its_reason(watched: Watched) -> None
         assert record["faultString"]
 
 
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_services_own_fault_is_remembered_at_both_gateways(watched: Watched, status: int) -> None:
+    fault = (
+        b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><s:Fault><faultcode>Server.Bestand'
+        b"</faultcode><faultstring>gibt es nicht</faultstring></s:Fault></s:Body></s:Envelope>"
+    )
+    watched.pair.backend.soap = answering(lambda _: fault, status=status)
+    message = Message(message_id=f"beobachtet-fehler-{status}")
+    await watched.pair.request("POST", "/", client=None, headers={"Content-Type": TEXT_XML}, body=message.encoded())
+    for node in (watched.pair.consumer, watched.pair.provider):
+        record = await remembered(node, message.message_id)
+        assert (record["succeeded"], record["faultCode"]) == (False, "Server.Bestand")
+        assert record["faultString"] == "gibt es nicht"
+
+
+async def test_the_path_is_remembered_as_rights_see_it(watched: Watched) -> None:
+    await watched.pair.call("echo", "/a%20b//x/../%C3%A4/", headers={"X-Road-Id": "beobachtet-pfad"})
+    assert (await remembered(watched.pair.provider, "beobachtet-pfad"))["restPath"] == "/a b/ä/"
+    await watched.pair.call("echo", "/a/%2e%2e/%2e%2e/b", headers={"X-Road-Id": "beobachtet-hinaus"})
+    record = await remembered(watched.pair.provider, "beobachtet-hinaus")
+    assert (record["restPath"], record["succeeded"]) == ("/a/%2e%2e/%2e%2e/b", False)
+
+
 async def test_an_error_status_of_the_service_is_no_success(watched: Watched) -> None:
     await watched.pair.call("echo", "/status/404", headers={"X-Road-Id": "beobachtet-4"})
     record = await remembered(watched.pair.consumer, "beobachtet-4")

@@ -18,6 +18,7 @@ from gateway.monitoring.buffer import KEPT_SECONDS, Monitoring
 from gateway.monitoring.queries import STATISTICS_SECONDS, Window, health_of, records_of
 from gateway.monitoring.record import OUTPUT_FIELDS, Observation, Role, Size, to_json
 from gateway.store.migrate import migrate
+from tests.clocks import ManualClock
 from tests.databases import migrated
 from trust.identifiers import MemberId, SubsystemId
 
@@ -28,20 +29,9 @@ START_MS = 1_790_000_000_000
 
 
 @dataclass
-class FixedClock:
-    ms: int = START_MS
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self.ms / 1000, UTC)
-
-    def now_ms(self) -> int:
-        return self.ms
-
-
-@dataclass
 class Store:
     engine: AsyncEngine
-    clock: FixedClock = field(default_factory=FixedClock)
+    clock: ManualClock = field(default_factory=lambda: ManualClock(datetime.fromtimestamp(START_MS // 1000, UTC)))
     size: int = 20_000
 
     def __post_init__(self) -> None:
@@ -58,7 +48,7 @@ class Store:
 
     async def write(self, *observed: Observation, at_s: int | None = None) -> None:
         if at_s is not None:
-            self.clock.ms = at_s * 1000
+            self.clock.time = datetime.fromtimestamp(at_s, UTC)
         for one in observed:
             self.monitoring.add(one)
         await self.monitoring.flush()
@@ -209,7 +199,7 @@ async def test_health_has_the_last_period_and_the_last_times(store: Store) -> No
 async def test_old_records_go(store: Store) -> None:
     await store.write(observation(), at_s=1000)
     await store.write(observation(), at_s=1001)
-    store.clock.ms = (1001 + KEPT_SECONDS) * 1000
+    store.clock.time = datetime.fromtimestamp(1001 + KEPT_SECONDS, UTC)
     await store.monitoring.round()
     assert [r["monitoringDataTs"] for r in await found(store)] == [1001]
     assert await store.monitoring.clean(10**9) == 1

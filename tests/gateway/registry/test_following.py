@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -21,6 +20,7 @@ from gateway.registry.app import PUBLISHER, Publisher, build_app
 from gateway.registry.membership import RegistrationRefused
 from gateway.registry.node import Registry
 from gateway.settings import RegistrySettings
+from tests.clocks import ManualClock
 from trust.configuration_client import ConfigurationClient
 from trust.errors import CertificateUntrusted, ConfigurationExpired, ConfigurationInvalid, FetchFailed, TrustError
 from trust.federation import FederatedConfiguration, federated_anchors, parse_allowed_federations
@@ -32,29 +32,13 @@ from trust.testca.authority import CertificateAuthority
 from trust.testca.ocsp_responder import OCSPResponder
 
 
-class Time:
-    """A Clock that tests move."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.time
-
-    def now_ms(self) -> int:
-        return int(self.time.timestamp() * 1000)
-
-    def later(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
-
-
 def settings_of(folder: Path, instance: str = "DE-TEST", **changes: object) -> RegistrySettings:
     values: dict[str, object] = {"instance": instance, "data_directory": folder, "port": unused_port()}
     return RegistrySettings(**(values | {"interval_seconds": 3600} | changes))  # type: ignore[arg-type]
 
 
 @asynccontextmanager
-async def running(settings: RegistrySettings, time: Time) -> AsyncIterator[Publisher]:
+async def running(settings: RegistrySettings, time: ManualClock) -> AsyncIterator[Publisher]:
     app = build_app(settings, clock=time)
     async with TestServer(app, port=settings.port):
         yield app[PUBLISHER]
@@ -74,8 +58,8 @@ def populate(registry: Registry, code: str) -> None:
 
 
 @pytest.fixture
-def time() -> Time:
-    return Time()
+def time() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -84,11 +68,13 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-def client_of(anchor: Path, folder: Path, session: aiohttp.ClientSession, time: Time) -> ConfigurationClient:
+def client_of(anchor: Path, folder: Path, session: aiohttp.ClientSession, time: ManualClock) -> ConfigurationClient:
     return ConfigurationClient(session, parse_anchor(anchor.read_bytes()), folder, time.now)
 
 
-async def test_a_key_is_changed_without_new_anchors(tmp_path: Path, session: aiohttp.ClientSession, time: Time) -> None:
+async def test_a_key_is_changed_without_new_anchors(
+    tmp_path: Path, session: aiohttp.ClientSession, time: ManualClock
+) -> None:
     settings = settings_of(tmp_path / "registry")
     async with running(settings, time) as publisher:
         registry = publisher.registry
@@ -110,10 +96,10 @@ async def test_a_key_is_changed_without_new_anchors(tmp_path: Path, session: aio
         (source,) = announced.parameters.sources
         assert source.internal_certificates == registry.keys.certificates
         assert source.internal_certificates[0] == old
-        with pytest.raises(RegistrationRefused, match="after 2026-11-22T10:10:00Z"):
+        with pytest.raises(RegistrationRefused, match="after 2026-11-22T12:10:00Z"):
             registry.keys.activate(time.now())
         # 2. When everybody must have seen it, the registry switches; the running one takes up the new key.
-        time.later(600)
+        time.advance(seconds=600)
         registry.keys.activate(time.now())
         registry.announce()
         await publisher.publish()
@@ -129,7 +115,7 @@ async def test_a_key_is_changed_without_new_anchors(tmp_path: Path, session: aio
         assert refused.value.code == "global_conf_missing_verification_cert"
 
 
-async def test_a_key_known_to_others_is_changed_at_once(tmp_path: Path, time: Time) -> None:
+async def test_a_key_known_to_others_is_changed_at_once(tmp_path: Path, time: ManualClock) -> None:
     registry = Registry(settings_of(tmp_path / "registry"), time)
     before = registry.key.certificate_der
     registry.keys.make_successor(time.now())
@@ -143,12 +129,12 @@ async def test_a_key_known_to_others_is_changed_at_once(tmp_path: Path, time: Ti
 
 
 async def test_nodes_of_one_registry_stand_in_for_each_other(
-    tmp_path: Path, session: aiohttp.ClientSession, time: Time
+    tmp_path: Path, session: aiohttp.ClientSession, time: ManualClock
 ) -> None:
     shared = {"registry_file": tmp_path / "shared" / "registry.xml"}
     one, two = settings_of(tmp_path / "one", **shared), settings_of(tmp_path / "two", **shared)
-    behind = Time()
-    behind.later(-5)
+    behind = ManualClock()
+    behind.advance(seconds=-5)
     async with running(one, time) as first:
         anchor = tmp_path / "anchor.xml"
         anchor.write_bytes(first.registry.anchor_file.read_bytes())
@@ -171,8 +157,8 @@ async def test_nodes_of_one_registry_stand_in_for_each_other(
     # The first stopped, the second is back: its own key, the same content, a moment behind.
     async with running(two, behind) as second:
         assert (await client.refresh()).sequence == configuration.sequence
-        behind.later(60)
-        time.later(60)
+        behind.advance(seconds=60)
+        time.advance(seconds=60)
         await second.publish()
         newer = await client.refresh()
         assert newer.sequence is not None
@@ -182,13 +168,13 @@ async def test_nodes_of_one_registry_stand_in_for_each_other(
         assert client.reports[0].url == f"http://127.0.0.1:{two.port}/internalconf"
     with pytest.raises(FetchFailed):
         await client.refresh()
-    time.later(600)
+    time.advance(seconds=600)
     assert client.current is not None
     with pytest.raises(ConfigurationExpired):
         client.current.require_current(time.now())
 
 
-async def test_a_registry_that_moved_is_named_once(tmp_path: Path, time: Time) -> None:
+async def test_a_registry_that_moved_is_named_once(tmp_path: Path, time: ManualClock) -> None:
     settings = settings_of(tmp_path / "registry")
     Registry(settings, time)
     moved = Registry(settings.model_copy(update={"port": unused_port()}), time)
@@ -197,7 +183,7 @@ async def test_a_registry_that_moved_is_named_once(tmp_path: Path, time: Time) -
 
 
 @asynccontextmanager
-async def federated(tmp_path: Path, time: Time) -> AsyncIterator[tuple[Publisher, Publisher]]:
+async def federated(tmp_path: Path, time: ManualClock) -> AsyncIterator[tuple[Publisher, Publisher]]:
     """Two instances; DE-TEST knows the anchor of EE-TEST."""
     home, abroad = settings_of(tmp_path / "de"), settings_of(tmp_path / "ee", "EE-TEST")
     async with running(abroad, time) as foreign, running(home, time) as own:
@@ -218,7 +204,7 @@ LINN = SubsystemId("EE-TEST", "GOV", "LINN", "dienst")
 
 
 async def test_members_of_a_federated_instance_are_found(
-    tmp_path: Path, session: aiohttp.ClientSession, time: Time
+    tmp_path: Path, session: aiohttp.ClientSession, time: ManualClock
 ) -> None:
     folder = tmp_path / "gateway"
     failures: list[tuple[str, TrustError]] = []
@@ -270,7 +256,7 @@ async def test_members_of_a_federated_instance_are_found(
 
 
 async def test_each_instances_authorities_vouch_for_its_own_members_alone(
-    tmp_path: Path, session: aiohttp.ClientSession, time: Time
+    tmp_path: Path, session: aiohttp.ClientSession, time: ManualClock
 ) -> None:
     folder = tmp_path / "gateway"
     async with federated(tmp_path, time) as (own, foreign):
@@ -298,7 +284,7 @@ async def test_each_instances_authorities_vouch_for_its_own_members_alone(
 
 
 async def test_a_federated_instance_expires_by_itself(
-    tmp_path: Path, session: aiohttp.ClientSession, time: Time
+    tmp_path: Path, session: aiohttp.ClientSession, time: ManualClock
 ) -> None:
     folder = tmp_path / "gateway"
     failures: list[str] = []
@@ -317,13 +303,13 @@ async def test_a_federated_instance_expires_by_itself(
         trust.replace(home, others)
         assert trust.latest.certificates_of("EE-TEST") is before.certificates_of("EE-TEST")
         # The own registry goes on, the foreign one has stopped publishing.
-        time.later(599)
+        time.advance(seconds=599)
         await own.publish()
         home = await client.refresh()
         others = await federation.refresh(home, lambda _, error: failures.append(error.code))
         trust.replace(home, others)
         assert trust.current(Hop.CONSUMER_GATEWAY).configuration.has_client(LINN)
-        time.later(2)
+        time.advance(seconds=2)
         current = trust.current(Hop.CONSUMER_GATEWAY)
         assert current.configuration.has_client(STADT), "the own instance doesn't depend on others"
         assert not current.configuration.has_client(LINN)
@@ -331,7 +317,7 @@ async def test_a_federated_instance_expires_by_itself(
         assert current.certificates_of("EE-TEST") is current.certificates
         assert await federation.refresh(home, lambda _, error: failures.append(error.code)) == others
         assert failures == ["global_conf_outdated"]
-        time.later(600)
+        time.advance(seconds=600)
         with pytest.raises(Fault) as stopped:
             trust.current(Hop.CONSUMER_GATEWAY)
         assert stopped.value.code == "server.clientproxy.global_conf_outdated"
@@ -347,7 +333,7 @@ def test_allowed_federations_are_read_as_in_x_road() -> None:
 
 
 async def test_optional_parts_and_management_services_are_published(
-    tmp_path: Path, session: aiohttp.ClientSession, time: Time
+    tmp_path: Path, session: aiohttp.ClientSession, time: ManualClock
 ) -> None:
     settings = settings_of(
         tmp_path / "registry",

@@ -1,3 +1,5 @@
+"""Who is on the road: each change of the registry's state, and the contradictions that it refuses."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""The registry as its gateways meet it: what it publishes and serves, and what survives a restart."""
+
 from __future__ import annotations
 
 import asyncio
@@ -16,6 +18,7 @@ from gateway.registry.membership import RegistrationRefused
 from gateway.registry.node import EXTERNAL_PATH, Registry
 from gateway.registry.publication import Publication, next_sequence
 from gateway.settings import RegistrySettings
+from tests.clocks import ManualClock
 from trust.configuration_client import ConfigurationClient
 from trust.errors import ConfigurationInvalid, KeyUnavailable
 from trust.globalconf import SHARED_PARAMETERS, Anchor, parse_anchor
@@ -27,22 +30,9 @@ APP = SubsystemId("DE-TEST", "GOV", "MUSTERSTADT", "app")
 SERVER = SecurityServerId(CITY, "gateway1")
 
 
-class Time:
-    """A Clock that tests move."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.time
-
-    def now_ms(self) -> int:
-        return int(self.time.timestamp() * 1000)
-
-
 @pytest.fixture
-def time() -> Time:
-    return Time()
+def time() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -62,14 +52,14 @@ Served = TestClient[Any, Any]
 
 
 @pytest.fixture
-async def served(settings: RegistrySettings, time: Time) -> AsyncIterator[Served]:
+async def served(settings: RegistrySettings, time: ManualClock) -> AsyncIterator[Served]:
     server = TestServer(build_app(settings, clock=time), port=settings.port)
     async with TestClient(server) as client:
         yield client
 
 
 async def test_a_gateway_follows_from_the_anchor_on(
-    served: Served, settings: RegistrySettings, time: Time, tmp_path: Path
+    served: Served, settings: RegistrySettings, time: ManualClock, tmp_path: Path
 ) -> None:
     publisher = served.server.app[PUBLISHER]  # type: ignore[attr-defined]
     anchor = parse_anchor((settings.data_directory / "configuration-anchor.xml").read_bytes())
@@ -120,7 +110,7 @@ async def test_the_external_configuration_has_the_shared_parameters_only(
 
 
 async def test_it_publishes_when_something_changes_and_when_time_passes(
-    served: Served, time: Time, monkeypatch: pytest.MonkeyPatch
+    served: Served, time: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publisher = served.server.app[PUBLISHER]  # type: ignore[attr-defined]
     publish, published = publisher.publish, asyncio.Queue[Publication]()
@@ -150,13 +140,15 @@ async def test_generations_just_replaced_are_still_served(served: Served, settin
     assert (await served.get(old)).status == 404
 
 
-async def test_it_is_ill_when_it_has_nothing_current(served: Served, time: Time, settings: RegistrySettings) -> None:
+async def test_it_is_ill_when_it_has_nothing_current(
+    served: Served, time: ManualClock, settings: RegistrySettings
+) -> None:
     settings.registry_file.write_bytes(b"<broken/>")
     time.time += timedelta(seconds=601)
     assert (await served.get("/healthz")).status == 503
 
 
-async def test_numbers_grow_over_restarts_and_clock_changes(settings: RegistrySettings, time: Time) -> None:
+async def test_numbers_grow_over_restarts_and_clock_changes(settings: RegistrySettings, time: ManualClock) -> None:
     first = await Registry(settings, time).publish()
     time.time -= timedelta(days=1)
     second = await Registry(settings, time).publish()
@@ -172,7 +164,7 @@ def test_sequences_are_written_as_x_road_does() -> None:
     assert next_sequence(at, 20260102030405678901000) == 20260102030405678901001
 
 
-def test_the_registry_is_set_up_once(settings: RegistrySettings, time: Time) -> None:
+def test_the_registry_is_set_up_once(settings: RegistrySettings, time: ManualClock) -> None:
     registry = Registry(settings, time)
     with_city(registry)
     again = Registry(settings, time)
@@ -184,14 +176,14 @@ def test_the_registry_is_set_up_once(settings: RegistrySettings, time: Time) -> 
     assert settings.pin_file.stat().st_mode & 0o077 == 0
 
 
-def test_a_lost_pin_is_not_replaced(settings: RegistrySettings, time: Time) -> None:
+def test_a_lost_pin_is_not_replaced(settings: RegistrySettings, time: ManualClock) -> None:
     Registry(settings, time)
     settings.pin_file.unlink()
     with pytest.raises(KeyUnavailable):
         Registry(settings, time)
 
 
-def test_the_state_of_another_instance_is_refused(settings: RegistrySettings, time: Time) -> None:
+def test_the_state_of_another_instance_is_refused(settings: RegistrySettings, time: ManualClock) -> None:
     registry = Registry(settings, time)
     data = settings.registry_file.read_bytes()
     settings.registry_file.write_bytes(data.replace(b"DE-TEST", b"EE-TEST"))
@@ -202,7 +194,7 @@ def test_the_state_of_another_instance_is_refused(settings: RegistrySettings, ti
         registry.state.read()
 
 
-def test_a_refused_change_leaves_the_state(settings: RegistrySettings, time: Time) -> None:
+def test_a_refused_change_leaves_the_state(settings: RegistrySettings, time: ManualClock) -> None:
     registry = Registry(settings, time)
     before = settings.registry_file.read_bytes()
     with pytest.raises(RegistrationRefused):
@@ -212,7 +204,7 @@ def test_a_refused_change_leaves_the_state(settings: RegistrySettings, time: Tim
     assert settings.registry_file.read_bytes() == before
 
 
-def test_changes_at_once_are_all_kept(settings: RegistrySettings, time: Time) -> None:
+def test_changes_at_once_are_all_kept(settings: RegistrySettings, time: ManualClock) -> None:
     registry = Registry(settings, time)
 
     def add(number: int) -> None:

@@ -1,3 +1,5 @@
+"""Migrations: the schema is what the code describes, whoever starts first, and never half there."""
+
 from __future__ import annotations
 
 import asyncio

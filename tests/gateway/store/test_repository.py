@@ -1,3 +1,5 @@
+"""The node's configuration: what is written is read, whole, and no older state comes back."""
+
 from __future__ import annotations
 
 import asyncio
