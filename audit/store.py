@@ -361,9 +361,11 @@ def _create_private(path: str) -> None:
     The files beside it (-wal, -shm) get the same mode from SQLite.
     """
     if path and not path.startswith((":", "file:")):
-        # What can't be made here, SQLite will say.
+        # What can't be made here, SQLite will say. One that is there is never opened here: closing it again would end
+        # all locks of this process on it (fcntl), those of SQLite's connections too, and the next program that opens
+        # and closes the database would take itself for the last one and delete the write-ahead log under us.
         with suppress(OSError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _prepare_sqlite(connection: SQLiteConnection, _record: Any) -> None:

@@ -40,7 +40,7 @@ from gateway.key_follower import KeyFollower
 from gateway.logging import get_logger
 from gateway.logs import OwnLogs
 from gateway.message_log.assembly import message_log_followers
-from gateway.message_log.stamping import CostStrategy, in_order
+from gateway.message_log.stamping import authorities_in_order
 from gateway.monitoring.start import monitoring_follower, open_monitoring, open_node_tracing
 from gateway.operations import build_operations_app
 from gateway.ports import open_peers, open_services, road_listeners
@@ -54,6 +54,7 @@ from gateway.shouting import shout_modes, shout_parts
 from gateway.store.repository import Repository
 from gateway.tls_contexts import TLSContexts, build_tls_contexts
 from gateway.witnessing import build_witness
+from trust.costs import CostStrategy
 from trust.timestamp_client import TimestampClient
 
 
@@ -249,7 +250,7 @@ def _unwatched(node: Node, ground: Ground, trusted: Trusted, logs: Logs) -> tupl
         ground.engine,
         logs.accesses,
         TimestampClient(ground.http, ground.clock.now),
-        lambda: in_order(trusted.configuration().parameters.approved_tsas, strategy),
+        lambda: authorities_in_order(trusted.configuration().parameters.approved_tsas, strategy),
         ground.clock,
     )
     return monitoring_follower(node), stamping_follower(stamping, node), reporting_follower(node, ground.engine)

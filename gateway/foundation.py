@@ -34,6 +34,7 @@ from gateway.settings import GatewaySettings
 from gateway.store.migrate import migrate
 from gateway.witnessing import Witnessing, read_policy
 from trust.configuration_client import ConfigurationClient
+from trust.costs import CostStrategy
 from trust.errors import FetchFailed
 from trust.federation import parse_allowed_federations
 from trust.federation_client import FederationClient
@@ -105,7 +106,8 @@ async def open_trust(stack: AsyncExitStack, ground: Ground) -> Trusted:
     client = ConfigurationClient(http, parse_anchor(settings.anchor_file.read_bytes()), folder, clock.now)
     federation = FederationClient(http, folder, clock.now, parse_allowed_federations(settings.allowed_federations))
     followed = FollowedConfiguration(client, federation)
-    trust = TrustState(await _first_configuration(client, clock), clock)
+    costs = CostStrategy(settings.ocsp_cost_strategy)
+    trust = TrustState(await _first_configuration(client, clock), clock, ocsp_costs=costs)
     trust.replace(trust.latest.configuration, await federation.refresh(trust.latest.configuration))
     statuses = StatusSource(http, clock.now)
     stack.push_async_callback(statuses.close)

@@ -1,7 +1,7 @@
 """What the process does with memory that it has freed.
 
 glibc gives it back to the kernel at once, above a few hundred KiB, and then gets it again page by page, cleared: for a
-body of 1 MiB, which is copied, sealed and stored, 500 page faults, 2 ms of a gateway's 16 for one such exchange.
+body of 1 MiB, which is copied, sealed and stored, 500 page faults, 1 to 2 ms of a gateway's 16 for such an exchange.
 """
 
 from __future__ import annotations

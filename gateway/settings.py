@@ -89,6 +89,7 @@ class GatewaySettings(Settings, TransportSettings, MessageLogSettings, CitizenSe
     peer_host: str = "0.0.0.0"  # noqa: S104 - peers of other organisations must reach it; it speaks mutual TLS only
     peer_port: Port = 5500
     ocsp_port: Port = 5577
+    ocsp_cost_strategy: Literal["NONE", "ONLY_FREE", "ONLY_PAID", "FREE_FIRST", "PAID_FIRST"] = "NONE"
     operations_host: str = "127.0.0.1"
     operations_port: Port = 8090
 

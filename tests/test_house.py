@@ -29,6 +29,7 @@ SHELLS = {
     "audit.browser",
     "audit.checkpoint_stamps",
     "audit.connection",
+    "audit.dialects",
     "audit.driver",
     "audit.erasing",
     "audit.http",

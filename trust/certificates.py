@@ -29,6 +29,7 @@ from trust.certification_path import (
     read_authority,
     status_addresses,
 )
+from trust.costs import in_order
 from trust.errors import CertificateUntrusted, MalformedInput, SignatureMalformed, StatusNotGood
 from trust.identifiers import MemberId
 from trust.keys import PublicKey, require_strong
@@ -238,12 +239,14 @@ class CertificateVerifier:
         certificate = load_certificate(der)
         usage = CertificateUsage.SIGNING if is_for_signing(certificate) else CertificateUsage.AUTHENTICATION
         path, policy = self._path(usage, der, intermediates, at), self.policy
+        approved = path.authority.approved
+        urls = in_order(approved.ocsp_urls, dict(approved.ocsp_costs).get, policy.costs)
         return tuple(
             StatusQuery(
                 link,
                 path.chain[number + 1],
                 # The configuration's first; what the certificate itself names is asked when none of them answers.
-                tuple(dict.fromkeys((*path.authority.approved.ocsp_urls, *status_addresses(link)))),
+                tuple(dict.fromkeys((*urls, *status_addresses(link)))),
                 path.authority.responders,
                 policy.freshness,
                 policy.verify_next_update,

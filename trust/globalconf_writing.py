@@ -12,14 +12,7 @@ from typing import Final
 from lxml import etree
 
 from trust.errors import ConfigurationInvalid
-from trust.globalconf_elements import (
-    IDENTIFIERS,
-    XROAD,
-    add_certificates,
-    add_client,
-    add_element,
-    encode_base64,
-)
+from trust.globalconf_elements import IDENTIFIERS, XROAD, add_certificates, add_client, add_element, encode_base64
 from trust.identifiers import ClientId
 from trust.parameters import ACMEServer, ApprovedCA, CostType, MemberClass, SecurityServer, SharedParameters
 

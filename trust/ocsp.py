@@ -21,6 +21,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from trust.certification_path import UNREADABLE
+from trust.costs import CostStrategy
 from trust.errors import CertificateRevoked, MalformedInput, SignatureMalformed, StatusNotGood
 from trust.keys import PublicKey, require_strong
 
@@ -40,12 +41,13 @@ class StatusPolicy:
     """How current an OCSP answer must be, and how often one is fetched (PR-GCONF: ocspFreshnessSeconds and the parts
     NEXTUPDATE and FETCHINTERVAL; the defaults are X-Road's).
 
-    `verify_next_update`: an answer also lapses at its own nextUpdate.
+    `verify_next_update`: an answer also lapses at its own nextUpdate. `costs` says which responders are asked.
     """
 
     freshness: timedelta = timedelta(seconds=3600)
     verify_next_update: bool = True
     fetch_interval: timedelta = timedelta(seconds=1200)
+    costs: CostStrategy = CostStrategy.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def build_request(certificate: x509.Certificate, issuer: x509.Certificate) -> by
     """The DER of a request for one certificate's status, without nonce. Raises MalformedInput."""
     try:
         # SHA-1 only names the certificate, and it is the one hash that every responder knows (RFC 6960 section 4.3).
-        builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, hashes.SHA1())  # noqa: S303 - names a certificate, as every responder reads it (RFC 5019)
+        builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, hashes.SHA1())  # noqa: S303
         return builder.build().public_bytes(serialization.Encoding.DER)
     except (ValueError, TypeError):
         raise MalformedInput("no status can be asked for this certificate", code="incorrect_certificate") from None

@@ -29,13 +29,7 @@ from adapters.kit.problems import ALREADY_LINKED, INTERNAL, NOT_LINKED
 from adapters.kit.settings import AdapterSettings, Clock, utc_now
 from adapters.sparkasse.backend import BankClient
 from adapters.sparkasse.model import Authorisation
-from adapters.sparkasse.problems import (
-    AUTHORISATION_FAILED,
-    CREDENTIALS_REFUSED,
-    LINK_STATE,
-    LINK_UNKNOWN,
-    TAN_REFUSED,
-)
+from adapters.sparkasse.problems import AUTHORISATION_FAILED, CREDENTIALS_REFUSED, LINK_STATE, LINK_UNKNOWN, TAN_REFUSED
 
 _log: Final = logging.getLogger("adapters.sparkasse")
 _NAME: Final = "bank"

@@ -1,5 +1,7 @@
 // The page around the verifier: takes a file, shows what came out. Text goes in as text, never as markup.
 
+const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
+
 const TEXTS = {
   de: {
     title: "Zugriffe auf meine Daten prüfen",
@@ -7,7 +9,7 @@ const TEXTS = {
       "Wählen Sie die Datei mit Ihrem Zugriffsnachweis. Geprüft wird nur in diesem Browser; es wird nichts gesendet.",
     choose: "Zugriffsnachweis (.json)",
     good: (result, month) =>
-      `${result.accesses.length} Zugriffe im Monat ${month}: lückenlos bis zum letzten gezeigten, unverändert, im unterschriebenen Protokoll (${result.size} Einträge).`,
+      `${counted(result.accesses.length, "Zugriff", "Zugriffe")} im Monat ${month}: lückenlos bis zum letzten gezeigten, unverändert, im unterschriebenen Protokoll (${counted(result.size, "Eintrag", "Einträge")}).`,
     counted: (index, time) =>
       `Das Protokoll selbst zählte ${index.counted} am ${time}: Bis dahin fehlt keiner, auch am Ende nicht.`,
     uncounted: "Dieser Monat ist noch nicht ausgezählt: Dass ganz am Ende nichts fehlt, zeigt sich erst nach Tagesende.",
@@ -24,13 +26,13 @@ const TEXTS = {
     limits: "Nicht erkennen lässt sich, wenn beide beteiligten Stellen gemeinsam an diesem Weg vorbei handeln.",
     complete: "Vollständig bis auf Zugriffe, die das Gesetz noch geheim hält.",
     withheld: (count, day) =>
-      `Nach eigener Angabe hält dieses Protokoll für den ${day} ${count} ${count === 1 ? "Zugriff" : "Zugriffe"} auf Daten irgendwelcher Personen geheim.`,
+      `Nach eigener Angabe hält dieses Protokoll für den ${day} ${counted(count, "Zugriff", "Zugriffe")} auf Daten irgendwelcher Personen geheim.`,
     released: (time) => `Zuerst vom Gesetz geheim gehalten, freigegeben am ${time}; seitdem und bis dahin unverändert.`,
     report: "Datei für die Datenschutzaufsicht speichern",
     bad: "Die Prüfung ist gescheitert:",
     at: "Eintrag",
-    unsealed: (count) => `${count} davon sind so neu, dass der nächste Prüfpunkt sie erst noch festhält.`,
-    erased: (count) => `Zu ${count} Zugriffen sind die Angaben nach Ablauf der Frist gelöscht.`,
+    unsealed: (count) => `So neu, dass der nächste Prüfpunkt sie erst noch festhält: ${count}.`,
+    erased: (count) => `Zu ${counted(count, "Zugriff", "Zugriffen")} sind die Angaben nach Ablauf der Frist gelöscht.`,
     time: "Zeit",
     details: "Angaben",
     gone: "gelöscht",
@@ -56,7 +58,7 @@ const TEXTS = {
     intro: "Choose the file with your proof of accesses. It is checked in this browser only; nothing is sent.",
     choose: "Proof of accesses (.json)",
     good: (result, month) =>
-      `${result.accesses.length} accesses in ${month}: none missing up to the last one shown, unchanged, in the signed log (${result.size} entries).`,
+      `${counted(result.accesses.length, "access", "accesses")} in ${month}: none missing up to the last one shown, unchanged, in the signed log (${counted(result.size, "entry", "entries")}).`,
     counted: (index, time) => `The log itself counted ${index.counted} on ${time}: none is missing until then, not at the end either.`,
     uncounted: "This month has not been counted yet: that nothing is missing at the very end shows after the day is over.",
     confirmed: (names, time) => `Confirmed by ${names}, last on ${time}.`,
@@ -71,13 +73,13 @@ const TEXTS = {
     limits: "It can't be seen when both parties together act outside of this road.",
     complete: "Complete, except for accesses that the law still withholds.",
     withheld: (count, day) =>
-      `By its own account this log withholds ${count} ${count === 1 ? "access" : "accesses"} to anybody's data for ${day}.`,
+      `By its own account this log withholds ${counted(count, "access", "accesses")} to anybody's data for ${day}.`,
     released: (time) => `Withheld by law at first, released on ${time}; unchanged until then and since.`,
     report: "Save a file for the data protection authority",
     bad: "The check failed:",
     at: "entry",
-    unsealed: (count) => `${count} of them are so new that the next checkpoint has yet to cover them.`,
-    erased: (count) => `The details of ${count} accesses were deleted when their time was up.`,
+    unsealed: (count) => `So new that the next checkpoint has yet to cover them: ${count}.`,
+    erased: (count) => `The details of ${counted(count, "access", "accesses")} were deleted when their time was up.`,
     time: "Time",
     details: "Details",
     gone: "deleted",

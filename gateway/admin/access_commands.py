@@ -9,14 +9,7 @@ import typer
 from gateway.admin.errors import AdminError
 from gateway.admin.output import print_table
 from gateway.admin.registration import check_segment, parse_grants, take_rights
-from gateway.admin.terminal import (
-    Code,
-    GatewayConfig,
-    Provider,
-    service_of,
-    subsystem_of,
-    with_repository,
-)
+from gateway.admin.terminal import Code, GatewayConfig, Provider, service_of, subsystem_of, with_repository
 from gateway.messages.rest import METHODS
 from gateway.settings import GatewaySettings
 from gateway.store.model import (

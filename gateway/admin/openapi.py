@@ -239,7 +239,7 @@ def _resolved(tree: Any, parameter: _Reference | _Parameter) -> _Parameter | Non
     return None
 
 
-def _references(tree: Any) -> Iterator[str]:
+def _references(tree: object) -> Iterator[str]:
     waiting = [tree]
     while waiting:
         node = waiting.pop()
@@ -251,7 +251,7 @@ def _references(tree: Any) -> Iterator[str]:
             waiting.extend(node)
 
 
-def _resolve(tree: Any, pointer: str) -> Any:
+def _resolve(tree: object, pointer: str) -> Any:
     """What a local reference names (RFC 6901). References to other documents aren't followed: nothing is fetched."""
     if not pointer.startswith("#/"):
         raise InvalidDescription(f"OpenAPI: {pointer!r} leaves the document; put everything into one file")

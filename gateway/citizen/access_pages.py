@@ -6,8 +6,8 @@ the logs that hold it.
 
 from __future__ import annotations
 
-from asyncio import gather
-from collections.abc import Mapping
+from asyncio import to_thread
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
@@ -28,7 +28,7 @@ from gateway.citizen.access_listing import (
     title_of,
 )
 from gateway.citizen.access_pdf import build_pdf
-from gateway.citizen.accesses import AccessView, is_month, load_accesses, months_before
+from gateway.citizen.accesses import AccessView, Source, is_month, load_accesses, load_months, months_before
 from gateway.citizen.acting import session_for
 from gateway.citizen.datenschutzcockpit import build_protocol_data
 from gateway.citizen.errors import InvalidRequest, UnknownThing
@@ -113,17 +113,18 @@ async def export(request: web.Request) -> web.Response:
     chosen = build_listing(views, look, language).selected
     person = "" if session.representing is None else session.representing.name
     period = look.month if len(views) == 1 else f"{views[-1].month} – {views[0].month}"
+    # In a thread: of many accesses a file takes seconds, and the road is in this process.
     match kind:
         case "csv":
-            body = build_csv(chosen, language)
+            body = await to_thread(build_csv, chosen, language)
         case "json":
-            body = build_json(views, chosen, at=at, person=person)
+            body = await to_thread(build_json, views, chosen, at=at, person=person)
         case "xml":
-            body = build_protocol_data(views, chosen, created=at)
+            body = await to_thread(build_protocol_data, views, chosen, created=at)
         case _:
             title = text("accesses_title", language)
             title = f"{title} – {person}" if person else title
-            body = build_pdf(chosen, language, title=title, period=period, at=at)
+            body = await to_thread(build_pdf, chosen, language, title=title, period=period, at=at)
     whose = "for-another-" if session.representing is not None else ""
     name = f"accesses-{whose}{views[-1].month}{f'-{look.month}' if len(views) > 1 else ''}.{kind}"
     charset = "utf-8" if kind == "csv" else None
@@ -241,8 +242,7 @@ def download(document: Mapping[str, Any], name: str, content_type: str = "applic
 
 
 async def _views(request: web.Request, session: Session, look: Look) -> list[AccessView]:
-    citizen = request.app[CITIZEN]
-    return list(await gather(*(load_accesses(citizen, session, month) for month in months_of(look, _months(request)))))
+    return await load_months(request.app[CITIZEN], session, months_of(look, _months(request)))
 
 
 async def _view(request: web.Request, session: Session, *, seen: int = 0, only: tuple[str, ...] = ()) -> AccessView:
@@ -256,7 +256,7 @@ def _months(request: web.Request) -> tuple[str, ...]:
     return months_before(request.app[CITIZEN].context.clock.now())
 
 
-def _names(of_views: Any) -> list[str]:
+def _names(of_views: Iterable[Iterable[Source]]) -> list[str]:
     return list(dict.fromkeys(source.name for sources in of_views for source in sources))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -33,6 +33,8 @@ _MONTH: Final = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
 _DAY: Final = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}")
 # Records are kept two years (DESIGN section 8).
 _MONTHS_KEPT: Final = 24
+# Of one request: a look at a year must not take the road from everybody else.
+MONTHS_AT_ONCE: Final = 3
 _log = get_logger()
 
 
@@ -129,16 +131,29 @@ class AccessView:
         }
 
 
+async def load_months(citizen: Citizen, session: Session, months: Iterable[str]) -> list[AccessView]:
+    """Several months in their order, a few at a time. Raises as `load_accesses` does."""
+    places = asyncio.Semaphore(MONTHS_AT_ONCE)
+
+    async def load(month: str) -> AccessView:
+        async with places:
+            return await load_accesses(citizen, session, month)
+
+    return list(await asyncio.gather(*map(load, months)))
+
+
 async def load_accesses(
     citizen: Citizen, session: Session, month: str, *, seen: int = 0, only: Collection[str] = ()
 ) -> AccessView:
-    """Asks every log at once and checks what they say. Raises NotLoggedIn, LevelTooLow.
+    """Asks every log at once and checks what they say. Raises NotLoggedIn, LevelTooLow, TooManyAttempts.
 
     `seen`: a log's size at an earlier visit, which the bundles then prove to be continued. `only`: the keys of the logs
     to ask, all if there are none.
     """
     if session.level < REQUIRED_LEVEL:
         raise LevelTooLow(REQUIRED_LEVEL.word)
+    # Each month asks every institution: it counts by itself, whatever it is asked for together with.
+    citizen.count_request(citizen.person(session.own))
     token = session.road_token(now_ms=citizen.context.clock.now_ms())
     acting = None if session.representing is None else session.representing.reference
     purposes = citizen.context.settings.purposes
@@ -236,7 +251,7 @@ def _checked(citizen: Citizen, source: Source, month: str, provider: SubsystemId
     return replace(source, entries=verified.entries, unsealed=verified.unsealed, withheld=withheld), verified
 
 
-def _withheld(stated: Any) -> tuple[WithheldDay, ...]:
+def _withheld(stated: object) -> tuple[WithheldDay, ...]:
     """The log's own count of what it withholds: no proof comes with it, so it is only read."""
     days = stated[:31] if isinstance(stated, list) else []
     return tuple(

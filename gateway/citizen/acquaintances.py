@@ -10,9 +10,9 @@ from collections import OrderedDict
 from typing import Final
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.dialects import insert_into
 from gateway.citizen import tables
 from trust.identifiers import MemberId
 
@@ -32,10 +32,9 @@ class Acquaintances:
         if key in self._written:
             self._written.move_to_end(key)
             return
-        write = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         async with self._engine.begin() as connection:
             await connection.execute(
-                write(tables.acquaintance)
+                insert_into(tables.acquaintance, self._engine.dialect)
                 .values(member=member.encoded, subject=subject, person=person)
                 .on_conflict_do_nothing()
             )

@@ -70,8 +70,7 @@ async def end_session(call: Call) -> web.Response:
 async def list_represented(call: Call) -> web.Response:
     """Whom the citizen may act for."""
     found = await call.citizen.relations.of(await verified_citizen(call.citizen, call.session))
-    listed, following = page(found, lambda one: (0, one.reference), **call.paging)
-    return answer(call.request, {"represented": [represented_json(one) for one in listed], "next": following})
+    return call.answer_page("represented", found, lambda one: (0, one.reference), represented_json)
 
 
 @operations.handles("listServices")

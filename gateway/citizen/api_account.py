@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 
-from gateway.citizen.api_answers import answer, page
+from gateway.citizen.api_answers import answer
 from gateway.citizen.api_operations import Call, Operations
 from gateway.citizen.contract import BASE
 from gateway.citizen.documents import complaint_json, device_json, link_json, notice_json
@@ -21,9 +22,8 @@ operations: Final = Operations()
 async def list_devices(call: Call) -> web.Response:
     """The citizen's devices."""
     found = await call.citizen.devices.of(call.person)
-    listed, following = page(found, lambda one: (-one.created_ms, one.id), **call.paging)
-    devices = [device_json(one, current=call.session.device) for one in listed]
-    return answer(call.request, {"devices": devices, "next": following})
+    document = partial(device_json, current=call.session.device)
+    return call.answer_page("devices", found, lambda one: (-one.created_ms, one.id), document)
 
 
 @operations.handles("renameDevice")
@@ -44,8 +44,7 @@ async def revoke_device(call: Call) -> web.Response:
 async def list_links(call: Call) -> web.Response:
     """The linked accounts."""
     found = await call.citizen.links.of(call.person)
-    listed, following = page(found, lambda one: (-one.created_ms, one.id), **call.paging)
-    return answer(call.request, {"links": [link_json(one) for one in listed], "next": following})
+    return call.answer_page("links", found, lambda one: (-one.created_ms, one.id), link_json)
 
 
 @operations.handles("linkIdentity")
@@ -74,8 +73,7 @@ async def list_notices(call: Call) -> web.Response:
     """What the citizen is told."""
     found = await call.citizen.notices.of(call.person)
     wanted = [one for one in found if one.read_ms is None or not call.query["unread"]]
-    listed, following = page(wanted, lambda one: (-one.at_ms, one.id), **call.paging)
-    return answer(call.request, {"notices": [notice_json(one) for one in listed], "next": following})
+    return call.answer_page("notices", wanted, lambda one: (-one.at_ms, one.id), notice_json)
 
 
 @operations.handles("readNotice")
@@ -88,8 +86,7 @@ async def read_notice(call: Call) -> web.Response:
 async def list_complaints(call: Call) -> web.Response:
     """The citizen's complaints."""
     found = await call.citizen.complaints.of(call.person)
-    listed, following = page(found, lambda one: (-one.at_ms, one.id), **call.paging)
-    return answer(call.request, {"complaints": [complaint_json(one) for one in listed], "next": following})
+    return call.answer_page("complaints", found, lambda one: (-one.at_ms, one.id), complaint_json)
 
 
 @operations.handles("complain")

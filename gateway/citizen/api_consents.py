@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.citizen.accounts import ACCOUNTS
-from gateway.citizen.api_answers import answer, page
+from gateway.citizen.api_answers import answer
 from gateway.citizen.api_operations import Call, Operations
 from gateway.citizen.contract import BASE
 from gateway.citizen.documents import consent_json, consent_request_json
@@ -21,8 +21,7 @@ operations: Final = Operations()
 async def list_consents(call: Call) -> web.Response:
     """All of the citizen's decisions."""
     decided = await call.citizen.consents.of(call.session)
-    listed, following = page(decided, lambda one: (-one.given_ms, one.reference), **call.paging)
-    return answer(call.request, {"consents": [consent_json(one) for one in listed], "next": following})
+    return call.answer_page("consents", decided, lambda one: (-one.given_ms, one.reference), consent_json)
 
 
 @operations.handles("giveConsent")
@@ -65,8 +64,7 @@ async def extend_consent(call: Call) -> web.Response:
 async def list_consent_requests(call: Call) -> web.Response:
     """What institutions ask for."""
     waiting = await call.request.app[ACCOUNTS].consent_requests.waiting(call.session)
-    listed, following = page(waiting, lambda one: (-one.created_ms, one.reference), **call.paging)
-    return answer(call.request, {"requests": [consent_request_json(one) for one in listed], "next": following})
+    return call.answer_page("requests", waiting, lambda one: (-one.created_ms, one.reference), consent_request_json)
 
 
 @operations.handles("getConsentRequest")

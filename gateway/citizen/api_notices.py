@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.citizen.accounts import ACCOUNTS, Accounts
-from gateway.citizen.api_answers import answer, page
+from gateway.citizen.api_answers import answer
 from gateway.citizen.api_operations import Call, Operations
 from gateway.citizen.contract import BASE
 from gateway.citizen.documents import notice_channel_json, push_subscription_json
@@ -72,8 +72,7 @@ async def remove_notice_channel(call: Call) -> web.Response:
 async def list_push_subscriptions(call: Call) -> web.Response:
     """The browsers and apps that are told."""
     found = await _accounts(call).channels.subscribed(call.person)
-    listed, following = page(found, lambda one: (-one.created_ms, one.id), **call.paging)
-    return answer(call.request, {"subscriptions": [push_subscription_json(one) for one in listed], "next": following})
+    return call.answer_page("subscriptions", found, lambda one: (-one.created_ms, one.id), push_subscription_json)
 
 
 @operations.handles("subscribeToPush")

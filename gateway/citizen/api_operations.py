@@ -6,12 +6,13 @@ handler is of the document's types; handlers only translate.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
+from gateway.citizen.api_answers import answer, page
 from gateway.citizen.callers import acting_for, caller_of
 from gateway.citizen.contract import Contract, Operation, load_contract
 from gateway.citizen.sessions import Session
@@ -23,6 +24,9 @@ CONTRACT: Final[Contract] = load_contract()
 
 class UnhandledOperation(Exception):
     """The document and the handlers don't agree. Our own fault, seen at start."""
+
+
+_One = TypeVar("_One")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,17 @@ class Call:
     def person(self) -> str:
         """How the tables name whom the request is about."""
         return self.citizen.person(self.session)
+
+    def answer_page(
+        self,
+        name: str,
+        items: Sequence[_One],
+        place: Callable[[_One], tuple[int, str]],
+        document: Callable[[_One], dict[str, Any]],
+    ) -> web.Response:
+        """The part of a list that is asked for, in the order of `place` (`api_answers.page`), under `name`."""
+        listed, following = page(items, place, **self.paging)
+        return answer(self.request, {name: [document(one) for one in listed], "next": following})
 
     @property
     def paging(self) -> Mapping[str, Any]:

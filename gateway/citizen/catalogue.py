@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from gateway.citizen.context import CitizenSettings
 from gateway.citizen.errors import RoadDown, UnknownThing
@@ -145,7 +145,7 @@ class Catalogues:
             self._known[provider] = _Remembered({}, now_ms, reachable=False)
 
 
-def parse_declarations(data: Any) -> tuple[ServiceDeclaration, ...]:
+def parse_declarations(data: object) -> tuple[ServiceDeclaration, ...]:
     """The declarations in a provider's answer: a list, or an object with the list under `services`.
 
     What is malformed is left out.
@@ -157,7 +157,7 @@ def parse_declarations(data: Any) -> tuple[ServiceDeclaration, ...]:
     return tuple(declaration for declaration in parsed if declaration is not None)
 
 
-def _parse(entry: Any) -> ServiceDeclaration | None:
+def _parse(entry: object) -> ServiceDeclaration | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("code"), str) or not 0 < len(entry["code"]) <= 255:
         return None
     texts = {

@@ -17,14 +17,7 @@ from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.citizen import tables
-from gateway.citizen.consent import (
-    REQUIRED_LEVEL,
-    Consent,
-    ConsentEvent,
-    ConsentState,
-    Declaration,
-    EventState,
-)
+from gateway.citizen.consent import REQUIRED_LEVEL, Consent, ConsentEvent, ConsentState, Declaration, EventState
 from gateway.citizen.consent_errors import ConsentServiceError, ServiceError
 from gateway.citizen.consent_store import ConsentStore
 from gateway.citizen.consents import Consents

@@ -94,6 +94,8 @@ class ConsentService:
         self._notices = Notices(context.engine, context.clock)
         self._transmissions = Transmissions(context.engine)
         self._asked = RateLimit(burst=200, refill_ms=500)
+        # One for each answer with data: as many as a provider may really have.
+        self._reported = RateLimit(burst=1_000, refill_ms=20)
 
     async def answer(
         self, client: SubsystemId, code: str, method: str, path: str, *, query: str, body: bytes
@@ -240,6 +242,9 @@ class ConsentService:
         consent = await self._store.find(reference)
         if consent is None or parse_service_id(consent.service).provider != client or not consent.subject:
             raise ConsentServiceError(ServiceError.HTTP_NOT_FOUND, "no such consent of yours")
+        if at_ms + _CLOCK_SKEW_MS < consent.given_ms:
+            raise invalid("transmissionTimestamp")
+        self._reported.admit(client.encoded, now_ms=now_ms)
         news = await self._transmissions.record(reference, at_ms=at_ms, now_ms=now_ms)
         if news and consent.client != self._context.settings.client.encoded:
             facts = {

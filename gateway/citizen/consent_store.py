@@ -15,15 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.citizen import tables
-from gateway.citizen.consent import (
-    Consent,
-    ConsentEvent,
-    ConsentState,
-    Declaration,
-    EndReason,
-    EventState,
-    Transmitted,
-)
+from gateway.citizen.consent import Consent, ConsentEvent, ConsentState, Declaration, EndReason, EventState, Transmitted
 from gateway.citizen.errors import ConsentConflict, UnknownThing
 from gateway.citizen.transmissions import Transmissions
 

@@ -21,15 +21,7 @@ from gateway.citizen import tables
 from gateway.citizen.acquaintances import Acquaintances
 from gateway.citizen.background import repeating
 from gateway.citizen.catalogue import OfferedService
-from gateway.citizen.consent import (
-    Consent,
-    ConsentEvent,
-    ConsentState,
-    Declaration,
-    EndReason,
-    EventState,
-    sign_copy,
-)
+from gateway.citizen.consent import Consent, ConsentEvent, ConsentState, Declaration, EndReason, EventState, sign_copy
 from gateway.citizen.consent_receipt import build_signed_receipt
 from gateway.citizen.consent_store import ConsentStore
 from gateway.citizen.context import CitizenContext

@@ -33,7 +33,7 @@ class Entry:
     entries: tuple[Entry, ...] = ()
 
 
-def explain(data: Any, language: str) -> tuple[Entry, ...]:
+def explain(data: object, language: str) -> tuple[Entry, ...]:
     """The entries of a JSON value."""
     budget = [_MAX_ENTRIES]
     return _entries(data, language, _MAX_DEPTH, budget)
@@ -48,7 +48,7 @@ def readable_moment(stated: str) -> str:
     return f"{day} {time} UTC" if zone == "Z" else f"{day} {time}"
 
 
-def _entries(data: Any, language: str, depth: int, budget: list[int]) -> tuple[Entry, ...]:
+def _entries(data: object, language: str, depth: int, budget: list[int]) -> tuple[Entry, ...]:
     pairs: list[tuple[str, Any]]
     if isinstance(data, dict):
         pairs = [
@@ -74,7 +74,7 @@ def _entries(data: Any, language: str, depth: int, budget: list[int]) -> tuple[E
     return tuple(entries)
 
 
-def _value(name: str, value: Any, language: str) -> Any:
+def _value(name: str, value: object, language: str) -> Any:
     key = f"value_{name}_{value}" if isinstance(value, str) else ""
     return text(key, language) if key in TEXTS else value
 
@@ -87,7 +87,7 @@ def _label(name: str, language: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _scalar(value: Any, language: str) -> str:
+def _scalar(value: object, language: str) -> str:
     match value:
         case None | "":
             return "–"

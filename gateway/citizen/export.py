@@ -94,6 +94,6 @@ def build_zip(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def json_file(document: Any) -> bytes:
+def json_file(document: object) -> bytes:
     """A JSON document as a file that people can look into."""
     return json.dumps(document, ensure_ascii=False, indent=1).encode()

@@ -157,7 +157,7 @@ def verify_logout_token(token: str, keys: KeySet, *, issuer: str, client_id: str
     return VerifiedLogout(issuer, subject, session, fingerprint, ends * 1000)
 
 
-def _check_hash(stated: Any, algorithm: str, token: str) -> None:
+def _check_hash(stated: object, algorithm: str, token: str) -> None:
     digest = hashlib.new("sha384" if algorithm.endswith("384") else "sha256", token.encode("utf-8", "replace")).digest()
     half = base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=")
     if not isinstance(stated, str) or not hmac.compare_digest(stated.encode("utf-8", "replace"), half):

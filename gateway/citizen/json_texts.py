@@ -31,7 +31,7 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def _require_texts(value: Any) -> None:
+def _require_texts(value: object) -> None:
     if isinstance(value, str):
         if _NO_TEXT.search(value):
             raise ValueError

@@ -17,9 +17,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import Row, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.dialects import insert_into
 from gateway.citizen import tables
 from gateway.citizen.errors import InvalidRequest, UnknownThing
 from gateway.citizen.notices import NoticeKind
@@ -155,11 +155,10 @@ class NoticeChannels:
         identifier = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{person} {subscription.endpoint}"))
         row = tables.push_subscription
         sealed = self._push.seal(subscription.as_json(), row=identifier)
-        write = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         values = {"sealed": sealed, "created_ms": self._clock.now_ms()}
         async with self._engine.begin() as connection:
             await connection.execute(
-                write(row)
+                insert_into(row, self._engine.dialect)
                 .values(id=identifier, person=person, **values)
                 .on_conflict_do_update(index_elements=[row.c.id], set_=values)
             )

@@ -14,9 +14,9 @@ from enum import StrEnum
 from typing import Final
 
 from sqlalchemy import RowMapping, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from audit.dialects import insert_into
 from gateway.citizen import tables
 from gateway.citizen.errors import UnknownThing
 from gateway.clock import Clock
@@ -76,10 +76,11 @@ class Notices:
         row, now_ms, identifier = tables.notice, self._clock.now_ms(), str(uuid.uuid4())
         bounded = {name: text[:_MAX_FACT] for name, text in (facts or {}).items()}
         values = {"id": identifier, "person": person, "kind": kind.value, "occasion": occasion[:_MAX_FACT]}
-        write = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         async with self._engine.begin() as connection:
             inserted = await connection.execute(
-                write(row).values(**values, facts=bounded, count=1, at_ms=now_ms).on_conflict_do_nothing()
+                insert_into(row, self._engine.dialect)
+                .values(**values, facts=bounded, count=1, at_ms=now_ms)
+                .on_conflict_do_nothing()
             )
             if inserted.rowcount != 1:
                 again = (row.c.person == person, row.c.kind == kind.value, row.c.occasion == values["occasion"])

@@ -11,7 +11,7 @@ import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from trust.identifiers import InvalidIdentifier, ServiceId, parse_service_id
@@ -102,7 +102,7 @@ def load_purposes(path: Path) -> tuple[PurposeDeclaration, ...]:
     return purposes
 
 
-def _parse(entry: Any) -> PurposeDeclaration:
+def _parse(entry: object) -> PurposeDeclaration:
     if not isinstance(entry, dict):
         raise InvalidPurposes("[[purpose]] is a table")
     known = {"key", "service", "journey", "provider_name", "text_de", "text_en", "privacy_url", "validity_days"}

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.dialects import insert_into
 from gateway.citizen import tables
 from gateway.citizen.sealing import Sealer
 from gateway.clock import Clock
@@ -105,10 +105,9 @@ class Relations:
             "since_ms": now_ms,
             "until_ms": until_ms,
         }
-        write = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         async with self._engine.begin() as connection:
             await connection.execute(
-                write(tables.relation)
+                insert_into(tables.relation, self._engine.dialect)
                 .values(reference=reference, **values)
                 .on_conflict_do_update(index_elements=[tables.relation.c.reference], set_=values)
             )

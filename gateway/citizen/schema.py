@@ -14,7 +14,7 @@ from typing import Any, Final
 _ANNOTATIONS: Final = frozenset({"description", "default", "title"})
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -79,7 +79,7 @@ class Schemas:
             if isinstance(child, dict):
                 self.require_known(child)
 
-    def check(self, value: Any, schema: Mapping[str, Any], place: str) -> None:
+    def check(self, value: object, schema: Mapping[str, Any], place: str) -> None:
         """Raises Mismatch unless `value` is as `schema` says."""
         schema = self.resolve(schema)
         stated = schema.get("type", ())

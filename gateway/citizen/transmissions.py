@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.dialects import insert_into
 from gateway.citizen import tables
 from gateway.citizen.consent import Transmitted
 
@@ -27,10 +27,9 @@ class Transmissions:
 
     async def record(self, reference: str, *, at_ms: int, now_ms: int) -> bool:
         """A provider reports; durable when it returns. False for what it had reported before: nothing changes then."""
-        write = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         async with self._engine.begin() as connection:
             recorded = await connection.execute(
-                write(tables.transmission)
+                insert_into(tables.transmission, self._engine.dialect)
                 .values(reference=reference, at_ms=at_ms, reported_ms=now_ms)
                 .on_conflict_do_nothing()
             )

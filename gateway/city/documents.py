@@ -24,14 +24,7 @@ from adapters.kit.errors import AdapterError, CallerError, InternalError
 from adapters.kit.problems import INTERNAL
 from gateway.logging import get_logger
 from trust.document_verifier import DocumentVerifier
-from trust.errors import (
-    CertificateUntrusted,
-    FetchFailed,
-    MalformedInput,
-    SignatureInvalid,
-    StatusNotGood,
-    TrustError,
-)
+from trust.errors import CertificateUntrusted, FetchFailed, MalformedInput, SignatureInvalid, StatusNotGood, TrustError
 from trust.ocsp_client import StatusSource
 from trust.parameters import ApprovedCA
 

@@ -13,6 +13,7 @@ from gateway.doctor.patient import Patient
 from gateway.settings_base import is_loopback
 
 _DOCTOR: Final = web.AppKey("doctor", Doctor)
+_OF_PROXIES: Final = frozenset({"forwarded", "x-forwarded-for", "x-real-ip", "via"})
 
 
 def add_doctor(app: web.Application, patient: Callable[[], Patient]) -> None:
@@ -26,7 +27,9 @@ def asks_in_full(request: web.Request) -> bool:
     The findings say which protections are off and what is about to fail. Other gateways may reach this port, for the
     log's sake: they are told the health alone.
     """
-    return "full" in request.query and _DOCTOR in request.app and is_loopback(request.remote or "")
+    # A proxy on this machine asks for somebody elsewhere: each of the usual ones says so.
+    passed_on = not _OF_PROXIES.isdisjoint(name.lower() for name in request.headers)
+    return "full" in request.query and _DOCTOR in request.app and not passed_on and is_loopback(request.remote or "")
 
 
 async def answer_in_full(request: web.Request, server: str) -> web.Response:

@@ -324,7 +324,7 @@ class CitizenTokens:
             raise IssuerUnavailable("the issuer's key set can't be read") from None
 
 
-def _thumbprint(confirmation: Any) -> str:
+def _thumbprint(confirmation: object) -> str:
     """RFC 9449 section 6.1: the key's thumbprint, and no other kind of binding, which we couldn't check."""
     if not isinstance(confirmation, dict) or set(confirmation) != {"jkt"}:
         raise CitizenTokenRefused("bound to a key")
@@ -334,7 +334,7 @@ def _thumbprint(confirmation: Any) -> str:
     return value
 
 
-def _represents(claim: Any) -> tuple[ClaimedRelation, ...]:
+def _represents(claim: object) -> tuple[ClaimedRelation, ...]:
     """The persons that a claim names; what is malformed in it gives nobody any right."""
     found: list[ClaimedRelation] = []
     for entry in claim[:_MAX_REPRESENTED] if isinstance(claim, list) else ():

@@ -12,13 +12,12 @@ import os
 from dataclasses import replace
 from typing import Final
 
-from aiohttp import ClientResponse
-
 from audit.entry import Receipt, parse_receipt
 from audit.errors import MalformedInput
 from audit.message_log import MessageRecord
 from gateway.exchange.deadlines import Deadline
-from gateway.exchange.ids import random_id
+from gateway.exchange.http_client import HTTPAnswer
+from gateway.exchange.ids import growing_id
 from gateway.exchange.kinds import parts_of, sign_aside
 from gateway.exchange.logging_step import append, keep_contents, message_record, require_stamping, subject_keys
 from gateway.exchange.node import Node
@@ -179,7 +178,7 @@ async def sign_and_log_request(node: Node, exchange: ConsumerExchange) -> None:
     """The request is signed for the client's member, and the signed request is durable in the message log."""
     assert exchange.request is not None
     require_stamping(node, _HOP)
-    request, content = exchange.kind.complete(exchange, f"{node.settings.instance}-{random_id()}")
+    request, content = exchange.kind.complete(exchange, f"{node.settings.instance}-{growing_id(node.clock.now_ms())}")
     exchange.request = request
     if not node.signer.serves(request.client.member):
         raise Fault("server.clientproxy.cannot_create_signature", f"no signing key for {request.client.member}")
@@ -214,7 +213,7 @@ async def send_to_provider(node: Node, exchange: ConsumerExchange) -> None:
     content = exchange.kind.encode_request(signed, boundary, own_statuses)
     exchange.sent_ms = node.clock.now_ms()
 
-    async def read(answer: ClientResponse, deadline: Deadline) -> TransportMessage:
+    async def read(answer: HTTPAnswer, deadline: Deadline) -> TransportMessage:
         if answer.status != 200:
             raise Fault("server.clientproxy.http_error", f"status {answer.status}")
         exchange.retry_after = answer.headers.get("Retry-After")

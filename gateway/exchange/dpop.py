@@ -122,12 +122,12 @@ def _signed(proof: str) -> tuple[ECKey | RSAKey | OKPKey, Mapping[str, Any]]:
     return key, claims
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     # Half a character (a lone surrogate) isn't printable: JSON can escape it, nobody can write it.
     return isinstance(value, str) and len(value) <= _MAX_ID and value.isprintable()
 
 
-def _check_token(stated: Any, token: str) -> None:
+def _check_token(stated: object, token: str) -> None:
     expected = _base64(hashlib.sha256(token.encode("utf-8", "replace")).digest())
     if not isinstance(stated, str) or not hmac.compare_digest(stated.encode("utf-8", "replace"), expected.encode()):
         raise ProofRefused("ath")
@@ -144,7 +144,7 @@ def _header(proof: str) -> Mapping[str, Any]:
     return header
 
 
-def _public_key(jwk: Any) -> ECKey | RSAKey | OKPKey:
+def _public_key(jwk: object) -> ECKey | RSAKey | OKPKey:
     if not isinstance(jwk, dict) or not _PRIVATE.isdisjoint(jwk):
         raise ProofRefused("jwk")
     if jwk.get("kty") == "RSA" and len(str(jwk.get("n"))) < _MIN_MODULUS:

@@ -17,13 +17,14 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from yarl import URL
 
 from gateway.bounded import BudgetSpent, TooLarge
 from gateway.exchange.addresses import Endpoint, UnusableAddress, parse_address
 from gateway.exchange.connecting import TurnConnector
 from gateway.exchange.deadlines import Deadline
+from gateway.exchange.http_client import HTTPAnswer, HTTPClient
 from gateway.exchange.spool import SpoolUnwritable
-from gateway.exchange.streaming import outgoing
 from gateway.messages.content import Sendable
 from gateway.messages.faults import Fault
 from trust.identifiers import SecurityServerId
@@ -36,11 +37,12 @@ if TYPE_CHECKING:
 
 # X-Road keeps its choice for an hour; a failure to connect ends it at once.
 _REMEMBER_SECONDS: Final = 3600.0
+_MAX_LINE: Final = 8 * 1024
 
 VerifyPeer = Callable[[bytes, Endpoint], Awaitable[None]]
 _Answer = TypeVar("_Answer")
 # Takes what the provider's gateway sends back; may raise what `streaming` does.
-Read = Callable[[aiohttp.ClientResponse, Deadline], Awaitable[_Answer]]
+Read = Callable[[HTTPAnswer, Deadline], Awaitable[_Answer]]
 
 
 class PeerUntrusted(aiohttp.ClientConnectionError):
@@ -114,7 +116,7 @@ class Peers:
 
         `xroad` are X-Road security servers: they are called over `xroad_context`, each time over a new connection.
         """
-        self._session = session
+        self._client = HTTPClient(session, max_line=_MAX_LINE)
         self._xroad = xroad
         self.xroad_context: ssl.SSLContext | None = None
         # Whose identity new connections show; open ones of another context are not used any more.
@@ -157,7 +159,7 @@ class Peers:
     async def _post(
         self, server: SecurityServer, headers: Sequence[tuple[str, str]], body: Sendable, read: Read[_Answer]
     ) -> _Answer:
-        url, context, sent = parse_address(server.address).message_url, self.context, list(headers)
+        url, context, sent = URL(parse_address(server.address).message_url), self.context, list(headers)
         if server.id in self._xroad:
             context = self.xroad_context
             # PR-MESSTRANSP 2.3: unless it is told otherwise, a security server keeps no connection either.
@@ -167,13 +169,8 @@ class Peers:
         try:
             async with (
                 Deadline(self._timeout_seconds, rate) as deadline,
-                self._session.post(
-                    url,
-                    headers=sent,
-                    data=outgoing(body, deadline),
-                    timeout=self._timeout,
-                    allow_redirects=False,
-                    ssl=context or True,
+                self._client.request(
+                    "POST", url, sent, body, deadline=deadline, timeout=self._timeout, ssl=context or True
                 ) as answer,
             ):
                 return await read(answer, deadline)

@@ -16,10 +16,11 @@ from yarl import URL
 
 from gateway.bounded import BudgetSpent, TooLarge, read_bounded
 from gateway.exchange.deadlines import Deadline
+from gateway.exchange.http_client import HTTPAnswer, HTTPClient
 from gateway.exchange.http_parts import text_of
 from gateway.exchange.service_tls import Pins, ServiceConnector, ServiceContexts, ServiceUntrusted
 from gateway.exchange.spool import Bodies, SpoolUnwritable
-from gateway.exchange.streaming import outgoing, read_content, read_soap
+from gateway.exchange.streaming import read_content, read_soap
 from gateway.messages.content import Content, Sendable
 from gateway.messages.faults import Fault
 from gateway.messages.soap import Reading
@@ -31,6 +32,7 @@ Header = tuple[str, str]
 
 # SOAP 1.1 section 6.2; X-Road takes no other status either.
 SOAP_STATUSES: Final = (200, 500)
+_MAX_LINE: Final = 16 * 1024
 _CONNECT_SECONDS: Final = 30.0  # X-Road's own default towards the information system
 
 
@@ -58,8 +60,8 @@ def service_session(limit: int) -> aiohttp.ClientSession:
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        max_line_size=16 * 1024,
-        max_field_size=16 * 1024,
+        max_line_size=_MAX_LINE,
+        max_field_size=_MAX_LINE,
     )
     # aiohttp would ask again, unasked, when a kept connection breaks off under a GET, PUT or DELETE: the service may
     # have done what it was asked. There is no public switch.
@@ -76,7 +78,7 @@ class ServiceCaller:
     def __init__(
         self, session: aiohttp.ClientSession, *, limits: TransportLimits, rate: int, key: SoftwareKey | None = None
     ) -> None:
-        self._session = session
+        self._client = HTTPClient(session, max_line=_MAX_LINE)
         self._limits = limits
         self._rate = rate
         self._contexts = ServiceContexts(key)
@@ -103,13 +105,13 @@ class ServiceCaller:
         try:
             async with (
                 Deadline(timeout_seconds, self._rate) as deadline,
-                self._session.request(
+                self._client.request(
                     verb,
                     target,
-                    headers=_in_one_spelling(headers),
-                    data=outgoing(body, deadline),
+                    _in_one_spelling(headers),
+                    body,
+                    deadline=deadline,
                     timeout=_timeout(timeout_seconds),
-                    allow_redirects=False,
                     ssl=self._contexts.context(pins) if target.scheme == "https" else True,
                 ) as answer,
             ):
@@ -138,7 +140,7 @@ class ServiceCaller:
             raise Fault("server.serverproxy.service_failed.io_error") from None
 
     async def _read(
-        self, answer: aiohttp.ClientResponse, bodies: Bodies | None, deadline: Deadline, *, soap: bool
+        self, answer: HTTPAnswer, bodies: Bodies | None, deadline: Deadline, *, soap: bool
     ) -> tuple[Content, SOAPParts | None]:
         limits = self._limits
         if bodies is None:

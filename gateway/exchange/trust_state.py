@@ -15,6 +15,7 @@ from gateway.exchange.addresses import Endpoint, UnusableAddress, parse_address
 from gateway.exchange.peers import PeerUntrusted
 from gateway.messages.faults import Fault, Hop, TrustStep, from_trust_error
 from trust.certificates import NO_PATH, WRONG_USAGE, CertificateUsage, CertificateVerifier
+from trust.costs import CostStrategy
 from trust.errors import CertificateUntrusted, ConfigurationExpired, StatusNotGood, TrustError
 from trust.federation import FederatedConfiguration
 from trust.globalconf import VerifiedConfiguration
@@ -39,14 +40,18 @@ class Trusted:
 class TrustState:
     """The configuration in force. Replaced by the follower, read by every exchange, in one event loop."""
 
-    def __init__(self, configuration: VerifiedConfiguration, clock: Clock) -> None:
+    def __init__(
+        self, configuration: VerifiedConfiguration, clock: Clock, *, ocsp_costs: CostStrategy = CostStrategy.NONE
+    ) -> None:
+        """`ocsp_costs` says which OCSP responders are asked for the status of our own certificates."""
         self._clock = clock
-        self._trusted = _trusted(configuration)
+        self._costs = ocsp_costs
+        self._trusted = _trusted(configuration, costs=ocsp_costs)
 
     def replace(self, configuration: VerifiedConfiguration, others: Sequence[VerifiedConfiguration] = ()) -> None:
         """Takes a configuration that the follower has verified, and those of federated instances."""
         view = FederatedConfiguration(configuration, others) if others else configuration
-        self._trusted = _trusted(view, self._trusted)
+        self._trusted = _trusted(view, self._trusted, costs=self._costs)
 
     @property
     def latest(self) -> Trusted:
@@ -64,7 +69,7 @@ class TrustState:
         trusted, now = self._trusted, self._clock.now()
         view = trusted.configuration.at(now)
         if view is not trusted.configuration:
-            trusted = self._trusted = _trusted(view, trusted)
+            trusted = self._trusted = _trusted(view, trusted, costs=self._costs)
         try:
             trusted.configuration.require_current(now)
         except ConfigurationExpired as error:
@@ -72,13 +77,16 @@ class TrustState:
         return trusted
 
 
-def _trusted(configuration: VerifiedConfiguration, before: Trusted | None = None) -> Trusted:
+def _trusted(
+    configuration: VerifiedConfiguration, before: Trusted | None = None, *, costs: CostStrategy = CostStrategy.NONE
+) -> Trusted:
     """Same members, same authorities: what was verified stays verified."""
     # NEXTUPDATE, FETCHINTERVAL and the freshness are the own instance's, whoever issued a certificate.
     policy = StatusPolicy(
         timedelta(seconds=configuration.parameters.ocsp_freshness_seconds),
         configuration.verify_next_update,
         timedelta(seconds=configuration.ocsp_fetch_interval_seconds),
+        costs,
     )
     known: dict[str, tuple[VerifiedConfiguration, CertificateVerifier]] = {}
     if before is not None:

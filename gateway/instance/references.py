@@ -5,14 +5,7 @@ Each function raises ValueError with what is allowed, as pydantic wants it.
 
 from __future__ import annotations
 
-from trust.identifiers import (
-    ClientId,
-    InvalidIdentifier,
-    MemberId,
-    SubsystemId,
-    decode_segment,
-    encode_segment,
-)
+from trust.identifiers import ClientId, InvalidIdentifier, MemberId, SubsystemId, decode_segment, encode_segment
 
 
 def check_code(text: str) -> str:

@@ -15,15 +15,7 @@ from gateway.exchange.directory import DEFAULT_VERSION
 from gateway.instance import topology as parts
 from gateway.instance.reading import InvalidTopology, TopologyFile
 from gateway.instance.references import subsystem_reference
-from gateway.store.model import (
-    AccessRight,
-    Client,
-    Endpoint,
-    Group,
-    RightSubject,
-    Service,
-    ServiceType,
-)
+from gateway.store.model import AccessRight, Client, Endpoint, Group, RightSubject, Service, ServiceType
 from gateway.store.repository import Repository
 from trust.identifiers import ClientId, LocalGroupId, SubsystemId
 

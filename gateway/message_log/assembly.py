@@ -20,8 +20,9 @@ from gateway.followers import Follower
 from gateway.message_log.archiving import Archiver, ArchivingPolicy, Grouping
 from gateway.message_log.export import Exporter
 from gateway.message_log.metrics import MessageLogMetrics
-from gateway.message_log.stamping import CostStrategy, Stamper, StampingPolicy
+from gateway.message_log.stamping import Stamper, StampingPolicy
 from gateway.settings import GatewaySettings
+from trust.costs import CostStrategy
 from trust.errors import TrustError
 from trust.globalconf import VerifiedConfiguration
 from trust.timestamp_client import TimestampClient

@@ -23,12 +23,13 @@ from gateway.logging import get_logger
 from gateway.message_log.archiving import Archiver
 from gateway.message_log.assembly import archiving_policy
 from gateway.message_log.export import Exporter, ExportProblem, ExportRefused, NamedContainer
-from gateway.message_log.stamping import CostStrategy, Stamper, StampingPolicy
+from gateway.message_log.stamping import Stamper, StampingPolicy
 from gateway.metrics import Metrics
 from gateway.node_keys import read_random_key
 from gateway.settings import GatewaySettings
 from gateway.store.migrate import HEAD, version_of
 from trust.configuration_store import ConfigurationStore
+from trust.costs import CostStrategy
 from trust.durable import write_atomically
 from trust.globalconf import parse_anchor
 from trust.timestamp_client import TimestampClient

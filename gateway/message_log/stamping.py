@@ -15,7 +15,6 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import groupby
 from typing import Final, Protocol
 
@@ -27,9 +26,10 @@ from audit.message_reader import MessageHeader, MessageReader
 from audit.message_stamps import Stamp, StampingState
 from gateway.clock import Clock
 from gateway.message_log.metrics import MessageLogMetrics
+from trust.costs import CostStrategy, in_order
 from trust.errors import FetchFailed, TrustError
 from trust.hashchain import TIMESTAMP_FILES, build_batch
-from trust.parameters import ApprovedTSA, CostType
+from trust.parameters import ApprovedTSA
 from trust.timestamp import VerifiedTimestamp
 from trust.xades import signature_value
 
@@ -41,16 +41,6 @@ _AUTHORITY_SECONDS: Final = 80
 _MARGIN_SECONDS: Final = 60
 # An alarm comes when a quarter of the time that stamping may fail has passed.
 _ALARM_PART: Final = 4
-
-
-class CostStrategy(StrEnum):
-    """Which authorities are asked, and in which order, by what they cost (X-Road 7.8)."""
-
-    NONE = "NONE"
-    ONLY_FREE = "ONLY_FREE"
-    ONLY_PAID = "ONLY_PAID"
-    FREE_FIRST = "FREE_FIRST"
-    PAID_FIRST = "PAID_FIRST"
 
 
 class TimestampSource(Protocol):
@@ -70,22 +60,9 @@ class StampingPolicy:
     strategy: CostStrategy = CostStrategy.NONE
 
 
-def in_order(authorities: Sequence[ApprovedTSA], strategy: CostStrategy) -> tuple[ApprovedTSA, ...]:
+def authorities_in_order(authorities: Sequence[ApprovedTSA], strategy: CostStrategy) -> tuple[ApprovedTSA, ...]:
     """The authorities to ask, in the configuration's order among those that cost alike."""
-    free = [authority for authority in authorities if authority.cost_type is CostType.FREE]
-    paid = [authority for authority in authorities if authority.cost_type is CostType.PAID]
-    unknown = [authority for authority in authorities if authority not in free and authority not in paid]
-    match strategy:
-        case CostStrategy.NONE:
-            return tuple(authorities)
-        case CostStrategy.ONLY_FREE:
-            return tuple(free)
-        case CostStrategy.ONLY_PAID:
-            return tuple(paid)
-        case CostStrategy.FREE_FIRST:
-            return (*free, *paid, *unknown)
-        case CostStrategy.PAID_FIRST:
-            return (*paid, *free, *unknown)
+    return in_order(authorities, lambda authority: authority.cost_type, strategy)
 
 
 class Stamper:
@@ -264,7 +241,7 @@ class Stamper:
         return _stored(await self._ask(hashlib.sha512(result).digest()), result, tuple(inputs))
 
     async def _ask(self, digest: bytes) -> VerifiedTimestamp:
-        authorities = in_order(self._authorities(), self.policy.strategy)
+        authorities = authorities_in_order(self._authorities(), self.policy.strategy)
         return await self._source.stamp(digest, authorities)
 
 

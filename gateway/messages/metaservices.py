@@ -163,5 +163,5 @@ def _optional(name: str, text: str | None) -> str:
     return "" if text is None else f"<{name}>{escape(text)}</{name}>"
 
 
-def _json(value: Any) -> bytes:
+def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

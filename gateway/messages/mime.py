@@ -125,9 +125,11 @@ def part_with_headers(block: bytes, content: bytes) -> Part:
 
 def _parse_headers(block: bytes) -> tuple[str, tuple[Header, ...]]:
     try:
-        text = _FOLDED.sub(" ", block.decode("utf-8"))
+        text = block.decode("utf-8")
     except UnicodeDecodeError:
-        raise MalformedMultipart("a part's headers are not UTF-8") from None
+        # As in HTTP's own headers; they go on as UTF-8, as from X-Road's reader.
+        text = block.decode("latin-1")
+    text = _FOLDED.sub(" ", text)
     headers: list[Header] = []
     content_type = ""
     for line in text.replace("\r\n", "\n").split("\n"):

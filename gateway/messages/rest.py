@@ -206,7 +206,7 @@ def complete_request(
     """The request as it is signed: with the transport's id, a message id if the client gave none, and the road's
     fields.
 
-    `fields` replaces the client's own; the citizen's token is gone. `generated_message_id` is `<INSTANCE>-<uuid4>`.
+    `fields` replaces the client's own; the citizen's token is gone. `generated_message_id` is `<INSTANCE>-<UUID>`.
     """
     road = request.fields if fields is None else fields
     headers = list(request.headers)

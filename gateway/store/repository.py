@@ -15,6 +15,7 @@ from sqlalchemy import BigInteger, ColumnElement, Table, and_, delete, func, lit
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from audit.dialects import insert_into
 from gateway.store import rows, tables
 from gateway.store.errors import ConsentConflict, StaleConsent, UnknownEndpoint, UnknownGroup, UnknownService
 from gateway.store.model import (
@@ -39,7 +40,6 @@ class Repository:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
 
     async def revision(self) -> Revision:
         """The state of the store; differs from an earlier one if anything was written in between."""
@@ -143,7 +143,7 @@ class Repository:
                 if digest := rows.description_digest(service.description):
                     row = {"digest": digest, "content": service.description}
                     await connection.execute(
-                        self._insert(tables.service_description).values(row).on_conflict_do_nothing()
+                        self._insert_into(tables.service_description).values(row).on_conflict_do_nothing()
                     )
                 await self._upsert(connection, tables.service, rows.service_row(service))
                 if generated is not None:
@@ -300,7 +300,7 @@ class Repository:
             if row.generated and (row.method, row.path) not in kept:
                 await _remove_endpoint(connection, Endpoint(service, row.method, row.path))
         for endpoint in generated:
-            statement = self._insert(tables.endpoint).values(rows.endpoint_row(endpoint))
+            statement = self._insert_into(tables.endpoint).values(rows.endpoint_row(endpoint))
             await connection.execute(statement.on_conflict_do_nothing())
 
     async def _add_members(
@@ -308,7 +308,7 @@ class Repository:
     ) -> None:
         for member in members:
             row = {**key, "member": member.encoded}
-            await connection.execute(self._insert(tables.local_group_member).values(row).on_conflict_do_nothing())
+            await connection.execute(self._insert_into(tables.local_group_member).values(row).on_conflict_do_nothing())
 
     async def _grant(self, connection: AsyncConnection, right: AccessRight) -> None:
         await _require_service(connection, right.service)
@@ -317,19 +317,22 @@ class Repository:
         if isinstance(right.subject, LocalGroupId):
             await _require_group(connection, right.service.provider, right.subject.group_code)
         await connection.execute(
-            self._insert(tables.access_right).values(rows.right_row(right)).on_conflict_do_nothing()
+            self._insert_into(tables.access_right).values(rows.right_row(right)).on_conflict_do_nothing()
         )
+
+    def _insert_into(self, table: Table) -> postgresql.Insert | sqlite.Insert:
+        return insert_into(table, self._engine.dialect)
 
     async def _raise_revision(self, connection: AsyncConnection, kind: str) -> None:
         revision = tables.revision
-        statement = self._insert(revision).values(kind=kind, number=1)
+        statement = self._insert_into(revision).values(kind=kind, number=1)
         await connection.execute(
             statement.on_conflict_do_update(index_elements=["kind"], set_={"number": revision.c.number + 1})
         )
 
     async def _upsert(self, connection: AsyncConnection, table: Table, row: Mapping[str, Any]) -> None:
         keys = [column.name for column in table.primary_key]
-        statement = self._insert(table).values(row)
+        statement = self._insert_into(table).values(row)
         changed = {name: statement.excluded[name] for name in row if name not in keys}
         await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
 

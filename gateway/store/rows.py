@@ -28,13 +28,7 @@ from gateway.store.model import (
     format_right_subject,
     parse_right_subject,
 )
-from trust.identifiers import (
-    ServiceId,
-    SubsystemId,
-    parse_client_id,
-    parse_service_id,
-    parse_subsystem_id,
-)
+from trust.identifiers import ServiceId, SubsystemId, parse_client_id, parse_service_id, parse_subsystem_id
 
 
 async def read_clients(connection: AsyncConnection) -> tuple[Client, ...]:

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.kit.documents import MAX_BYTES, DocumentVerifier, VerifiedDocument
+from adapters.kit.documents import DOCUMENT_MALFORMED, MAX_BYTES, DocumentVerifier, VerifiedDocument
 from adapters.kit.entries import Kind
 from adapters.kit.errors import AdapterError, CallerError
 from adapters.ozg.confirmation import NAMESPACE, read_confirmation
@@ -99,6 +99,25 @@ async def test_a_landlords_confirmation_goes_with_the_appointment(office: Office
 def office_content(document: bytes) -> bytes:
     """The confirmation without its signature; it is canonical as it was written, but for the quotes."""
     return re.sub(rb"<ds:Signature.*</ds:Signature>", b"", document, flags=re.DOTALL)
+
+
+async def test_of_several_signed_parts_none_is_chosen(office: Office) -> None:
+    """One says that Erika moved, another that Max did; which one was meant, the signature doesn't say."""
+    parts = b"".join(
+        confirmation(name).replace(b"<wohnungsgeberbestaetigung ", b"<wohnungsgeberbestaetigung Id='%s' " % place, 1)
+        for name, place in (("Beispiel", b"eins"), ("Muster", b"zwei"))
+    )
+    both = office.signed(b"<mappe>" + parts + b"</mappe>", reference=["#eins", "#zwei"])  # type: ignore[arg-type]
+    verifier = TrustedDocuments(load_authorities(office.landlords.certificate_file), system_time)
+    async with verifier:
+        with pytest.raises(CallerError) as refused:
+            await verifier.verify(both)
+    assert refused.value.kind is DOCUMENT_MALFORMED
+    await office.require_refused(both, "document_malformed")
+    # Each by itself is a document.
+    one = office.signed(b"<mappe>" + parts + b"</mappe>", reference="#eins")
+    async with verifier:
+        assert b"Beispiel" in (await verifier.verify(one)).content
 
 
 async def test_a_booking_without_one_is_as_before(office: Office) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import event, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.errors import LogUnavailable
@@ -101,6 +103,39 @@ async def test_its_files_are_nobody_elses_to_read(sqlite_url: str, tmp_path: Pat
     modes = _modes(tmp_path)
     await engine.dispose()
     assert modes == {"log.sqlite": 0o600, "log.sqlite-wal": 0o600, "log.sqlite-shm": 0o600}
+
+
+_LOOK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print(connection.execute("SELECT count(*) FROM entry").fetchone()[0])
+connection.close()
+"""
+
+
+async def test_opened_twice_it_keeps_its_write_ahead_log_from_other_programs(tmp_path: Path) -> None:
+    """A file that a process closes loses all of the process's locks on it, and the next program to leave the database
+    would delete the write-ahead log that is still written to: everything committed after that would be gone.
+    """
+    path = tmp_path / "log.sqlite"
+    url = f"sqlite+aiosqlite:///{path}"
+    first = open_engine(url)
+    async with first.begin() as connection:
+        await connection.execute(text("CREATE TABLE entry (id INTEGER PRIMARY KEY)"))
+    async with first.begin() as connection:
+        await connection.execute(text("INSERT INTO entry VALUES (1)"))
+    # The doctor of a running gateway, the demo's own look at a log.
+    second = open_engine(url)
+    for count in (1, 2):
+        looked = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", _LOOK, str(path)], capture_output=True, text=True, check=True
+        )
+        assert looked.stdout == f"{count}\n"
+        assert path.with_name("log.sqlite-wal").is_file()
+        async with first.begin() as connection:
+            await connection.execute(text(f"INSERT INTO entry VALUES ({count + 1})"))
+    await second.dispose()
+    await first.dispose()
 
 
 async def test_an_erased_key_is_in_no_file_any_more(sqlite_url: str, tmp_path: Path) -> None:

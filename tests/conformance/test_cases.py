@@ -41,7 +41,7 @@ def check(case: Case, told: Told, code: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=names(list(CASES)))
-async def test_a_case(stage: Stage, case: Case) -> None:
+async def test_each_case_is_told_as_the_table_says(stage: Stage, case: Case) -> None:
     since = stage.pair.position
     told = await case.do(stage)
     check(case, told, case.code)

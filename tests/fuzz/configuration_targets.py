@@ -10,9 +10,7 @@ from typing import Final
 from tests.fuzz.material import configuration_key
 from tests.fuzz.registry import XML_TOKENS, Target, each
 from tests.trust import configurations
-from tests.trust.factory import (
-    NOW,
-)
+from tests.trust.factory import NOW
 from trust.errors import TrustError
 from trust.globalconf import (
     VERSIONS,

@@ -19,29 +19,13 @@ from tests.fuzz.material import town
 from tests.fuzz.registry import Target, each
 from tests.fuzz.trust_targets import OWN
 from tests.trust.containers import LATER, STAMPED_AT
-from tests.trust.factory import (
-    DAY,
-    FRESHNESS,
-    MEMBER,
-    NOW,
-    approve,
-    common_name,
-    parameters,
-    rsa_key,
-)
+from tests.trust.factory import DAY, FRESHNESS, MEMBER, NOW, approve, common_name, parameters, rsa_key
 from trust.ber import has_indefinite_length, with_definite_lengths
 from trust.certificates import CertificateUsage, CertificateVerifier
 from trust.ocsp import concerns, verify_response
 from trust.parameters import ApprovedCA
 from trust.testca.time_stamping import TimeStampingAuthority
-from trust.timestamp import (
-    add_certificate,
-    build_request,
-    imprint_of,
-    parse_response,
-    signer_of,
-    verify_token,
-)
+from trust.timestamp import add_certificate, build_request, imprint_of, parse_response, signer_of, verify_token
 
 DER_TOKENS: Final = (
     b"\x30\x80",

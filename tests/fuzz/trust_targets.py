@@ -14,15 +14,7 @@ from tests.fuzz.material import town
 from tests.fuzz.registry import XML_TOKENS, Target, each, join, split, text_of
 from tests.trust import documents
 from tests.trust.containers import LATER, REQUEST, RESPONSE, STAMPED_AT, soap
-from tests.trust.factory import (
-    BODY,
-    MEMBER,
-    MESSAGE,
-    NOW,
-    PARTS,
-    approve,
-    rsa_key,
-)
+from tests.trust.factory import BODY, MEMBER, MESSAGE, NOW, PARTS, approve, rsa_key
 from trust import identifiers, xml
 from trust.asic import (
     Limits,

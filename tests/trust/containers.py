@@ -13,17 +13,7 @@ from functools import cache
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from tests.trust.factory import (
-    BODY,
-    INSTANCE,
-    NOW,
-    World,
-    approve,
-    common_name,
-    key_usage,
-    make_world,
-    parameters,
-)
+from tests.trust.factory import BODY, INSTANCE, NOW, World, approve, common_name, key_usage, make_world, parameters
 from tests.trust.zips import Entry
 from trust.asic import (
     Container,

@@ -18,14 +18,7 @@ from hypothesis import strategies as st
 from tests.trust.containers import REQUEST, RESPONSE, STAMPED_AT, Making, entries_of, make, making, soap
 from tests.trust.factory import MEMBER, NOW, rsa_key
 from tests.trust.zips import Entry, pack
-from trust.asic import (
-    MIME_TYPE,
-    Limits,
-    SignatureForm,
-    StampForm,
-    read_container,
-    write_container,
-)
+from trust.asic import MIME_TYPE, Limits, SignatureForm, StampForm, read_container, write_container
 from trust.errors import ContainerInvalid, TrustError
 from trust.keys import PrivateKey
 from trust.xades import parse_signature

@@ -10,9 +10,7 @@ import pytest
 
 from tests.trust.containers import Change, entries
 from tests.trust.zips import Entry, deflate, pack
-from trust.asic import (
-    read_container,
-)
+from trust.asic import read_container
 from trust.errors import TrustError
 
 

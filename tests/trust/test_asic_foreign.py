@@ -15,13 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.trust.containers import LATER, STAMPED_AT, Making, entries_of, soap
 from tests.trust.factory import BODY, MEMBER, NOW
 from tests.trust.zips import Entry, deflate, descriptor, pack
-from trust.asic import (
-    MIME_TYPE,
-    SignatureForm,
-    StampForm,
-    read_container,
-    write_container,
-)
+from trust.asic import MIME_TYPE, SignatureForm, StampForm, read_container, write_container
 from trust.errors import ContainerInvalid
 
 JAVA_MIMETYPE_EXTRA = bytes.fromhex("555405000174575167")

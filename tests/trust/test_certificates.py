@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +32,10 @@ from tests.trust.factory import (
 )
 from trust.certificates import CertificateUsage, CertificateVerifier, VerifiedCertificate
 from trust.certification_path import load_certificate
+from trust.costs import CostStrategy
 from trust.errors import MalformedInput, StatusNotGood, TrustError
+from trust.ocsp import StatusPolicy
+from trust.parameters import CostType
 
 ROOT = make_authority()
 # Below it stands why a path that could be built doesn't hold.
@@ -291,6 +294,29 @@ def test_status_query_says_where_to_ask() -> None:
         assert query.urls == ("http://127.0.0.1:9/ocsp",)
         assert query.authorised_responders == (responder.certificate,)
         assert query.freshness == timedelta(seconds=FRESHNESS)
+
+
+def test_responders_are_asked_by_what_they_cost() -> None:
+    named = x509.AuthorityInformationAccess(
+        [
+            x509.AccessDescription(
+                AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier("http://selbst.test/")
+            )
+        ]
+    )
+    holder = ROOT.signer(extensions=[(named, False)])
+    costs = (("http://bezahlt.test/", CostType.PAID), ("http://frei.test/", CostType.FREE))
+    approved = approve(ROOT, ocsp_urls=("http://offen.test/", *(url for url, _ in costs)), ocsp_costs=costs)
+
+    def asked(strategy: CostStrategy) -> list[str]:
+        policy = StatusPolicy(costs=strategy)
+        query = CertificateVerifier(parameters(approved), policy=policy).status_query(holder.der, at=NOW)
+        return [url.removeprefix("http://").removesuffix(".test/") for url in query.urls]
+
+    # What the certificate itself names comes last, whatever it costs.
+    assert asked(CostStrategy.NONE) == ["offen", "bezahlt", "frei", "selbst"]
+    assert asked(CostStrategy.ONLY_FREE) == ["frei", "selbst"]
+    assert asked(CostStrategy.PAID_FIRST) == ["bezahlt", "frei", "offen", "selbst"]
 
 
 def test_rsa_certificates_hold_too() -> None:

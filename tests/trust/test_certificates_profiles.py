@@ -6,15 +6,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from tests.trust.factory import (
-    INSTANCE,
-    MEMBER,
-    OTHER_MEMBER,
-    approve,
-    key_usage,
-    make_authority,
-    parameters,
-)
+from tests.trust.factory import INSTANCE, MEMBER, OTHER_MEMBER, approve, key_usage, make_authority, parameters
 from tests.trust.test_certificates import ROOT, verify
 from trust.certificates import CertificateVerifier
 from trust.errors import CertificateUntrusted

@@ -12,26 +12,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.trust.configurations import (
-    INSTANCE,
-    NOW,
-    VALIDITY,
-    Signed,
-    anchor,
-    key,
-    key_pair,
-    parameters,
-    signed,
-)
+from tests.trust.configurations import INSTANCE, NOW, VALIDITY, Signed, anchor, key, key_pair, parameters, signed
 from tests.trust.test_configuration_store import OTHER, full_disk, stored
 from trust.configuration_client import ConfigurationClient
 from trust.configuration_store import ConfigurationStore
 from trust.errors import ConfigurationExpired, ConfigurationInvalid, ConfigurationRolledBack, FetchFailed
-from trust.globalconf import (
-    Anchor,
-    AnchorSource,
-    verify_configuration,
-)
+from trust.globalconf import Anchor, AnchorSource, verify_configuration
 from trust.parameters import ConfigurationSource
 
 

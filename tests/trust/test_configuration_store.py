@@ -10,14 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trust.configurations import (
-    INSTANCE,
-    NOW,
-    Signed,
-    anchor,
-    parameters,
-    signed,
-)
+from tests.trust.configurations import INSTANCE, NOW, Signed, anchor, parameters, signed
 from trust.configuration_store import ConfigurationStore, escape_instance
 from trust.errors import ConfigurationInvalid
 from trust.globalconf import (

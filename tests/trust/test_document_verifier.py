@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import aiohttp
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.ocsp import OCSPCertStatus
 
 from tests.trust.documents import Vouching, sign, vouching
-from tests.trust.factory import make_authority
-from trust.document_verifier import AcceptedDocument, DocumentVerifier, read_authorities
+from tests.trust.factory import NOW, Authority, make_authority
+from trust.certificates import StatusQuery
+from trust.document_verifier import FRESHNESS, AcceptedDocument, DocumentVerifier, read_authorities
 from trust.errors import (
     CertificateRevoked,
     CertificateUntrusted,
@@ -89,6 +94,52 @@ async def test_the_responder_is_not_asked_about_what_does_not_hold(landlords: Vo
     holder = stranger.signer()
     with pytest.raises(CertificateUntrusted):
         await verified(sign(DOCUMENT, holder.key, holder.certificate), landlords.authority)
+
+
+class Answers:
+    """Authorities' answers at hand, and who was asked about."""
+
+    def __init__(self, *authorities: Authority, age: timedelta = timedelta(0)) -> None:
+        self.asked: list[x509.Certificate] = []
+        self._authorities = authorities
+        self._age = age
+
+    async def status_for(self, query: StatusQuery) -> bytes:
+        self.asked.append(query.certificate)
+        authority = next(one for one in self._authorities if one.certificate == query.issuer)
+        revoked = query.certificate.serial_number in authority.revoked
+        status = OCSPCertStatus.REVOKED if revoked else OCSPCertStatus.GOOD
+        return authority.status(query.certificate, status=status, at=NOW - self._age)
+
+
+async def verified_by(answers: Answers, document: bytes, root: Authority) -> AcceptedDocument:
+    statuses = cast("StatusSource", answers)
+    return await DocumentVerifier(read_authorities([root.der]), statuses, lambda: NOW).verify(document)
+
+
+async def test_every_certificate_up_to_the_authority_is_asked_about() -> None:
+    """An authority takes back another's right to issue; what that one has issued looks good by itself."""
+    root = make_authority()
+    between = root.intermediate()
+    holder = between.signer()
+    document = sign(DOCUMENT, holder.key, holder.certificate, between.certificate)
+    answers = Answers(root, between)
+    assert (await verified_by(answers, document, root)).document.certificate == holder.certificate
+    assert answers.asked == [holder.certificate, between.certificate]
+    root.revoked.add(between.certificate.serial_number)
+    with pytest.raises(CertificateRevoked):
+        await verified_by(Answers(root, between), document, root)
+
+
+async def test_an_answer_counts_for_a_day() -> None:
+    root = make_authority()
+    holder = root.signer()
+    document = sign(DOCUMENT, holder.key, holder.certificate)
+    fresh = Answers(root, age=FRESHNESS - timedelta(minutes=1))
+    assert (await verified_by(fresh, document, root)).status.this_update == NOW - FRESHNESS + timedelta(minutes=1)
+    assert timedelta(days=1) == FRESHNESS
+    with pytest.raises(StatusNotGood):
+        await verified_by(Answers(root, age=FRESHNESS + timedelta(minutes=1)), document, root)
 
 
 def test_only_authorities_are_read_as_authorities() -> None:

@@ -12,22 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trust.configurations import (
-    NOW,
-    VALIDITY,
-    Signed,
-    anchor,
-    key,
-    key_pair,
-    parameters,
-    signed,
-)
+from tests.trust.configurations import NOW, VALIDITY, Signed, anchor, key, key_pair, parameters, signed
 from tests.trust.test_globalconf import verified
 from trust.errors import ConfigurationInvalid, TrustError
-from trust.globalconf import (
-    build_shared_parameters,
-    sign_directory,
-)
+from trust.globalconf import build_shared_parameters, sign_directory
 from trust.keys import SoftwareKey
 
 PARSING = "global_conf_parsing_downloaded_conf_directory_failure"

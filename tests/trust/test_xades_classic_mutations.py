@@ -15,11 +15,7 @@ from tests.trust.signature_changes import MALFORMED, REFERENCE, SHA256, VALUE
 from tests.trust.test_hashchain import WRONG
 from tests.trust.test_xades_classic import sign_batch, verdict
 from trust.hashchain import build_message_chain
-from trust.xades import (
-    MessageSignature,
-    SignedPart,
-    VerifiedSignature,
-)
+from trust.xades import MessageSignature, SignedPart, VerifiedSignature
 
 # -- what is refused --
 

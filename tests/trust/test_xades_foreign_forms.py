@@ -12,12 +12,7 @@ from signxml.algorithms import DigestAlgorithm as SignXMLDigest
 from signxml.exceptions import InvalidDigest
 from signxml.verifier import SignatureConfiguration, XMLVerifier
 
-from tests.trust.factory import (
-    BODY,
-    MESSAGE,
-    NOW,
-    world,
-)
+from tests.trust.factory import BODY, MESSAGE, NOW, world
 from tests.trust.forging import Change, both, resign, rsub, sub
 from tests.trust.test_xades import verified
 from trust.canonical import CanonicalisationMethod

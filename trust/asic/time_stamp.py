@@ -20,13 +20,7 @@ from lxml import etree
 from trust.asic import model
 from trust.asic.model import Container
 from trust.canonical import DigestAlgorithm, decode_base64
-from trust.errors import (
-    ContainerInvalid,
-    HashChainInvalid,
-    HashChainMalformed,
-    MalformedInput,
-    SignatureMalformed,
-)
+from trust.errors import ContainerInvalid, HashChainInvalid, HashChainMalformed, MalformedInput, SignatureMalformed
 from trust.hashchain import TIMESTAMP_FILES, verify_hash_chain
 from trust.parameters import ApprovedTSA
 from trust.timestamp import VerifiedTimestamp, imprint_of, signer_of, verify_token

@@ -161,7 +161,7 @@ async def test_der_and_a_subject_by_hand(shell: Shell) -> None:
     await shell.run(f"datenweg key delete {key} --yes --config gateway.toml")
 
 
-async def test_pins(pair: GatewayPair, shell: Shell) -> None:
+async def test_weak_and_wrong_pins_are_refused(pair: GatewayPair, shell: Shell) -> None:
     shell.environment |= {"DATENWEG_NEW_PIN": "schwach"}
     refused = await shell.run("datenweg key pin --config gateway.toml", expect=2)
     assert "signer.token_pin_policy_failure" in refused

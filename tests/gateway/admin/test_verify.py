@@ -84,7 +84,7 @@ def test_it_prints_what_is_proven(container: Path, configuration: Path) -> None:
     assert "  covered       /attachment1 (signed, unchanged)" in lines
 
 
-def test_json(container: Path, configuration: Path) -> None:
+def test_a_program_reads_the_same_as_json(container: Path, configuration: Path) -> None:
     result = invoke(container, "--configuration", configuration, "--json")
     assert result.exit_code == 0
     found = document(result)

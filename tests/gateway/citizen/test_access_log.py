@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.citizen import access_pages
+from gateway.citizen import accesses as reading
 from gateway.citizen.access import Access, read_access
 from gateway.citizen.access_exports import COLUMNS, build_csv, build_json
 from gateway.citizen.access_listing import Look, build_listing, explain_access, months_of, read_look, title_of
@@ -22,6 +25,7 @@ from gateway.citizen.datenschutzcockpit import TRANSPORT
 from gateway.citizen.errors import InvalidRequest
 from gateway.citizen.texts import text
 from gateway.citizen.timeline import HEIGHT, KINDS, WIDTH, build_timeline
+from gateway.rate import RateLimit
 from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import BANK, City, pseudonym_of
 from tests.gateway.citizen.test_accesses import MONTH, re_spaces, run_log
@@ -271,6 +275,46 @@ def test_the_data_come_with_their_proofs() -> None:
     assert document["accesses"][0]["key"] == chosen.key
     assert [month["month"] for month in document["months"]] == [MONTH]
     assert "bundle" in document["months"][0]["sources"][0]
+
+
+async def test_files_are_made_beside_the_loop(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of many accesses takes seconds to make, and the road is in the same process."""
+    made: dict[str, bool] = {}
+    for name in ("build_csv", "build_json", "build_pdf", "build_protocol_data"):
+
+        def noted(*_: Any, name: str = name, **__: Any) -> bytes:
+            made[name] = threading.current_thread() is threading.main_thread()
+            return b"x"
+
+        monkeypatch.setattr(access_pages, name, noted)
+    async with city.browser() as browser:
+        await browser.log_in()
+        for kind in access_pages.FORMATS:
+            assert (await browser.get(f"/accesses/export.{kind}?month={MONTH}")).status == 200
+    assert made == dict.fromkeys(("build_csv", "build_json", "build_pdf", "build_protocol_data"), False)
+
+
+async def test_months_are_asked_for_a_few_at_once_and_each_counts(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each month asks every institution: one click for two years isn't one request to the road."""
+    under_way, most = 0, 0
+    real = reading._own
+
+    async def own(*asked: Any) -> Any:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return await real(*asked)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(reading, "_own", own)
+    async with city.browser() as browser:
+        await browser.log_in()
+        object.__setattr__(city.citizen, "person_requests", RateLimit(burst=30, refill_ms=60_000))
+        answered = [(await browser.get("/accesses?span=12")).status for _ in range(3)]
+        assert answered == [200, 200, 429]
+    assert 0 < most <= reading.MONTHS_AT_ONCE < 12
 
 
 async def test_pages_and_files_agree(city: City, tmp_path: Path) -> None:

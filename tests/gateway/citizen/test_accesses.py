@@ -95,7 +95,7 @@ async def bundle(tmp_path: Path) -> AsyncIterator[Bundle]:
         yield await log.bundle("erika")
 
 
-def test_months() -> None:
+def test_months_are_whole_and_go_two_years_back() -> None:
     assert is_month("2026-11")
     for wrong in ("2026-13", "2026-1", "1999-12", "2026-11\n", "../x"):
         assert not is_month(wrong)

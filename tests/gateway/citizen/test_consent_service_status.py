@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.citizen.notices import NoticeKind
+from gateway.rate import RateLimit
 from tests.gateway.citizen.citizens import session_for
 from tests.gateway.citizen.city import APP, BANK, UTILITY, City
 from tests.gateway.citizen.consent_town import PURPOSE, STRANGER, approve, ask, asking, call, code_of, erika_at_the_bank
@@ -142,9 +143,24 @@ async def test_reports_that_are_none(town: City) -> None:
 
     assert await report(BANK) == (404, "HTTP_NOT_FOUND")
     assert await report(UTILITY, consentReference="00000000-0000-4000-8000-000000000000") == (404, "HTTP_NOT_FOUND")
-    for moment in (None, 7, "gestern", "2026-11-22T12:00:00", "2026-11-23T12:00:00Z"):
+    # Neither what is still to come, nor what was before there was a consent.
+    for moment in (None, 7, "gestern", "2026-11-22T12:00:00", "2026-11-23T12:00:00Z", "2026-11-22T11:54:59Z"):
         assert await report(UTILITY, transmissionTimestamp=moment) == (400, "VALIDATION")
     assert await report(UTILITY, consentReference=None) == (400, "VALIDATION")
     # Elsewhere there is no such call.
     answer = await call(town, UTILITY, "POST", "reporting/consent", good)
     assert code_of(answer) == (404, "HTTP_NOT_FOUND")
+
+
+async def test_a_provider_fills_the_citizens_page_no_faster_than_data_can_move(town: City) -> None:
+    reference = await approve(town)
+    service = town.accounts.consent_service
+    service._reported = RateLimit(burst=2, refill_ms=1_000)
+    codes = []
+    for second in range(4):
+        body = {"transmissionTimestamp": f"2026-11-22T12:00:0{second}Z", "consentReference": reference}
+        codes.append((await call(town, UTILITY, "POST", "reporting/consent", body, code="reporting"))[0])
+    # Told to come again, which its gateway does; nothing that was handed over is lost.
+    assert codes == [200, 200, 429, 429]
+    town.clock.advance(seconds=5)
+    assert (await call(town, UTILITY, "POST", "reporting/consent", body, code="reporting"))[0] == 200

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway.citizen import notice_delivery
-from gateway.citizen.notice_channels import Channel
-from gateway.citizen.notice_delivery import NotDelivered, PublicResolver
+from gateway.citizen.notice_channels import Channel, NoticeChannels
+from gateway.citizen.notice_delivery import NotDelivered, NoticeDelivery, PublicResolver
 from gateway.citizen.notices import Notice, NoticeKind
 from tests.gateway.citizen.citizens import ANNA, session_for
 from tests.gateway.citizen.mail_server import HOST
@@ -211,6 +212,24 @@ async def test_one_persons_message_keeps_nobody_elses(post: Post, monkeypatch: p
         post.city.clock.advance(hours=12)
         await post.deliver()
     assert await post.deliver() == 0
+
+
+@pytest.mark.parametrize("name", [HOST, "localhost"])
+async def test_a_push_service_inside_our_network_is_not_called(post: Post, name: str) -> None:
+    """Even one that the operator's list of push services has: by its address, or by a name that leads there."""
+    context = post.city.context
+    notices = replace(
+        context.settings.notices, push_hosts=(f"{name}:{post.push.port}",), insecure_private_push_services=False
+    )
+    closed = replace(context, settings=replace(context.settings, notices=notices))
+    channels = NoticeChannels(context.engine, context.clock, key=context.pseudonym_key, push_hosts=notices.push_hosts)
+    await channels.subscribe(
+        post.person, Receiver().subscription(f"https://{name}:{post.push.port}/innen"), language="de"
+    )
+    delivery = NoticeDelivery(closed, channels, tls=post.city.accounts.delivery._tls)
+    await post.notify()
+    assert await delivery.deliver_due() == 1
+    assert post.push.requests == []
 
 
 async def test_a_long_title_in_any_script_is_pushed(post: Post) -> None:

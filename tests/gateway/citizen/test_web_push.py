@@ -105,6 +105,7 @@ def test_the_push_service_sees_who_sends_and_no_more() -> None:
         "https://push.example.net/abc",
         "https://push.example:8443/abc",
         "https://push.example@evil.example/abc",
+        "https://erika:geheim@push.example/abc",
         "https://127.0.0.1/abc",
         "https://[::1]/abc",
         "https://localhost/abc",

@@ -7,16 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from gateway.store.model import (
-    AccessRight,
-    Client,
-    ClientState,
-    Endpoint,
-    Group,
-    RightSubject,
-    Service,
-    ServiceType,
-)
+from gateway.store.model import AccessRight, Client, ClientState, Endpoint, Group, RightSubject, Service, ServiceType
 from gateway.store.repository import Repository
 from tests.gateway.exchange.pair import GatewayPair
 from tests.gateway.exchange.soap_messages import TEXT_XML, Message, answering, fault_of

@@ -78,7 +78,7 @@ def test_any_address_is_parsed_or_refused(address: str) -> None:
     assert 0 < endpoint.message_port < endpoint.ocsp_port + 1 <= 65536
 
 
-def test_urls() -> None:
+def test_an_address_leads_to_the_ports_for_messages_and_ocsp() -> None:
     assert parse_address("[::1]:21000").message_url == "https://[::1]:21000/"
     assert parse_address("host").ocsp_url == "http://host:5577/"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -149,6 +150,25 @@ async def test_a_failure_of_ours_doesnt_close_the_port(
     finally:
         loop.set_exception_handler(before)
     assert [type(context["exception"]) for context in failed] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize("problem", [errno.EMFILE, errno.ENOMEM, errno.ECONNABORTED])
+async def test_the_port_stays_open_when_the_system_has_nothing_left(
+    pair: GatewayPair, listener: Listener, monkeypatch: pytest.MonkeyPatch, problem: int
+) -> None:
+    monkeypatch.setattr("gateway.tls_door._PAUSE_SECONDS", 0.01)
+    loop, problems = asyncio.get_running_loop(), [problem] * 3
+    accept = loop.sock_accept
+
+    async def failing(listening: socket.socket) -> tuple[socket.socket, object]:
+        if problems:
+            raise OSError(problems.pop(), "")
+        return await accept(listening)
+
+    monkeypatch.setattr(loop, "sock_accept", failing)
+    async with listening([listener], shutdown_seconds=1), flooded(listener.port, 1, HALF):
+        await pair.until(lambda: len(listener.app.room.arriving) == 1)  # type: ignore[union-attr]
+    assert problems == []
 
 
 async def test_a_port_that_is_taken(listener: Listener) -> None:

@@ -87,6 +87,12 @@ async def test_what_is_wrong_in_detail_is_told_to_this_machine_alone(
     transport.get_extra_info.side_effect = {"peername": (address, 4711)}.get
     asked = make_mocked_request("GET", "/healthz?full", app=operations, transport=transport)
     assert asks_in_full(asked) is told
+    # What a proxy on this machine passes on comes from elsewhere.
+    for header in ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"):
+        passed_on = make_mocked_request(
+            "GET", "/healthz?full", app=operations, transport=transport, headers={header: "198.51.100.7"}
+        )
+        assert not asks_in_full(passed_on), header
 
 
 async def test_a_dead_sequencer_is_said(pair: GatewayPair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +138,7 @@ async def test_an_authority_that_is_approved_later_counts_on_both_sides(pair: Ga
             # Where we are called; where we call, the peer's certificate is verified after the handshake.
             assert approved.certificate in contexts._server.get_ca_certs(binary_form=True)
             # The contexts by name are those in use.
-            assert node.gateway.node.peers._session.connector._ssl is contexts.peer_client  # type: ignore[union-attr]
+            assert node.gateway.node.peers._client._session.connector._ssl is contexts.peer_client  # type: ignore[union-attr]
             assert contexts.peer_server in [listener.ssl for listener in node.gateway.listeners]
     finally:
         pair.registry.state.update(lambda parameters: membership.revoke_ca(parameters, approved.certificate))

@@ -156,6 +156,8 @@ async def test_the_message_id_is_echoed_or_made(pair: GatewayPair, given: str | 
         assert message_id == given
     else:
         assert re.fullmatch(f"DE-TEST-{_UUID}", message_id)
+        # It grows with time, as the logs' indexes like it.
+        assert uuid.UUID(message_id.removeprefix("DE-TEST-")).version == 7
     for node in (pair.consumer, pair.provider):
         assert {entry.message_id for entry in await logged(node.gateway, answer.request_id)} == {message_id}
 

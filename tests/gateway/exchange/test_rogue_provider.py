@@ -196,7 +196,7 @@ def _revoked(pair: GatewayPair) -> bytes:
 
 def _forget_peers(pair: GatewayPair) -> None:
     """The consumer gateway has seen no peer yet."""
-    connector = pair.consumer.gateway.node.peers._session.connector
+    connector = pair.consumer.gateway.node.peers._client._session.connector
     assert isinstance(connector, PeerConnector)
     verifier = connector._verify_peer.__self__  # type: ignore[attr-defined]
     verifier._good_until.clear()

@@ -21,15 +21,7 @@ from tests.gateway.exchange.pair import GatewayPair
 from tests.gateway.exchange.peer import Peer
 from tests.gateway.exchange.records import logged, require_sound
 from tests.gateway.exchange.rogue import status_of
-from tests.gateway.exchange.soap_messages import (
-    DATENWEG,
-    TEXT_XML,
-    Message,
-    answering,
-    fault_of,
-    hash_of,
-    without_hash,
-)
+from tests.gateway.exchange.soap_messages import DATENWEG, TEXT_XML, Message, answering, fault_of, hash_of, without_hash
 from tests.gateway.exchange.test_soap import FAULT, SWA, digest, post, related, request_id_of
 from tests.gateway.exchange.test_soap_peers import Sending, decoded
 from tests.gateway.exchange.town import APP, UTILITY, soap_services

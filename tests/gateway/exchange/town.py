@@ -13,14 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from gateway.registry import membership
 from gateway.settings import GatewaySettings
-from gateway.store.model import (
-    AccessRight,
-    Client,
-    LegalBasisKind,
-    RequiredIdentityLevel,
-    Service,
-    ServiceType,
-)
+from gateway.store.model import AccessRight, Client, LegalBasisKind, RequiredIdentityLevel, Service, ServiceType
 from gateway.store.repository import Repository
 from tests.databases import migrated
 from tests.gateway.exchange.ports import HOST, free_port

@@ -294,7 +294,7 @@ def test_operational_data_that_nobody_can_have(town: Town, inner: str, said: str
             inner += f"<om:outputSpec><om:outputField>{field}</om:outputField></om:outputSpec>"
     client = SubsystemId("DE-TEST", "GOV", "1234", "app")
     answer = town.road.soap(monitoring("getSecurityServerOperationalData", inner, client=client))
-    assert "server.serverproxy.invalid_request" in answer.text
+    assert "server.serverproxy.opmonitor.client.invalid_request" in answer.text
     assert said in answer.text
 
 

@@ -19,10 +19,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from audit import message_stamps
 from audit.store import message_stamp, time_stamp
-from gateway.message_log.stamping import CostStrategy, Stamper, in_order
+from gateway.message_log.stamping import Stamper, authorities_in_order
 from tests.gateway.message_log.rig import Rig, open_rig
 from tests.trust.containers import make, making
 from trust.asic import SignatureForm, StampForm, read_container
+from trust.costs import CostStrategy
 from trust.errors import TimestampInvalid, TrustError
 from trust.hashchain import parse_hash_chain
 from trust.parameters import ApprovedTSA, CostType
@@ -291,15 +292,10 @@ async def test_an_authority_that_is_not_listed_is_not_asked(rig: Rig) -> None:
 
 
 def test_costs_choose_the_order() -> None:
-    free = ApprovedTSA("f", "http://f", b"f", CostType.FREE)
     paid = ApprovedTSA("p", "http://p", b"p", CostType.PAID)
-    unknown = ApprovedTSA("u", "http://u", b"u")
-    listed = (unknown, paid, free)
-    assert in_order(listed, CostStrategy.NONE) == listed
-    assert in_order(listed, CostStrategy.ONLY_FREE) == (free,)
-    assert in_order(listed, CostStrategy.ONLY_PAID) == (paid,)
-    assert in_order(listed, CostStrategy.FREE_FIRST) == (free, paid, unknown)
-    assert in_order(listed, CostStrategy.PAID_FIRST) == (paid, free, unknown)
+    free = ApprovedTSA("f", "http://f", b"f", CostType.FREE)
+    assert authorities_in_order((paid, free), CostStrategy.NONE) == (paid, free)
+    assert authorities_in_order((paid, free), CostStrategy.FREE_FIRST) == (free, paid)
 
 
 # -- how long it may fail

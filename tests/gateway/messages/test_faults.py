@@ -76,11 +76,11 @@ def test_a_reason_stays_in_one_bounded_line(reason: str) -> None:
         (("application/json", "text/xml, application/xml"), "text/xml;charset=utf-8"),
     ],
 )
-def test_accept(accept: str | tuple[str, ...], content_type: str) -> None:
+def test_the_client_chooses_between_json_and_xml(accept: str | tuple[str, ...], content_type: str) -> None:
     assert rest_error_body(Fault(DENIED), accept)[0] == content_type
 
 
-def test_json_body() -> None:
+def test_the_json_body_has_type_message_and_id() -> None:
     body = rest_error_body(Fault(DENIED, "Müller").identify(ID))[1]
     assert body.startswith(b'{"type":"server.serverproxy.access_denied","message":"Provider gateway: ')
     assert json.loads(body) == {"type": DENIED, "message": Fault(DENIED, "Müller").message, "detail": ID}

@@ -50,7 +50,11 @@ def test_charset(content_type: str, charset: str | None) -> None:
         (b"--b\r\nContent-Type: a/b\r\nContent-Type: c/d\r\n\r\nx\r\n--b--", None),
         (b"--b\r\nkein Kopf\r\n\r\nx\r\n--b--", None),
         (b"--b\r\nA: \x00\r\n\r\nx\r\n--b--", None),
-        (b"--b\r\nA: \xff\r\n\r\nx\r\n--b--", None),
+        (b"--b\r\nA: \xc3\xbc\r\n\r\nx\r\n--b--", [Part("", (("A", "\u00fc"),), b"x")]),
+        # No UTF-8: Latin-1, as X-Road's reader takes it, and as in HTTP's own headers.
+        (b"--b\r\nA: \xfc\r\n\r\nx\r\n--b--", [Part("", (("A", "\u00fc"),), b"x")]),
+        (b"--b\r\nA: \xfc\x80\r\n\r\nx\r\n--b--", None),
+        (b"--b\r\n\xfc: a\r\n\r\nx\r\n--b--", None),
         (b"--b\r\nA: " + b"x" * 9000 + b"\r\n\r\nx\r\n--b--", None),
         (b"--b\r\n" + b"A: b\r\n" * 40 + b"\r\nx\r\n--b--", None),
         (b"--b\r\n\r\n" * 200 + b"--b--", None),

@@ -45,7 +45,7 @@ PATHS = st.text(alphabet="/ab*\\.\n", max_size=12)
 
 
 @pytest.mark.parametrize(("glob", "path", "matches"), CASES)
-def test_globs(glob: str, path: str, matches: bool) -> None:
+def test_what_a_glob_fits(glob: str, path: str, matches: bool) -> None:
     assert matches_glob(glob, path) is matches
 
 

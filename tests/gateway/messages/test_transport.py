@@ -180,7 +180,7 @@ def test_headers_of_attachments_are_checked() -> None:
         (["application/x-road-rest-request", "text/xml", "signature/bdoc-1.0/ts"], "invalid_message"),
     ],
 )
-def test_order(kinds: list[str], leaf: str, reader: Hop) -> None:
+def test_parts_out_of_order_are_refused(kinds: list[str], leaf: str, reader: Hop) -> None:
     data = encode(*((kind, b"x") for kind in kinds))
     prefix = "server.clientproxy" if reader is Hop.CONSUMER_GATEWAY else "server.serverproxy"
     prefix += ".service_failed"
@@ -233,7 +233,7 @@ def test_content_types(content_type: str, reader: Hop, code: str) -> None:
         ("signature/bdoc-1.0/ts", "service_failed.invalid_message"),
     ],
 )
-def test_sizes(kind: str, leaf: str) -> None:
+def test_a_part_may_be_as_large_as_its_limit_and_no_larger(kind: str, leaf: str) -> None:
     limits = TransportLimits(max_body=100, max_message=100, max_signature=100, max_ocsp_response=100)
     for size, good in ((100, True), (101, False)):
         parts = [("application/x-road-rest-request", b"m"), (kind, b"x" * size)]

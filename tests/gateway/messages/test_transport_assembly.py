@@ -79,7 +79,7 @@ CHAINS = st.none() | st.builds(HashChain, BYTES, BYTES)
 
 
 @given(st.tuples(BYTES, st.none() | BYTES, BYTES, st.lists(BYTES, max_size=2), CHAINS), CUTS, READERS)
-def test_rest(
+def test_a_rest_message_reads_alike_in_pieces(
     contents: tuple[bytes, bytes | None, bytes, list[bytes], HashChain | None], cuts: list[int], reader: Hop
 ) -> None:
     message, body, signature, ocsp, chain = contents
@@ -91,7 +91,9 @@ def test_rest(
 
 
 @given(BYTES, st.lists(BYTES, max_size=3), CUTS, READERS)
-def test_soap(message: bytes, attachments: list[bytes], cuts: list[int], reader: Hop) -> None:
+def test_a_soap_message_reads_alike_in_pieces(
+    message: bytes, attachments: list[bytes], cuts: list[int], reader: Hop
+) -> None:
     parts = [Attachment((("content-type", "x/y"), ("Content-ID", f"<{n}>")), a) for n, a in enumerate(attachments)]
     data = transport.encode_soap_message(message, b"<s/>", boundary=BOUNDARY, attachments=parts)
     assert isinstance(data, bytes)
@@ -103,7 +105,7 @@ KINDS = st.sampled_from([kind.value for kind in PartKind] + ["text/plain"])
 
 @settings(max_examples=300)
 @given(st.lists(st.tuples(KINDS, BYTES), max_size=6), CUTS, READERS)
-def test_any_order(parts: list[tuple[str, bytes]], cuts: list[int], reader: Hop) -> None:
+def test_parts_in_any_order_read_alike_in_pieces(parts: list[tuple[str, bytes]], cuts: list[int], reader: Hop) -> None:
     blocks = [(f"content-type: {kind}".encode(), data) for kind, data in parts]
     compared(join_multipart(blocks, BOUNDARY), cuts, reader)
 

@@ -70,7 +70,7 @@ def test_any_text_has_a_spelling_a_status_and_a_hop(text: str) -> None:
         ("soap:Server", 400),
     ],
 )
-def test_status(code: str, status: int) -> None:
+def test_each_code_has_its_http_status(code: str, status: int) -> None:
     assert status_of(code) == status
 
 
@@ -87,7 +87,7 @@ def test_status(code: str, status: int) -> None:
         ("signer.not_in_the_table", Hop.SIGNER),
     ],
 )
-def test_hop(code: str, hop: Hop) -> None:
+def test_each_code_names_its_hop(code: str, hop: Hop) -> None:
     assert hop_of(code) is hop
 
 

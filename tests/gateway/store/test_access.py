@@ -65,7 +65,7 @@ async def test_a_description_is_kept_once_and_as_long_as_it_is_needed(repository
     assert {s.code: s.description for s in await repository.services()} == {"hole": b"neu", "gib": b""}
 
 
-async def test_groups(repository: Repository) -> None:
+async def test_groups_change_and_take_their_rights_along(repository: Repository) -> None:
     await repository.upsert_service(REST)
     await repository.upsert_group(FRIENDS)
     other = Group(APP, FRIENDS.code)
