@@ -26,7 +26,7 @@ from audit.publisher import Publisher
 from audit.record import open_record
 from audit.release import KIND as RELEASE
 from audit.release import Released, parse_release
-from audit.store import log_entry, log_head, record, subject_head
+from audit.store import RECORD_OF_ENTRY, log_entry, log_head, record, subject_head
 from audit.subject_keys import SubjectKeys
 from audit.tag import MonthKey, SubjectKey, months_between
 from audit.tree_reader import consistency_path, inclusion_paths
@@ -178,7 +178,7 @@ async def _consistency(engine: AsyncEngine, log: int, seen: int, size: int) -> C
 
 async def _accesses(connection: AsyncConnection, publisher: Publisher, month_key: MonthKey, size: int) -> list[Access]:
     log = publisher.log
-    joined = log_entry.outerjoin(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
+    joined = log_entry.outerjoin(record, RECORD_OF_ENTRY)
     query = (
         select(log_entry.c.idx, log_entry.c.leaf, record.c.body)
         .select_from(joined)

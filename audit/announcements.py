@@ -19,7 +19,7 @@ from audit.leaf import MAX_INTEGER, parse_leaf
 from audit.note import NoteKey, parse_vkey
 from audit.record import open_record
 from audit.sequencer import Sequencer
-from audit.store import announcement, log_entry, log_head, record
+from audit.store import RECORD_OF_ENTRY, announcement, log_entry, log_head, record
 
 KEY: Final = "key"
 
@@ -50,7 +50,7 @@ async def announce(
 
 async def announced_keys(connection: AsyncConnection, log: int, *, below: int) -> tuple[NoteKey, ...]:
     """The keys that leaves below an index name as the log's signers: worth as much as the tree that holds them."""
-    joined = log_entry.join(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
+    joined = log_entry.join(record, RECORD_OF_ENTRY)
     # A leaf about nobody has no tag; what the log says about itself never lapses.
     where = (
         log_entry.c.log == log,

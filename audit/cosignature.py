@@ -22,7 +22,6 @@ from audit.note import COSIGNATURE, ED25519, SUBTREE, Note, NoteKey, NoteSignatu
 _TIME_BYTES: Final = 8
 _SIGNATURE_BYTES: Final = {COSIGNATURE: 64, SUBTREE: 2420}
 _LABEL: Final = b"subtree/v1\n\0"
-MLDSA_SEED_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,10 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import Select, and_, func, insert, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from audit.dialects import insert_into
 from audit.message_reader import HEADERS, MessageHeader, header_of
 from audit.store import log_head, message_lease, message_progress, message_record, message_stamp, time_stamp
 
@@ -90,8 +89,7 @@ async def store_stamp(engine: AsyncEngine, stamp: Stamp, messages: Sequence[Mess
 
 @cache
 def _insert_stamps(dialect: Dialect) -> str:
-    build: Any = postgresql_insert if dialect.name == "postgresql" else sqlite_insert
-    statement = build(message_stamp).on_conflict_do_nothing()
+    statement = insert_into(message_stamp, dialect).on_conflict_do_nothing()
     return str(statement.compile(dialect=dialect, column_keys=["log", "id", "stamp", "position"]))
 
 
@@ -144,8 +142,7 @@ async def take_lease(engine: AsyncEngine, job: str, holder: str, *, now_ms: int,
     """Whether this process may do the job until then. A lease lapses; who holds it, may take it again."""
     row = message_lease.c
     async with engine.begin() as connection:
-        build: Any = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
-        new = build(message_lease).values(job=job, holder=holder, until_ms=until_ms)
+        new = insert_into(message_lease, connection.dialect).values(job=job, holder=holder, until_ms=until_ms)
         taken = await connection.execute(
             new.on_conflict_do_update(
                 index_elements=["job"],
@@ -182,9 +179,8 @@ async def _progress(connection: AsyncConnection, log: int) -> Progress:
 async def ensure_progress(engine: AsyncEngine) -> None:
     """A row of progress for each log that has none."""
     async with engine.begin() as connection:
-        build: Any = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
         for log in (await connection.execute(select(log_head.c.log))).scalars().all():
-            new = build(message_progress).values(log=log, stamped=0, archived=0, emptied=0)
+            new = insert_into(message_progress, connection.dialect).values(log=log, stamped=0, archived=0, emptied=0)
             await connection.execute(new.on_conflict_do_nothing())
 
 

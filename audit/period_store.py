@@ -25,7 +25,7 @@ from audit.merkle import leaf_hash
 from audit.period_index import KIND, IndexRecord, IndexRow, PeriodIndex, RowProof, parse_index_record
 from audit.record import open_record
 from audit.sequencer import Sequencer
-from audit.store import log_entry, log_head, period_index, period_row, record, withheld_day
+from audit.store import RECORD_OF_ENTRY, log_entry, log_head, period_index, period_row, record, withheld_day
 from audit.tree_reader import inclusion_path
 
 _CHUNK: Final = 4096
@@ -138,7 +138,7 @@ def _row(proof: RowProof) -> dict[str, str | int | list[str]]:
 async def _committed(connection: AsyncConnection, log: int, index: int) -> tuple[bytes, bytes, IndexRecord]:
     """The leaf, the nonce and the record of an index, verified against each other."""
     where = (log_entry.c.log == log, log_entry.c.idx == index)
-    joined = log_entry.join(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
+    joined = log_entry.join(record, RECORD_OF_ENTRY)
     row = (await connection.execute(select(log_entry.c.leaf, record.c.body).select_from(joined).where(*where))).first()
     if row is None:
         raise LogInconsistent("the index's leaf or record is missing")

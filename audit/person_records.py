@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from audit.errors import RecordUnopenable
 from audit.leaf import parse_leaf
 from audit.record import open_record
-from audit.store import log_entry, log_head, record
+from audit.store import RECORD_OF_ENTRY, log_entry, log_head, record
 from audit.subject_keys import SubjectKeys
 from audit.tag import SubjectKey, months_between
 
@@ -44,7 +44,7 @@ async def records_of(engine: AsyncEngine, keys: SubjectKeys, subject_ref: str) -
 
 async def first_entry_ms(engine: AsyncEngine) -> int | None:
     """The time (ms, UTC) of the oldest entry whose record is still kept; None if there is none."""
-    joined = log_entry.join(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
+    joined = log_entry.join(record, RECORD_OF_ENTRY)
     times = []
     async with engine.connect() as connection:
         for (log,) in (await connection.execute(select(log_head.c.log))).all():
@@ -65,7 +65,7 @@ async def _of_log(
     first_ms = parse_leaf(leaf).time_ms
     keys = (key.month(origin, month) for month in months_between(first_ms, last_ms))
     months = {made.tag: made for made in keys}
-    joined = log_entry.join(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
+    joined = log_entry.join(record, RECORD_OF_ENTRY)
     query = select(log_entry.c.idx, log_entry.c.leaf, log_entry.c.tag, record.c.body).select_from(joined)
     where = (log_entry.c.log == log, log_entry.c.tag.in_(months))
     found = []

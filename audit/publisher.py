@@ -12,15 +12,14 @@ from contextlib import suppress
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.checkpoint import Checkpoint
 from audit.cosignature import Cosigner, verify_checkpoint
+from audit.dialects import insert_into
 from audit.errors import LockFileMoved, LogRolledBack, LogUnavailable, OutOfRange
 from audit.lock_file import read_signed, require_prefix, swap_lock_file
 from audit.note import NoteKey, NoteSigner
@@ -194,10 +193,9 @@ class Publisher:
         # Signed by the present key, or by the one before it.
         if verify_checkpoint(note, self._verifiers) != signed:
             raise LogRolledBack("the note is not the checkpoint's")
-        build: Any = postgresql_insert if self._engine.dialect.name == "postgresql" else sqlite_insert
         row = {"log": self._log, "size": signed.size, "note": note.decode(), "published_ms": self._clock_ms()}
         async with self._engine.begin() as connection:
-            await connection.execute(build(checkpoint).values(row).on_conflict_do_nothing())
+            await connection.execute(insert_into(checkpoint, self._engine.dialect).values(row).on_conflict_do_nothing())
         self._signed, self._note = signed, note
 
     async def _head(self) -> Checkpoint:

@@ -21,7 +21,7 @@ from audit.person_records import records_of
 from audit.record import open_record
 from audit.release import KIND, Released, parse_release
 from audit.sequencer import Sequencer
-from audit.store import log_entry, log_head, record
+from audit.store import RECORD_OF_ENTRY, log_entry, log_head, record
 from audit.subject_keys import SubjectKeys, withheld
 from audit.tag import SubjectKey, month_of
 
@@ -76,7 +76,7 @@ async def _withheld(engine: AsyncEngine, key: SubjectKey) -> list[_Withheld]:
     async with engine.connect() as connection:
         for head in (await connection.execute(select(log_head).order_by(log_head.c.origin))).all():
             for index in await entries_of(connection, head.log, head.origin, key):
-                joined = log_entry.join(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
+                joined = log_entry.join(record, RECORD_OF_ENTRY)
                 query = select(log_entry.c.leaf, record.c.body, record.c.expires_ms).select_from(joined)
                 where = (log_entry.c.log == head.log, log_entry.c.idx == index)
                 row = (await connection.execute(query.where(*where))).first()

@@ -94,6 +94,8 @@ record = Table(
     Index("record_expiry", "expires_ms"),
     sqlite_strict=True,
 )
+# What joins an entry with its record.
+RECORD_OF_ENTRY: Final = (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx)
 checkpoint = Table(
     "checkpoint",
     metadata,

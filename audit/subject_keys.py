@@ -11,15 +11,14 @@ import hmac
 import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, bindparam, func, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from audit.dialects import insert_into
 from audit.errors import LogUnavailable
 from audit.store import empty_write_ahead_log
 from audit.tag import KEY_BYTES, MonthKey, SubjectKey, month_key, month_of
@@ -152,8 +151,7 @@ class SubjectKeys:
         iv = os.urandom(_IV_BYTES)
         wrapped = iv + self._wrapper.encrypt(iv, os.urandom(KEY_BYTES), ref)
         # Another process may be creating it as well: the first wins, both read its key.
-        build: Any = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
-        new = build(subject_key).values(ref=ref, wrapped=wrapped)
+        new = insert_into(subject_key, connection.dialect).values(ref=ref, wrapped=wrapped)
         revive = {"wrapped": new.excluded.wrapped}
         await connection.execute(
             new.on_conflict_do_update(index_elements=["ref"], set_=revive, where=subject_key.c.wrapped.is_(None))

@@ -27,7 +27,7 @@ from audit.note import NoteKey, parse_note, verify_note
 from audit.record import open_record
 from audit.release import KIND as RELEASE
 from audit.release import Released, verify_release
-from audit.store import checkpoint, log_entry, log_head, log_tile, record, subject_head
+from audit.store import RECORD_OF_ENTRY, checkpoint, log_entry, log_head, log_tile, record, subject_head
 from audit.subject_keys import SubjectKeys
 from audit.tag import MonthKey, months_between
 from audit.tiles import TreeEdge
@@ -148,7 +148,7 @@ class _Verification:
         await self._finish()
 
     async def _entries(self, start: int, end: int) -> None:
-        joined = log_entry.outerjoin(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
+        joined = log_entry.outerjoin(record, RECORD_OF_ENTRY)
         query = (
             select(log_entry.c.idx, log_entry.c.leaf, log_entry.c.tag, log_entry.c.n, record.c.body)
             .select_from(joined)
@@ -237,7 +237,7 @@ class _Verification:
 
     async def _erasures_elsewhere(self) -> list[Erasure]:
         """What later years' logs say about this one: a closed log takes no leaf any more."""
-        joined = log_entry.join(record, (record.c.log == log_entry.c.log) & (record.c.idx == log_entry.c.idx))
+        joined = log_entry.join(record, RECORD_OF_ENTRY)
         query = select(log_entry.c.leaf, record.c.body).select_from(joined)
         found = []
         # A leaf about nobody has no tag: few have none besides exchanges about nobody.

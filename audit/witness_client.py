@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.checkpoint import parse_checkpoint
 from audit.cosignature import verify_cosignatures
+from audit.dialects import insert_into
 from audit.errors import AuditError, MalformedInput, ProofInvalid
 from audit.note import MAX_SIGNATURES, NoteSignature, parse_note, parse_signature_line
 from audit.policy import Policy, WitnessLine
@@ -94,9 +93,8 @@ class WitnessedPublisher:
     async def _publish(self, note: bytes) -> None:
         now_ms = self._clock_ms()
         size = parse_checkpoint(parse_note(note).text).size
-        build: Any = postgresql_insert if self._engine.dialect.name == "postgresql" else sqlite_insert
         row = {"log": self._publisher.log, "size": size, "note": note.decode(), "cosigned_ms": now_ms}
-        new = build(cosigned_checkpoint).values(row)
+        new = insert_into(cosigned_checkpoint, self._engine.dialect).values(row)
         # An idle log is confirmed again and again at one size: the newest confirmation counts.
         newest = {"note": new.excluded.note, "cosigned_ms": new.excluded.cosigned_ms}
         async with self._engine.begin() as connection:

@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.checkpoint import Checkpoint
 from audit.cosignature import CosignatureSigner
+from audit.dialects import insert_into
 from audit.errors import SizeConflict
 from audit.note import NoteKey
 from audit.store import witnessed
@@ -86,6 +85,7 @@ class Witness:
 
 
 async def _insert(connection: AsyncConnection, origin: str, values: dict[str, Any]) -> bool:
-    build: Any = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
     row = {"origin": origin, "origin_hash": origin_hash(origin), **values}
-    return (await connection.execute(build(witnessed).values(row).on_conflict_do_nothing())).rowcount == 1
+    return (
+        await connection.execute(insert_into(witnessed, connection.dialect).values(row).on_conflict_do_nothing())
+    ).rowcount == 1

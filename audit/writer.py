@@ -17,14 +17,13 @@ from sqlalchemy import Connection, Select, Table, Update, any_, bindparam, func,
 from sqlalchemy import column as column_named
 from sqlalchemy import table as table_named
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Dialect, RootTransaction
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import LargeBinary
 
 from audit.batch import Batch, Beside, Heads, LogState, Step, compute_batch, tags_of
+from audit.dialects import insert_into
 from audit.driver import execute, execute_many
 from audit.errors import AuditError, LogInconsistent, LogRolledBack
 from audit.merkle import EMPTY_ROOT, leaf_hash, root_of
@@ -296,8 +295,7 @@ def _insert_sql(table: Table, dialect: Dialect) -> str:
 
 @cache
 def _upsert_heads_sql(dialect: Dialect) -> str:
-    build: Any = postgresql_insert if dialect.name == "postgresql" else sqlite_insert
-    new = build(subject_head)
+    new = insert_into(subject_head, dialect)
     newer = {"n": new.excluded.n, "head": new.excluded.head}
     return str(new.on_conflict_do_update(index_elements=["tag"], set_=newer).compile(dialect=dialect))
 

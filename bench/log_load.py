@@ -130,9 +130,12 @@ async def _closed(log: _Log, kind: str, seconds: float) -> tuple[list[float], in
     end = perf_counter() + seconds
 
     async def caller() -> None:
-        while (begun := perf_counter()) < end:
+        # Once at least: on a busy machine the time may be over before the first of them begins.
+        begun = perf_counter()
+        while not times or begun < end:
             await log.append(kind)
             times.append(perf_counter() - begun)
+            begun = perf_counter()
 
     async with asyncio.TaskGroup() as callers:
         for _ in range(_CALLERS):

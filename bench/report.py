@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -88,10 +89,8 @@ def write_document(document: dict[str, Any], file: Path) -> None:
 
 def print_tables(document: dict[str, Any], console: Console) -> None:
     """The figures, the CPU time of each process, the ratio, and what the logs were found to hold."""
-    table = Table(title="Exchanges (medians of the rounds)", title_justify="left")
-    table.add_column("path")
-    for column in ("per second", "p50 ms", "p99 ms", "CPU ms each", "cores idle", "others", "counted"):
-        table.add_column(column, justify="right")
+    figures = ("per second", "p50 ms", "p99 ms", "CPU ms each", "cores idle", "others", "counted")
+    table = _table("Exchanges (medians of the rounds)", ("path",), figures)
     for name, path in document["paths"].items():
         table.add_row(
             _NAMES[name],
@@ -134,11 +133,17 @@ def print_tables(document: dict[str, Any], console: Console) -> None:
     )
 
 
-def _print_cpu(document: dict[str, Any], console: Console) -> None:
-    table = Table(title="CPU milliseconds per exchange (user + system)", title_justify="left")
-    for column in ("path", "process"):
+def _table(title: str, words: Sequence[str], figures: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in words:
         table.add_column(column)
-    table.add_column("ms", justify="right")
+    for column in figures:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _print_cpu(document: dict[str, Any], console: Console) -> None:
+    table = _table("CPU milliseconds per exchange (user + system)", ("path", "process"), ("ms",))
     for name, path in document["paths"].items():
         for process, used in path["cpu_ms"].items():
             table.add_row(name, process, f"{used:.3f}")
@@ -147,11 +152,11 @@ def _print_cpu(document: dict[str, Any], console: Console) -> None:
 
 def _print_cases(document: dict[str, Any], console: Console) -> None:
     if document["cases"]:
-        table = Table(title="Further cases, one round of each path", title_justify="left")
-        for column in ("case", "path"):
-            table.add_column(column)
-        for column in ("per second", "p50 ms", "p99 ms", "CPU ms each", "ratio", "by CPU"):
-            table.add_column(column, justify="right")
+        table = _table(
+            "Further cases, one round of each path",
+            ("case", "path"),
+            ("per second", "p50 ms", "p99 ms", "CPU ms each", "ratio", "by CPU"),
+        )
         for name, case in document["cases"].items():
             for which in (ROAD, PROXY):
                 path, of_road = case[which], which == ROAD
@@ -178,10 +183,7 @@ def _print_cases(document: dict[str, Any], console: Console) -> None:
 
 
 def _print_steps(document: dict[str, Any], console: Console) -> None:
-    table = Table(title="Mean wall time of each step, ms (waiting included)", title_justify="left")
-    for column in ("gateway", "step"):
-        table.add_column(column)
-    table.add_column("ms", justify="right")
+    table = _table("Mean wall time of each step, ms (waiting included)", ("gateway", "step"), ("ms",))
     for name, gateway in document["gateways"].items():
         for step, mean in gateway["step_ms"].items():
             table.add_row(name, step, f"{mean:.2f}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -71,8 +72,10 @@ class LinkStore:
     async def __aenter__(self) -> Self:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._directory / "links.sqlite"
-        # The file exists with its mode before SQLite opens it, so that others never can read it, not even briefly.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        # The file exists with its mode before SQLite opens it, so that others never can read it, not even briefly. One
+        # that is there isn't opened: closing it would end the locks that another store of this process has on it.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
         event.listen(engine.sync_engine, "connect", _make_durable)
         async with engine.begin() as connection:

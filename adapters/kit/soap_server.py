@@ -9,6 +9,8 @@ validated against the WSDL's own schema before a handler sees them, answers befo
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from copy import deepcopy
 from typing import Final, Protocol
@@ -19,6 +21,7 @@ from lxml import etree
 from adapters.kit.xml import MalformedXML, load_wsdl_schema, parse, require_valid, serialise
 
 ENVELOPE: Final = "http://schemas.xmlsoap.org/soap/envelope/"
+_ADDRESS: Final = re.compile(rb'(<soap:address\s+location=")[^"]*')
 
 
 class SOAPHandler(Protocol):
@@ -44,7 +47,7 @@ def build_soap_handler(
 
     async def handle(request: web.Request) -> web.Response:
         if request.method == "GET":
-            return web.Response(body=wsdl, content_type="text/xml", charset="utf-8")
+            return web.Response(body=_at(wsdl, request), content_type="text/xml", charset="utf-8")
         if request.content_type != "text/xml":
             return web.Response(status=415)
         try:
@@ -69,6 +72,12 @@ def build_soap_handler(
         return _envelope_response(answer, 200, root.find(f"{{{ENVELOPE}}}Header"))
 
     return handle
+
+
+def _at(wsdl: bytes, request: web.Request) -> bytes:
+    """The description with the address at which it was asked for: whoever reads it there calls the service there."""
+    address = html.escape(str(request.url.with_query(None))).encode()
+    return _ADDRESS.sub(lambda found: found[1] + address, wsdl)
 
 
 class _VersionMismatch(Exception):

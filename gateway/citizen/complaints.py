@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from gateway.clock import Clock
 
 _USE: Final = "complaint"
 _OPEN_AT_ONCE: Final = 20
+_TWICE_MS: Final = 60_000
 
 State = Literal["received", "answered"]
 
@@ -43,13 +45,24 @@ class Complaints:
         self._clock = clock
         self._notices = notices
         self._sealer = Sealer(key, _USE)
+        self._taking = asyncio.Lock()
 
     async def add(self, person: str, *, text: str, about: Mapping[str, str]) -> Complaint:
-        """Takes a complaint; durable when it returns. Raises ComplaintLimit when too many wait for an answer."""
+        """Takes a complaint; durable when it returns. Raises ComplaintLimit when too many wait for an answer.
+
+        The same words again within a minute are the same complaint: a button that was pressed twice.
+        """
+        async with self._taking:
+            return await self._take(person, text, dict(about))
+
+    async def _take(self, person: str, text: str, about: dict[str, str]) -> Complaint:
         waiting = [one for one in await self.of(person) if one.state == "received"]
+        identifier, now_ms = str(uuid.uuid4()), self._clock.now_ms()
+        for one in waiting:
+            if (one.text, one.about) == (text, about) and now_ms - one.at_ms < _TWICE_MS:
+                return one
         if len(waiting) >= _OPEN_AT_ONCE:
             raise ComplaintLimit
-        identifier, now_ms = str(uuid.uuid4()), self._clock.now_ms()
         sealed = self._sealer.seal({"text": text, "about": dict(about), "answer": ""}, row=identifier)
         async with self._engine.begin() as connection:
             await connection.execute(

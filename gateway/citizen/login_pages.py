@@ -112,13 +112,14 @@ async def back_channel_logout(request: web.Request) -> web.Response:
     No browser asks this, so there is no session and no CSRF token: the signed logout token is all that counts.
     """
     citizen = request.app[CITIZEN]
-    _count(citizen, request)
     token = (await request.post()).get("logout_token", "")
     try:
         if not isinstance(token, str) or not 0 < len(token) <= _MAX_LOGOUT_TOKEN:
             raise LoginRefused("logout token")
         logout = await citizen.logins.logged_out(token)
     except LoginRefused as refused:
+        # Only what does not hold is counted: nobody's attempts keep the issuer's word from being heard.
+        _count(citizen, request)
         body = {"error": "invalid_request", "error_description": refused.reason}
         return web.json_response(body, status=400)
     person = citizen.context.person(logout.issuer, logout.subject) if logout.subject else None

@@ -46,6 +46,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LOCAL_PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]{0,500}")
 _LANGUAGE_COOKIE: Final = "datenweg_language"
 API: Final = "/api/"
+# In the query of a page to which a login led back from a form.
+_UNSENT: Final = "unsent"
 _PAGES_WITH_FORMS: Final = frozenset({"complaints", "consents", "devices", "links", "notices", "representation"})
 _NUMBER: Final = web.RequestKey("number", str)
 _log = get_logger()
@@ -207,6 +209,7 @@ def render(
         here=values.pop("here", request.path),
         date=lambda milliseconds: format_date(milliseconds, settings.time_zone),
         moment=lambda milliseconds: format_moment(milliseconds, settings.time_zone, language),
+        unsent=request.method == "GET" and request.query.get(_UNSENT) == "1",
         provider_name=provider_name,
         categories=lambda codes: categories_text(codes, language),
         fault=lambda code: fault_text(code, language),
@@ -283,7 +286,10 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
 
 def _return_path(request: web.Request) -> str:
     """Where to go after a login that came in between: this page, or for a form the page that it stands on."""
-    return local_path(request.path_qs) if request.method == "GET" else _page_of_form(request)
+    if request.method == "GET":
+        return local_path(request.path_qs)
+    # What was typed is gone with the session: nothing was done, and the page says so.
+    return f"{_page_of_form(request)}?{_UNSENT}=1"
 
 
 def _page_of_form(request: web.Request) -> str:
@@ -324,7 +330,7 @@ async def _failed(
         session = None
     return render(
         request, "error.html", session=session, status=status, message=message, number=number, step_up=required_level,
-        here=_return_path(request), neutral=True,
+        here=_return_path(request) if request.method == "GET" else _page_of_form(request), neutral=True,
     )  # fmt: skip
 
 

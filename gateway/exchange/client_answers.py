@@ -17,7 +17,7 @@ from gateway.exchange.node import Node
 from gateway.exchange.rest_kind import REST
 from gateway.exchange.soap_kind import SOAP, delivered_parts
 from gateway.exchange.state import ConsumerExchange, VerifiedResponse, VerifiedSOAPResponse
-from gateway.messages import rest
+from gateway.messages import rest, rest_response
 from gateway.messages.content import Pieces
 from gateway.messages.faults import Fault, error_header, rest_error_body, soap_fault, spell
 from gateway.messages.headers import AUDIT_RECEIPT, NAMESPACE
@@ -109,7 +109,7 @@ def _retry_after(exchange: ConsumerExchange, fault: Fault) -> str:
 
 def _delivered_rest(exchange: ConsumerExchange, verified: VerifiedResponse) -> tuple[web.StreamResponse, Pieces]:
     response = verified.response
-    headers = CIMultiDict(rest.delivered_headers(response))
+    headers = CIMultiDict(rest_response.delivered_headers(response))
     if "Date" in headers:
         # PR-REST 4.3: exactly one, whatever the service sent.
         headers["Date"] = headers["Date"]

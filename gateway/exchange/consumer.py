@@ -17,7 +17,7 @@ from audit.errors import MalformedInput
 from audit.message_log import MessageRecord
 from gateway.exchange.deadlines import Deadline
 from gateway.exchange.http_client import HTTPAnswer
-from gateway.exchange.ids import growing_id
+from gateway.exchange.ids import random_id
 from gateway.exchange.kinds import parts_of, sign_aside
 from gateway.exchange.logging_step import append, keep_contents, message_record, require_stamping, subject_keys
 from gateway.exchange.node import Node
@@ -178,7 +178,7 @@ async def sign_and_log_request(node: Node, exchange: ConsumerExchange) -> None:
     """The request is signed for the client's member, and the signed request is durable in the message log."""
     assert exchange.request is not None
     require_stamping(node, _HOP)
-    request, content = exchange.kind.complete(exchange, f"{node.settings.instance}-{growing_id(node.clock.now_ms())}")
+    request, content = exchange.kind.complete(exchange, f"{node.settings.instance}-{random_id()}")
     exchange.request = request
     if not node.signer.serves(request.client.member):
         raise Fault("server.clientproxy.cannot_create_signature", f"no signing key for {request.client.member}")

@@ -164,7 +164,7 @@ class _Asking(AbstractAsyncContextManager[HTTPAnswer]):
             while True:
                 message, content = await protocol.read()
                 # RFC 9110 section 15.2: an interim answer is followed by the answer; only 101 ends it.
-                if message.code >= 200 or message.code == 101:
+                if not 100 <= message.code < 200 or message.code == 101:
                     return _Answer(message.code, message.reason, message.headers, message.raw_headers, content)
         except HttpProcessingError as error:
             raise aiohttp.ClientResponseError(self._place.request_info, (), status=error.code) from error

@@ -18,7 +18,7 @@ from gateway.exchange.state import (
     VerifiedRequest,
     VerifiedResponse,
 )
-from gateway.messages import rest, transport
+from gateway.messages import rest, rest_response, transport
 from gateway.messages.content import Content, Sendable
 from gateway.messages.faults import Fault, Hop
 from gateway.messages.http_fields import Header
@@ -69,9 +69,9 @@ class RESTKind(Kind):
         request, signed = exchange.request, exchange.signed
         assert isinstance(request, RESTRequest)
         assert signed is not None
-        response = rest.parse_response_message(content.message)
-        expected = rest.bind_digests(signed.message_digest, signed.body_digest)
-        rest.check_response_consistency(request, response, expected)
+        response = rest_response.parse_response_message(content.message)
+        expected = rest_response.bind_digests(signed.message_digest, signed.body_digest)
+        rest_response.check_response_consistency(request, response, expected)
         return VerifiedResponse(response, content.body, content.message, digest, receipts(response.receipt), signature)
 
     def unpack(
@@ -129,15 +129,15 @@ class RESTKind(Kind):
         verified, answer = exchange.verified, exchange.answer
         assert isinstance(verified, VerifiedRequest)
         assert isinstance(answer, ServiceAnswer)
-        response = rest.build_response(
+        response = rest_response.build_response(
             verified.request,
             status=answer.status,
             reason=answer.reason,
             headers=answer.headers,
-            request_hash=rest.bind_digests(verified.message_digest, verified.body_digest),
+            request_hash=rest_response.bind_digests(verified.message_digest, verified.body_digest),
             receipt=",".join(receipt.encode() for receipt in receipts),
         )
-        return Outgoing(rest.serialise_response(response), answer.body)
+        return Outgoing(rest_response.serialise_response(response), answer.body)
 
     def encode_response(self, signed: SignedMessage, boundary: str) -> Sendable:
         return self._encode(PartKind.REST_RESPONSE, signed, boundary, ())

@@ -39,7 +39,7 @@ from gateway.messages.transport import HashChain, PartKind, TransportMessage
 from gateway.messages.transport_encoder import ORIGINAL_CONTENT_TYPE
 from gateway.store.model import Service
 from trust.parameters import SecurityServer
-from trust.xades import SignedPart, VerifiedSignature, parse_signature
+from trust.xades import SignedPart, VerifiedSignature
 
 SOAP_ACTION: Final = "SOAPAction"
 ORIGINAL_SOAP_ACTION: Final = "x-original-soapaction"
@@ -81,7 +81,9 @@ class SOAPKind(Kind):
         if request.citizen_token is not None and exchange.fields is not None:
             # Only a client that knows of us sends a token: what it says of the citizen is added, and signed.
             request = _with_fields(request, exchange.fields)
-        return replace(request, citizen_token=None), Outgoing(request.message.data, parts=request.parts)
+        if request.citizen_token is not None:
+            request = replace(request, citizen_token=None)
+        return request, Outgoing(request.message.data, parts=request.parts)
 
     def signed_request(self, request: Request, signature: bytes) -> Request:
         assert isinstance(request, SOAPRequest)
@@ -152,7 +154,7 @@ class SOAPKind(Kind):
         # Nothing of a SOAP request is new each time but the signature's value: not its unsigned properties, which a
         # replaying gateway could change, nor all of it, since a batch has one for many messages. The first half of an
         # ECDSA value (r) is random; of the second there are always two that hold.
-        value = parse_signature(verified.signature.document).value
+        value = verified.signature.value
         digests = [verified.message_digest, *(digest_of(data) for data in verified.contents)]
         return b"soap\0" + hashlib.sha256(b"".join((value[: len(value) // 2], *digests))).digest()
 

@@ -21,7 +21,8 @@ from gateway.exchange.trust_state import Trusted
 from gateway.messages.content import Content
 from gateway.messages.headers import RoadFields
 from gateway.messages.http_fields import Header
-from gateway.messages.rest import RESTRequest, RESTResponse
+from gateway.messages.rest import RESTRequest
+from gateway.messages.rest_response import RESTResponse
 from gateway.messages.soap import SOAPFault, SOAPMessage
 from gateway.messages.soap_request import SOAPParts, SOAPRequest
 from gateway.messages.transport import HashChain, TransportMessage

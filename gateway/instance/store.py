@@ -172,16 +172,15 @@ async def write_configuration(repository: Repository, own: OwnConfiguration, *, 
     """Makes the store hold it; `exact`: and nothing else. Durable when it returns."""
     if exact:
         await _remove_others(repository, own)
-    for client in own.clients:
-        await repository.upsert_client(client)
+    if own.clients:
+        await repository.upsert_client(*own.clients)
     for group in own.groups:
         await repository.upsert_group(group)
     generated = [endpoint for endpoint in own.endpoints if endpoint.generated]
     if own.services:
         await repository.upsert_services(own.services, generated=generated)
-    for endpoint in own.endpoints:
-        if not endpoint.generated:
-            await repository.add_endpoint(endpoint)
+    if by_hand := [endpoint for endpoint in own.endpoints if not endpoint.generated]:
+        await repository.add_endpoint(*by_hand)
     if own.rights:
         await repository.grant(*own.rights)
 

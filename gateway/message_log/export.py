@@ -10,7 +10,7 @@ import asyncio
 import base64
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
@@ -128,23 +128,22 @@ class Exporter:
 
     async def _container(self, message: OpenedMessage, stamp: Stamp) -> NamedContainer:
         header = message.header
-        parts = {
-            "message": message.message,
-            "attachments": message.attachments,
-            "signature_hash_chain_result": message.hash_chain_result,
-            "signature_hash_chain": message.hash_chain,
-        }
+        container = Container(
+            message=message.message,
+            attachments=message.attachments,
+            signature=message.signature,
+            signature_hash_chain_result=message.hash_chain_result,
+            signature_hash_chain=message.hash_chain,
+            timestamp=stamp.token,
+        )
         if stamp.result is None:
-            signature = insert_timestamp(message.signature, stamp.token)
-            container = Container(signature=signature, timestamp=stamp.token, **parts)  # type: ignore[arg-type]
+            container = replace(container, signature=insert_timestamp(message.signature, stamp.token))
         else:
             chains = await self._chains_of(stamp)
-            container = Container(
-                signature=message.signature,
-                timestamp=stamp.token,
+            container = replace(
+                container,
                 timestamp_hash_chain_result=stamp.result,
                 timestamp_hash_chain=chains[header.position or 0],
-                **parts,  # type: ignore[arg-type]
             )
         # ZIP counts in steps of two seconds; the time is the message's, so that the bytes are the same each time.
         time = datetime.fromtimestamp(header.time_ms // 2000 * 2, UTC)

@@ -152,8 +152,13 @@ class RelatedReader:
         for mark in _MARKS:
             if self._buffer.startswith(mark):
                 return 0, mark
-        ends = [(position, mark) for mark in _MARKS if (position := self._buffer.find(mark, 0, end)) >= 0]
-        return min(ends, default=(-1, b""))
+        first = -1, b""
+        for mark in _MARKS:
+            position = self._buffer.find(mark, 0, end)
+            if position >= 0:
+                # What begins later doesn't count, and behind it may lie a large body: 3 % of an exchange to search it.
+                first, end = (position, mark), position + 1
+        return first
 
     def _begin_part(self, block: bytes, events: list[Event]) -> None:
         if self._parts >= self._max_parts:

@@ -47,16 +47,14 @@ class Name(NamedTuple):
     local: str
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(NamedTuple):
     """An element inside a header entry."""
 
     name: Name
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One child element of the SOAP header. The bytes of it are `start` to `end`.
 
     `declares_own` tells that its own start tag binds its prefix, so that a sibling can't use it.
@@ -73,9 +71,10 @@ class Entry:
 
     def attribute(self, namespace: str, local: str) -> str | None:
         """The attribute's value, if it is there."""
-        return next(
-            (value for name, value in self.attributes if (name.namespace, name.local) == (namespace, local)), None
-        )
+        for name, value in self.attributes:
+            if name == (namespace, local):
+                return value
+        return None
 
 
 @dataclass(slots=True)
@@ -372,4 +371,4 @@ class _Handler:
 
 
 def _attributes(flat: list[str]) -> tuple[tuple[Name, str], ...]:
-    return tuple((_name(flat[i])[0], flat[i + 1]) for i in range(0, len(flat), 2))
+    return tuple([(_name(flat[i])[0], flat[i + 1]) for i in range(0, len(flat), 2)]) if flat else ()

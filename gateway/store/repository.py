@@ -89,18 +89,19 @@ class Repository:
 
     # -- clients -----------------------------------------------------------------------------------------------------
 
-    async def upsert_client(self, client: Client) -> None:
-        """Adds a client or replaces what is known of it, its certificate pins included."""
-        encoded = client.identifier.encoded
+    async def upsert_client(self, *clients: Client) -> None:
+        """Adds clients or replaces what is known of them, their certificate pins included; all or none."""
         pins = tables.client_certificate
         async with self._engine.begin() as connection:
             await self._raise_revision(connection, _CONFIGURATION)
-            await self._upsert(connection, tables.client, rows.client_row(client))
-            await connection.execute(delete(pins).where(pins.c.client == encoded))
-            if client.certificates:
-                await connection.execute(
-                    pins.insert(), [{"client": encoded, "der": pin} for pin in sorted(client.certificates)]
-                )
+            for client in clients:
+                encoded = client.identifier.encoded
+                await self._upsert(connection, tables.client, rows.client_row(client))
+                await connection.execute(delete(pins).where(pins.c.client == encoded))
+                if client.certificates:
+                    await connection.execute(
+                        pins.insert(), [{"client": encoded, "der": pin} for pin in sorted(client.certificates)]
+                    )
 
     async def remove_client(self, identifier: ClientId) -> None:
         """Removes a client; removing an unknown one changes nothing."""
@@ -165,12 +166,13 @@ class Repository:
             await _remove_service(connection, service)
             await _remove_unused_descriptions(connection)
 
-    async def add_endpoint(self, endpoint: Endpoint) -> None:
-        """Adds an endpoint; one that is there becomes as given. Raises UnknownService."""
+    async def add_endpoint(self, *endpoints: Endpoint) -> None:
+        """Adds endpoints, all or none; one that is there becomes as given. Raises UnknownService."""
         async with self._engine.begin() as connection:
             await self._raise_revision(connection, _CONFIGURATION)
-            await _require_service(connection, endpoint.service)
-            await self._upsert(connection, tables.endpoint, rows.endpoint_row(endpoint))
+            for endpoint in endpoints:
+                await _require_service(connection, endpoint.service)
+                await self._upsert(connection, tables.endpoint, rows.endpoint_row(endpoint))
 
     async def remove_endpoint(self, endpoint: Endpoint) -> None:
         """Removes an endpoint with the rights to it. Raises UnknownEndpoint."""

@@ -22,11 +22,11 @@ from sqlalchemy import select, update
 from audit.access import accesses
 from audit.entry import Entry
 from audit.errors import MalformedInput, ProofInvalid
-from audit.leaf import build_leaf, parse_leaf
+from audit.leaf import Chain, build_leaf, parse_leaf
 from audit.note import NoteSigner
 from audit.period_store import build_period_index
 from audit.publisher import Publisher
-from audit.record import open_record
+from audit.record import commit, open_record
 from audit.release import KIND, Released, parse_release, verify_release
 from audit.releasing import release_person
 from audit.store import log_entry, open_engine, record
@@ -113,6 +113,35 @@ async def test_a_release_without_its_proof_is_refused(sqlite_url: str, tmp_path:
     results = verify(tmp_path, *((case, trusting) for case in cases))
     assert [codes(result) for result in results] == [[code] for code, _ in CHANGES]
     assert all(failure["de"] and failure["en"] for result in results for failure in result["failures"])
+
+
+WITHHELD_LEAF: dict[str, Any] = {
+    "kind": b"withheld", "exchange": bytes([7]) * 32, "time_ms": NOVEMBER_MS, "chain": Chain(bytes(32), 1, bytes(32))
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        # What the person was shown all along is no release of anything.
+        ({"kind": b"access"}, "no withheld access"),
+        ({"chain": None}, "no withheld access"),
+        ({"exchange": bytes([8]) * 32}, "another exchange"),
+        ({"time_ms": NOVEMBER_MS + 1}, "another exchange"),
+    ],
+    ids=str,
+)
+def test_nothing_but_a_withheld_access_of_that_exchange_is_released(changes: dict[str, Any], reason: str) -> None:
+    nonce = bytes([1]) * 32
+    leaf = build_leaf(commitment=commit(nonce, CONTENT), **(WITHHELD_LEAF | changes))
+    told = Released(CONTENT, ORIGIN, 3, leaf, nonce).encode()
+    later = parse_leaf(build_leaf(**(WITHHELD_LEAF | {"kind": b"release", "commitment": bytes(32)})))
+    if not reason:
+        assert verify_release(later, told)[1].kind == "withheld"
+        return
+    with pytest.raises(ProofInvalid, match=reason):
+        verify_release(later, told)
 
 
 def _another_kind(released: Released) -> Released:

@@ -17,11 +17,10 @@ from gateway.messages.rest import (
     complete_request,
     parse_request,
     parse_request_message,
-    parse_response_message,
     serialise_request,
-    serialise_response,
     service_headers,
 )
+from gateway.messages.rest_response import parse_response_message, serialise_response
 from gateway.messages.soap import (
     Reading,
     SOAPMessage,

@@ -35,6 +35,7 @@ HARMLESS: Final = {
     "message_archiving": "without it nothing is archived, and nothing is deleted before its time",
     "message_archive_grouping": "whose messages share an archive",
     "timestamp_cost_strategy": "which of the approved authorities",
+    "ocsp_cost_strategy": "which of an authority's responders is asked first",
     "peer_tls_minimum": "both are held secure; the default is what X-Road's servers speak",
     "citizen_require_bound_tokens": "stricter than the standard",
     "citizen_require_dpop_nonce": "stricter than the standard",

@@ -12,6 +12,7 @@ from typing import get_args
 import pytest
 
 from gateway import private_files
+from gateway.app import open_gateway
 from gateway.errors import StartRefused
 from gateway.private_files import (
     BELIEVED,
@@ -167,6 +168,18 @@ def test_nothing_starts_while_everybody_may_read_it(settings: GatewaySettings, n
         prepare_files(settings)
     file.chmod(0o640)
     prepare_files(settings)
+
+
+@pytest.mark.usefixtures("open_house")
+async def test_a_gateway_looks_before_it_opens_anything(settings: GatewaySettings) -> None:
+    pin = settings.pin_file
+    for folder in (settings.data_directory.parent, settings.data_directory, pin.parent):
+        folder.chmod(0o711)
+    pin.chmod(0o644)
+    with pytest.raises(StartRefused, match="pin: others on this machine may read this key file"):
+        async with open_gateway(settings):
+            pass
+    assert (settings.data_directory / "gateway.db").stat().st_size == 0
 
 
 def test_what_only_a_group_may_is_said_at_start(settings: GatewaySettings, capsys: pytest.CaptureFixture[str]) -> None:

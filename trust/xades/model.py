@@ -86,7 +86,7 @@ class VerifiedSignature:
     `timestamps` are the tokens (DER) that the document carries, unverified; `chain` is the hash chain by which the
     parts are signed, if it is of that form; `is_classic` is the form of X-Road 7, with a chain or without; `covered`
     names the parts that were verified, `unverified` those that the signature also covers but that weren't there, with
-    the digest that is signed.
+    the digest that is signed; `value` is the signature value.
     """
 
     signer: MemberId
@@ -94,6 +94,7 @@ class VerifiedSignature:
     signing_time: datetime
     ocsp_produced_at: datetime
     document: bytes
+    value: bytes
     timestamps: tuple[bytes, ...] = ()
     chain: VerifiedChain | None = None
     is_classic: bool = False

@@ -141,6 +141,7 @@ def _verify(
         signing_time=parsed.signing_time,
         ocsp_produced_at=certificate.status.produced_at,
         document=document,
+        value=parsed.value,
         timestamps=parsed.timestamps,
         chain=coverage.chain,
         is_classic=parsed.is_classic,

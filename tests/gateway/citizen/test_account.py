@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import zipfile
@@ -94,10 +95,26 @@ async def test_a_complaint_is_sealed_and_answered(city: City) -> None:
         assert answered["state"] == "answered"
         _, notices = await send(browser, "GET", "/notices", bearer(city))
         assert notices["notices"][0]["kind"] == "complaint_answered"
-        for _ in range(20):
-            assert (await send(browser, "POST", "/complaints", bearer(city), {"text": "x"}))[0] == 201
+        for number in range(20):
+            assert (await send(browser, "POST", "/complaints", bearer(city), {"text": f"x{number}"}))[0] == 201
         status, problem = await send(browser, "POST", "/complaints", bearer(city), {"text": "x"})
         assert (status, problem["code"]) == (409, "complaint_limit")
+
+
+async def test_a_button_that_is_pressed_twice_is_one_complaint(city: City) -> None:
+    async with city.browser() as browser:
+        words = {"text": "Das war ich nicht.", "about": {"requestId": "request-7"}}
+        sent = await asyncio.gather(*(send(browser, "POST", "/complaints", bearer(city), words) for _ in range(3)))
+        assert {status for status, _ in sent} == {201}
+        assert len({complaint["id"] for _, complaint in sent}) == 1
+        # About something else, or said again later, it is another one.
+        _, other = await send(browser, "POST", "/complaints", bearer(city), words | {"about": {}})
+        _, again = await send(browser, "POST", "/complaints", bearer(city), words)
+        city.clock.advance(minutes=1)
+        _, later = await send(browser, "POST", "/complaints", bearer(city), words)
+        _, listed = await send(browser, "GET", "/complaints", bearer(city))
+        assert {one["id"] for one in listed["complaints"]} == {again["id"], other["id"], later["id"]}
+        assert (len(listed["complaints"]), again["id"]) == (3, sent[0][1]["id"])
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,19 @@ async def test_a_login_in_between_keeps_for_whom_one_acts(city: City) -> None:
         assert "Act for myself again" not in page.text
 
 
+async def test_a_login_of_another_person_in_the_same_browser_acts_for_nobody(city: City) -> None:
+    async with city.browser() as browser:
+        await browser.log_in()
+        assert ACTING in (await act(browser)).text
+        # At the issuer somebody else is logged in by now; nobody has logged out here.
+        ours = (city.citizen.session_cookie, city.citizen.device_cookie)
+        browser.session.cookie_jar.clear(lambda cookie: cookie.key not in ours)
+        page = await browser.log_in("anna.probe")
+        assert page.status == 200
+        assert ACTING not in page.text
+        assert "Anna Probe" in page.text
+
+
 async def test_the_api_is_told_at_each_request_and_by_no_page(city: City) -> None:
     async with city.browser() as browser:
         await browser.log_in()

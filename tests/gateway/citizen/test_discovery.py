@@ -121,3 +121,23 @@ async def test_a_step_up_that_the_issuer_ignores_is_no_login(city: City) -> None
         page = await browser.enter(form, "erika.beispiel", "musterstadt")
         assert page.status == 400
         assert (await send(browser, "GET", "/me", {}))[0] == 401
+
+
+@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri", "end_session_endpoint"])
+@pytest.mark.parametrize("url", ["http://login.example/x", "ftp://login.example/x", "//login.example/x", "x", 7])
+async def test_no_endpoint_in_the_open(city: City, monkeypatch: pytest.MonkeyPatch, name: str, url: object) -> None:
+    """The code, our secret and the keys go there: nobody on the way may read or change them."""
+    names = ("authorization_endpoint", "token_endpoint", "jwks_uri", "end_session_endpoint")
+    document = {"issuer": city.issuer_url} | dict.fromkeys(names, "https://login.example/x")
+
+    async def told(_: str) -> dict[str, Any]:
+        return document
+
+    async with aiohttp.ClientSession() as http:
+        client = IssuerClient(http, city.context.settings, city.clock)
+        monkeypatch.setattr(client._documents, "fetch_metadata", told)
+        assert (await client.metadata()).token_endpoint == "https://login.example/x"
+        document[name] = url  # type: ignore[assignment]
+        city.clock.advance(hours=2)
+        with pytest.raises(IssuerDown):
+            await client.metadata()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -15,9 +16,13 @@ from sqlalchemy import select
 from gateway.citizen import tables
 from gateway.citizen.devices import browser_thumbprint
 from gateway.citizen.errors import NotLoggedIn
+from gateway.citizen.identity_tokens import VerifiedIdentity
 from gateway.citizen.issuer_client import IssuerClient
+from gateway.citizen.login import FinishedLogin
 from gateway.citizen.sessions import BrowserHint
 from gateway.citizen.web import local_path
+from gateway.exchange.citizen_tokens import VerifiedCitizen
+from gateway.messages.headers import IdentityLevel
 from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import Browser, City, run_city
 
@@ -255,6 +260,16 @@ async def test_the_database_alone_opens_no_session(city: City) -> None:
     stored = b"".join(value if isinstance(value, bytes) else str(value).encode() for value in row)
     for secret in (b"Erika", ERIKA.encode(), b"eyJ"):
         assert secret not in stored
+
+
+@pytest.mark.parametrize(("identity", "token"), [("high", "low"), ("low", "high")])
+async def test_a_session_promises_no_more_than_both_tokens_do(city: City, identity: str, token: str) -> None:
+    who = VerifiedIdentity(city.issuer_url, ERIKA, "Erika", IdentityLevel.from_word(identity))
+    expires = city.clock.now() + timedelta(minutes=10)
+    citizen = VerifiedCitizen(city.issuer_url, ERIKA, IdentityLevel.from_word(token), expires)
+    here = BrowserHint("device", "agent")
+    cookie = await city.citizen.sessions.open(FinishedLogin(who, citizen, "token", "/"), person="p", browser=here)
+    assert (await city.citizen.sessions.find(cookie, browser=here)).level is IdentityLevel.LOW
 
 
 async def test_levels_are_as_the_issuer_says_and_can_be_raised(city: City) -> None:

@@ -11,6 +11,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
 from gateway.exchange.issuer_documents import DocumentUnavailable
+from gateway.rate import RateLimit
 from tests.gateway.citizen.citizens import ERIKA
 from tests.gateway.citizen.city import Browser, City
 
@@ -103,6 +104,19 @@ async def test_tokens_that_log_nobody_out(city: City, changes: dict[str, Any], r
         token = city.issuer.keys.sign(claims(city, **changes), token_type="logout+jwt")
         assert await tell(browser, token) == (400, reason)
         assert await logged_in(browser)
+
+
+async def test_nobody_keeps_the_issuer_from_logging_out(city: City) -> None:
+    """Behind a proxy all may share one address: what others try counts against them, not against the issuer's word."""
+    async with city.browser() as browser:
+        await browser.log_in()
+        object.__setattr__(city.citizen, "login_attempts", RateLimit(burst=1, refill_ms=3_600_000))
+        assert await tell(browser, "x") == (400, "signature")
+        assert (await browser.post("/login/backchannel", {"logout_token": "x"})).status == 429
+        assert (await browser.get("/login", follow=False)).status == 429
+        token = city.issuer.keys.sign(claims(city), token_type="logout+jwt")
+        assert await tell(browser, token) == (200, "")
+        assert not await logged_in(browser)
 
 
 async def test_a_key_that_the_issuer_has_removed_logs_nobody_out(city: City) -> None:

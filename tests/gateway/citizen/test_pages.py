@@ -235,6 +235,8 @@ async def test_an_expired_token_leads_back_through_the_login(city: City) -> None
         # The issuer still knows the citizen: they land on the service's page, logged in anew, without typing.
         page = await browser.submit("/services/kontostand", "/services/kontostand/balance")
         assert page.url.path == "/services/kontostand"
+        assert "What you last wanted to send was not sent." in page.text
+        assert "was not sent" not in (await browser.get("/services/kontostand")).text
         assert "there" in (await browser.submit("/services/kontostand", "/services/kontostand/balance")).text
 
 
@@ -271,7 +273,7 @@ async def test_a_forms_address_leads_back_to_its_page(city: City, address: str, 
         assert (answer.status, answer.headers["Location"]) == (303, page)
         if address != "/logout":
             answer = await browser.post(address, {"csrf": "of a session that is over"}, follow=False)
-            assert answer.headers["Location"] == f"/login?return_to={quote(page, safe='')}"
+            assert answer.headers["Location"] == f"/login?return_to={quote(page + '?unsent=1', safe='')}"
 
 
 async def test_an_error_without_a_field_is_a_whole_sentence(city: City) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.citizen.tables import relation as relation_table
+from gateway.exchange.citizen_tokens import ClaimedRelation, VerifiedCitizen
+from gateway.exchange.representation import NotRepresented
+from gateway.messages.headers import IdentityLevel
 from tests.gateway.citizen.citizens import ANNA, ERIKA
 from tests.gateway.citizen.city import APP, BANK, Browser, City, pseudonym_of, run_city
 from tests.gateway.citizen.test_accesses import MONTH, own_bundles, run_log
@@ -238,3 +242,30 @@ async def test_a_registered_relation_holds_until_its_day(city: City) -> None:
         assert (await send(browser, "GET", "/consents", bearer(city, ANNA) | headers))[0] == 403
     assert await relations.remove(made.reference)
     assert not await relations.remove(made.reference)
+
+
+def citizen_of(city: City, subject: str, *claims: ClaimedRelation) -> VerifiedCitizen:
+    expires = city.clock.now() + timedelta(minutes=10)
+    return VerifiedCitizen(city.issuer_url, subject, IdentityLevel.HIGH, expires, represents=claims)
+
+
+async def test_a_claim_counts_for_known_roles_and_others_alone(city: City) -> None:
+    """What the issuer calls a relation and we don't know gives no right; nor does being oneself."""
+    claims = [ClaimedRelation(f"kind-{role}", role, role) for role in ("parent", "guardian", "admin", "", "Parent")]
+    citizen = citizen_of(city, ERIKA, *claims, ClaimedRelation(ERIKA, "parent", "selbst"))
+    assert [one.role for one in await city.citizen.relations.of(citizen)] == ["parent", "guardian"]
+
+
+async def test_a_relation_counts_from_its_beginning(city: City) -> None:
+    """Not at a process whose clock is behind the register's, either."""
+    relations = city.citizen.relations
+    made = await relations.register(
+        issuer=city.issuer_url, representative=ERIKA, represented="kind", role="guardian", name="Kind",
+        until_ms=city.clock.now_ms() + TOMORROW_MS,
+    )  # fmt: skip
+    citizen = citizen_of(city, ERIKA)
+    assert [one.reference for one in await relations.of(citizen)] == [made.reference]
+    city.clock.advance(seconds=-1)
+    assert await relations.of(citizen) == ()
+    with pytest.raises(NotRepresented):
+        await relations.resolve(citizen, made.reference)

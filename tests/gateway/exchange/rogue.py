@@ -22,7 +22,7 @@ from aiohttp import web
 from gateway.bounded import read_bounded
 from gateway.exchange import tls
 from gateway.exchange.signer import signed_parts
-from gateway.messages import rest, transport
+from gateway.messages import rest, rest_response, transport
 from gateway.messages.faults import Fault, Hop, parse_soap_fault
 from gateway.messages.headers import RoadFields
 from gateway.messages.transport import HashChain, PartKind, TransportMessage
@@ -138,17 +138,17 @@ class RogueGateway:
 
     def honest(self, arrived: Arrived, *, body: bytes = b"{}", receipt: str | None = RECEIPT) -> Signed:
         """The answer that a gateway with good manners would send."""
-        response = rest.build_response(
+        response = rest_response.build_response(
             arrived.request,
             status=200,
             reason="OK",
             headers=[("Content-Type", "application/json")],
-            request_hash=rest.request_hash(
+            request_hash=rest_response.request_hash(
                 arrived.message, hashlib.sha512(arrived.body).digest() if arrived.body else None
             ),
             receipt=receipt,
         )
-        return self.signed(rest.serialise_response(response), body)
+        return self.signed(rest_response.serialise_response(response), body)
 
     def signed(self, message: bytes, body: bytes, *, key: SoftwareKey | None = None) -> Signed:
         """A response message signed with this gateway's key (or another's)."""

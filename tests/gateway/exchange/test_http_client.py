@@ -117,6 +117,12 @@ async def test_forms_of_answers(answer: bytes, content: bytes) -> None:
         assert (await ask(client, url))[3] == b"Gut!"
 
 
+async def test_a_status_that_is_none_is_the_answer() -> None:
+    """It isn't an interim one, after which another would come: nobody waits for that."""
+    async with asking(b"HTTP/1.1 099 Unsinn\r\nContent-Length: 0\r\n\r\n") as (client, url, _):
+        assert (await ask(client, url))[0] == 99
+
+
 async def test_a_connection_whose_answer_was_not_read_is_not_used_again() -> None:
     begun = OK.replace(b"Content-Length: 4", b"Content-Length: 9")
     async with asking(begun, OK) as (client, url, script):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from gateway.messages import rest
+from gateway.messages import rest, rest_response
 from gateway.messages.faults import Fault
 from gateway.messages.http_fields import Header
-from gateway.messages.rest import RESTRequest, RESTResponse
+from gateway.messages.rest import RESTRequest
+from gateway.messages.rest_response import RESTResponse
 
 PATH = "/r1/DE-TEST/COM/STADTWERKE/rechnungen/bills"
 CLIENT = ("X-Road-Client", "DE-TEST/GOV/MUSTERSTADT/app")
@@ -26,8 +27,10 @@ def complete(request: RESTRequest) -> RESTRequest:
 
 
 def answer(request: RESTRequest, *headers: Header, receipt: str | None = None) -> RESTResponse:
-    digest = rest.request_hash(rest.serialise_request(request), None)
-    return rest.build_response(request, status=200, reason="OK", headers=headers, request_hash=digest, receipt=receipt)
+    digest = rest_response.request_hash(rest.serialise_request(request), None)
+    return rest_response.build_response(
+        request, status=200, reason="OK", headers=headers, request_hash=digest, receipt=receipt
+    )
 
 
 def outcome(attempt: Callable[[], T]) -> T | Fault:

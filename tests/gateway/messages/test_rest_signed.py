@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.messages import rest
+from gateway.messages import rest, rest_response
 from gateway.messages.faults import Fault
 from gateway.messages.headers import IdentityLevel, RoadFields
 from gateway.messages.http_fields import DROPPED, Header
@@ -180,11 +180,11 @@ def test_service_headers() -> None:
 # -- the signed response
 
 REQUEST = complete(parse())
-GOOD_RESPONSE = rest.serialise_response(answer(REQUEST, ("Content-Type", "text/plain"), receipt="log 1 abc="))
+GOOD_RESPONSE = rest_response.serialise_response(answer(REQUEST, ("Content-Type", "text/plain"), receipt="log 1 abc="))
 
 
 def test_response_bytes() -> None:
-    digest = rest.request_hash(rest.serialise_request(REQUEST), None).encode()
+    digest = rest_response.request_hash(rest.serialise_request(REQUEST), None).encode()
     assert (
         b"200\r\nOK\r\nContent-Type:text/plain\r\nX-Datenweg-Audit-Receipt:log 1 abc=\r\nx-road-id:"
         + GENERATED.encode()
@@ -192,7 +192,7 @@ def test_response_bytes() -> None:
         b"x-road-client:DE-TEST/GOV/MUSTERSTADT/app\r\nx-road-service:DE-TEST/COM/STADTWERKE/rechnungen/bills\r\n"
         b"x-road-request-id:" + UUID.encode() + b"\r\nx-road-request-hash:" + digest + b"\r\n"
     ) == GOOD_RESPONSE
-    assert rest.parse_response_message(GOOD_RESPONSE).receipt == "log 1 abc="
+    assert rest_response.parse_response_message(GOOD_RESPONSE).receipt == "log 1 abc="
 
 
 @given(
@@ -206,13 +206,13 @@ def test_response_round_trip(
     request: RESTRequest, status: int, reason: str, headers: list[Header], receipt: str | None
 ) -> None:
     done = complete(request)
-    digest = rest.request_hash(rest.serialise_request(done), None)
-    response = rest.build_response(
+    digest = rest_response.request_hash(rest.serialise_request(done), None)
+    response = rest_response.build_response(
         done, status=status, reason=reason, headers=headers, request_hash=digest, receipt=receipt
     )
-    message = rest.serialise_response(response)
-    assert rest.parse_response_message(message) == response
-    rest.check_response_consistency(done, rest.parse_response_message(message), digest)
+    message = rest_response.serialise_response(response)
+    assert rest_response.parse_response_message(message) == response
+    rest_response.check_response_consistency(done, rest_response.parse_response_message(message), digest)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,9 @@ def test_doubled_headers_of_a_service_pass() -> None:
 )
 def test_answers_that_http_does_not_allow(status: int, reason: str, headers: list[Header]) -> None:
     with pytest.raises(Fault) as caught:
-        rest.build_response(REQUEST, status=status, reason=reason, headers=headers, request_hash="x", receipt=None)
+        rest_response.build_response(
+            REQUEST, status=status, reason=reason, headers=headers, request_hash="x", receipt=None
+        )
     assert caught.value.code == "server.serverproxy.service_failed.http_error"
 
 
@@ -273,22 +275,22 @@ def test_answers_that_http_does_not_allow(status: int, reason: str, headers: lis
     ],
 )
 def test_malformed_signed_responses(old: bytes, new: bytes, leaf: str) -> None:
-    code = code_of_changed(GOOD_RESPONSE, old, new, rest.parse_response_message)
+    code = code_of_changed(GOOD_RESPONSE, old, new, rest_response.parse_response_message)
     assert code == f"server.clientproxy.service_failed.{leaf}"
 
 
 @given(st.binary(max_size=300) | flipped(GOOD_RESPONSE))
 def test_parse_response_message_raises_nothing_but_faults(data: bytes) -> None:
-    response = outcome(lambda: rest.parse_response_message(data))
+    response = outcome(lambda: rest_response.parse_response_message(data))
     if isinstance(response, Fault):
         assert response.code.startswith("server.clientproxy.service_failed.")
     else:
-        assert rest.serialise_response(response) == data
+        assert rest_response.serialise_response(response) == data
 
 
 def test_the_error_header_of_a_peers_answer_is_not_delivered() -> None:
     message = GOOD_RESPONSE.replace(b"Content-Type:text/plain", b"X-Road-Error:forged")
-    names = [name.lower() for name, _ in rest.delivered_headers(rest.parse_response_message(message))]
+    names = [name.lower() for name, _ in rest_response.delivered_headers(rest_response.parse_response_message(message))]
     assert "x-road-error" not in names
     assert names[-1] == "x-road-request-hash"
 
@@ -301,14 +303,16 @@ def test_request_hash() -> None:
         return hashlib.sha512(data).digest()
 
     message, body = b"message", sha512(b"body")
-    assert base64.b64decode(rest.request_hash(message, None)) == sha512(message)
-    assert base64.b64decode(rest.request_hash(message, body)) == sha512(sha512(message) + body)
-    assert rest.bind_digests(sha512(message), body) == rest.request_hash(message, body)
+    assert base64.b64decode(rest_response.request_hash(message, None)) == sha512(message)
+    assert base64.b64decode(rest_response.request_hash(message, body)) == sha512(sha512(message) + body)
+    assert rest_response.bind_digests(sha512(message), body) == rest_response.request_hash(message, body)
 
 
 def test_the_hash_differs_per_call() -> None:
     other = rest.complete_request(parse(), request_id="other", generated_message_id=GENERATED)
-    assert rest.request_hash(rest.serialise_request(other), None) != rest.request_hash(GOOD_REQUEST, None)
+    assert rest_response.request_hash(rest.serialise_request(other), None) != rest_response.request_hash(
+        GOOD_REQUEST, None
+    )
 
 
 @pytest.mark.parametrize(
@@ -323,9 +327,9 @@ def test_the_hash_differs_per_call() -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_an_answer_to_another_request_is_refused(change: dict[str, object]) -> None:
-    digest = rest.request_hash(rest.serialise_request(REQUEST), None)
+    digest = rest_response.request_hash(rest.serialise_request(REQUEST), None)
     response = answer(REQUEST)
-    rest.check_response_consistency(REQUEST, response, digest)
+    rest_response.check_response_consistency(REQUEST, response, digest)
     with pytest.raises(Fault) as caught:
-        rest.check_response_consistency(REQUEST, replace(response, **change), digest)  # type: ignore[arg-type]
+        rest_response.check_response_consistency(REQUEST, replace(response, **change), digest)  # type: ignore[arg-type]
     assert caught.value.code == "server.clientproxy.inconsistent_response"

@@ -22,6 +22,7 @@ from gateway.registry.node import Registry
 from gateway.settings import RegistrySettings
 from tests.clocks import ManualClock
 from trust.configuration_client import ConfigurationClient
+from trust.costs import CostStrategy
 from trust.errors import CertificateUntrusted, ConfigurationExpired, ConfigurationInvalid, FetchFailed, TrustError
 from trust.federation import FederatedConfiguration, federated_anchors, parse_allowed_federations
 from trust.federation_client import FederationClient
@@ -293,7 +294,8 @@ async def test_a_federated_instance_expires_by_itself(
         home = await client.refresh()
         federation = FederationClient(session, folder, time.now, parse_allowed_federations(["all"]))
         others = await federation.refresh(home)
-        trust = TrustState(home, time)
+        trust = TrustState(home, time, ocsp_costs=CostStrategy.FREE_FIRST)
+        assert trust.latest.certificates.policy.costs is CostStrategy.FREE_FIRST
         trust.replace(home, others)
         before = trust.current(Hop.CONSUMER_GATEWAY)
         assert before.configuration.has_client(LINN)
@@ -314,6 +316,7 @@ async def test_a_federated_instance_expires_by_itself(
         assert current.configuration.has_client(STADT), "the own instance doesn't depend on others"
         assert not current.configuration.has_client(LINN)
         assert current.configuration.servers_of(LINN) == ()
+        assert current.certificates.policy.costs is CostStrategy.FREE_FIRST, "whatever replaces the configuration"
         assert current.certificates_of("EE-TEST") is current.certificates
         assert await federation.refresh(home, lambda _, error: failures.append(error.code)) == others
         assert failures == ["global_conf_outdated"]

@@ -39,6 +39,18 @@ async def test_generated_endpoints_are_replaced_and_take_their_rights_along(repo
     assert (await repository.endpoints(), await repository.rights()) == ((), ())
 
 
+async def test_endpoints_come_together_or_not_at_all(repository: Repository) -> None:
+    await repository.upsert_service(REST)
+    before = await repository.revision()
+    unknown = Endpoint(ServiceId(ACCOUNT, "fehlt"), "GET", "/x", generated=False)
+    with pytest.raises(UnknownService):
+        await repository.add_endpoint(endpoint("GET", "/a", generated=False), unknown)
+    assert (await repository.endpoints(), await repository.revision()) == ((), before)
+    both = (endpoint("GET", "/a", generated=False), endpoint("PUT", "/a", generated=False))
+    await repository.add_endpoint(*both)
+    assert set(await repository.endpoints()) == set(both)
+
+
 async def test_versions_share_rights_and_the_last_one_takes_them_along(repository: Repository) -> None:
     versions = [replace(SOAP, version=version) for version in (None, "v1", "v2")]
     await repository.upsert_services(versions, grant_to=[AccessRight(versions[2].identifier, APP)])

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import cast
 
+import pytest
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
 
+from gateway.exchange.node import Node
+from gateway.logging import get_logger
+from gateway.reporting import TransmissionReporter
 from gateway.store.tables import transmission_report
 from gateway.store.transmission_reports import TransmissionReport, TransmissionReports
+from tests.clocks import ManualClock
 from trust.identifiers import SubsystemId
 
 APP = SubsystemId("DE-TEST", "GOV", "MUSTERSTADT", "app")
@@ -53,3 +62,27 @@ async def test_a_report_is_put_off_or_settled(engine: AsyncEngine) -> None:
     assert [one.due_ms for one in await reports.due(now_ms=50, limit=9)] == [50]
     await reports.settle(report)
     assert await reports.due(now_ms=1000, limit=9) == ()
+
+
+@pytest.mark.parametrize(
+    ("days", "problem", "kept"),
+    [(29, "away", True), (31, "away", False), (0, "status 404", False), (0, "", False)],
+)
+async def test_a_report_that_nobody_takes_is_given_up_after_a_month(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, days: int, problem: str, kept: bool
+) -> None:
+    report = await keep(engine, "a", 10)
+    clock = ManualClock(datetime.fromtimestamp(report.at_ms / 1000, UTC) + timedelta(days=days))
+    reporter = TransmissionReporter(cast("Node", SimpleNamespace(clock=clock, log=get_logger())), engine)
+
+    async def told(_: TransmissionReport) -> tuple[str, bool]:
+        return problem, problem.startswith("status")
+
+    monkeypatch.setattr(reporter, "_tell", told)
+    with capture_logs() as lines:
+        assert await reporter.round() == 1
+    left = await TransmissionReports(engine).due(now_ms=clock.now_ms() + 86_400_000, limit=9)
+    assert [one.id for one in left] == (["a"] if kept else [])
+    # Nothing is given up without a word to the operator.
+    levels = [line["log_level"] for line in lines]
+    assert levels == ([] if not problem else ["warning" if kept else "error"])
