@@ -141,6 +141,20 @@ async def test_entries_are_for_the_auditor_alone(tmp_path: Path) -> None:
             await watching.follow(one.line)
 
 
+async def test_entries_are_given_once_they_are_published(tmp_path: Path) -> None:
+    """What no checkpoint covers yet isn't the log's word to anybody, the auditor included."""
+    async with served(tmp_path, "one") as one:
+        await one.append(os.urandom(32))
+        await one.log.append(of(os.urandom(32)))
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as http:
+            for path, status in (("000.p/1", 200), ("000.p/2", 404)):
+                async with http.get(f"{one.url}/tile/entries/{path}") as answer:
+                    assert answer.status == status, path
+            await one.publisher.publish()
+            async with http.get(f"{one.url}/tile/entries/000.p/2") as answer:
+                assert answer.status == 200
+
+
 @given(st.lists(st.binary(max_size=300), max_size=20))
 def test_a_bundle_reads_back(entries: list[bytes]) -> None:
     assert parse_bundle(build_bundle(entries), len(entries)) == tuple(entries)

@@ -99,6 +99,7 @@ def shouted(text: str) -> list[tuple[str, str | None]]:
     return [(line["mode"], line.get("service")) for line in lines if line["event"] == "INSECURE MODE"]
 
 
+@pytest.mark.usefixtures("own_logging")
 def settings_of(kind: type[Settings], folder: Path, **changes: object) -> Settings:
     values: dict[str, Any] = {"instance": "DE-TEST", "data_directory": folder / "data", "log_level": "error"}
     if kind is GatewaySettings:
@@ -145,6 +146,7 @@ async def test_a_gateway_shouts_each_mode_and_each_part(
     assert len(shouted(capsys.readouterr().err)) == len(weak(GatewaySettings)) + len(parts)
 
 
+@pytest.mark.usefixtures("own_logging")
 @pytest.mark.parametrize(("kind", "command"), [(RegistrySettings, "registry"), (AdapterSettings, "adapter")])
 def test_registry_and_adapter_shout_each_mode(
     kind: type[Settings], command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

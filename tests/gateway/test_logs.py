@@ -23,6 +23,7 @@ from audit.subject_keys import SubjectKeys
 from audit.subject_keys import create_schema as create_subject_key_schema
 from audit.verify import verify_log
 from gateway.accesses import OwnAccesses
+from gateway.logging import configure_logging
 from gateway.logs import OwnLogs, lock_file_of
 from gateway.settings import GatewaySettings
 from tests.audit.factory import access, exchange, message, no_messages
@@ -107,6 +108,7 @@ async def test_after_a_restart_in_the_new_year_the_old_log_is_served_and_read(pl
         assert (place.settings.data_directory / name).exists()
 
 
+@pytest.mark.usefixtures("own_logging")
 async def test_in_the_new_year_a_database_from_before_the_old_log_is_refused(place: Place) -> None:
     """A backup that is more than a log old knows nothing of it; the lock file does."""
     async with place.logs() as logs:
@@ -127,13 +129,14 @@ async def test_in_the_new_year_a_database_from_before_the_old_log_is_refused(pla
 
 
 async def test_a_lock_file_that_is_missing_is_said_at_start(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("error")
     async with place.logs() as logs:
         await place.record(logs, "erika")
-    assert "lock file" not in capsys.readouterr().out
+    assert "lock file" not in capsys.readouterr().err
     lock_file_of(place.settings, 2026).unlink()
     async with place.logs():
         pass
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert ("the checkpoint lock file is missing" in said, "checkpoint-2026.lock" in said) == (True, True)
 
 

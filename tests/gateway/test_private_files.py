@@ -14,6 +14,7 @@ import pytest
 from gateway import private_files
 from gateway.app import open_gateway
 from gateway.errors import StartRefused
+from gateway.logging import configure_logging
 from gateway.private_files import (
     BELIEVED,
     FOLDERS,
@@ -170,6 +171,7 @@ def test_nothing_starts_while_everybody_may_read_it(settings: GatewaySettings, n
     prepare_files(settings)
 
 
+@pytest.mark.usefixtures("own_logging")
 @pytest.mark.usefixtures("open_house")
 async def test_a_gateway_looks_before_it_opens_anything(settings: GatewaySettings) -> None:
     pin = settings.pin_file
@@ -183,11 +185,12 @@ async def test_a_gateway_looks_before_it_opens_anything(settings: GatewaySetting
 
 
 def test_what_only_a_group_may_is_said_at_start(settings: GatewaySettings, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("warning")
     (settings.data_directory / "gateway.db").chmod(0o640)
     prepare_files(settings)
-    said = capsys.readouterr()
-    assert "not the gateway's alone" in said.out + said.err
-    assert "gateway.db" in said.out + said.err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "not the gateway's alone" in line
+    assert "gateway.db" in line
 
 
 def test_a_restored_database_is_no_ones_else(settings: GatewaySettings, open_house: None) -> None:

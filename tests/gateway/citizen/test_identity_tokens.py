@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import json
 from datetime import UTC, datetime
@@ -158,3 +159,20 @@ async def test_the_api_takes_only_good_bearer_tokens(city: City) -> None:
             answer = await browser.get("/api/v1/me", Authorization=f"Bearer {value}")
             assert (answer.status, json.loads(answer.text)["code"]) == (401, "not_logged_in"), name
             assert answer.headers["Content-Type"].startswith("application/problem+json")
+
+
+def test_an_access_token_that_came_with_it_is_the_one_that_it_names() -> None:
+    """OpenID Connect Core 1.0 section 3.1.3.8: nobody puts another's access token beside a login."""
+
+    def verified(at_hash: object) -> VerifiedIdentity:
+        value = token({"at_hash": at_hash})
+        known = {"issuer": "https://issuer.example", "client_id": "app", "nonce": "n-1"}
+        return verify_id_token(value, KEYS, **known, at=AT, access_token="access")
+
+    right = hashlib.sha256(b"access").digest()
+    named = base64.urlsafe_b64encode(right[:16]).rstrip(b"=").decode()
+    assert verified(named).subject == "somebody"
+    whole = base64.urlsafe_b64encode(right).rstrip(b"=").decode()
+    for wrong in (named[:-1] + "A", "", whole, named + "=", 7, None, "é"):
+        with pytest.raises(LoginRefused, match="access token"):
+            verified(wrong)

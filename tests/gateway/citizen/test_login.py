@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from sqlalchemy import select
 
 from gateway.citizen import tables
 from gateway.citizen.devices import browser_thumbprint
-from gateway.citizen.errors import NotLoggedIn
+from gateway.citizen.errors import LoginRefused, NotLoggedIn
 from gateway.citizen.identity_tokens import VerifiedIdentity
 from gateway.citizen.issuer_client import IssuerClient
 from gateway.citizen.login import FinishedLogin
@@ -260,6 +261,24 @@ async def test_the_database_alone_opens_no_session(city: City) -> None:
     stored = b"".join(value if isinstance(value, bytes) else str(value).encode() for value in row)
     for secret in (b"Erika", ERIKA.encode(), b"eyJ"):
         assert secret not in stored
+
+
+async def test_a_login_that_took_too_long_is_begun_anew(city: City) -> None:
+    begun = await city.citizen.logins.begin(return_to="/", level=None, language="de")
+    city.clock.advance(minutes=11)
+    with pytest.raises(LoginRefused) as refused:
+        await city.citizen.logins.finish({"state": begun.state, "code": "x"}, browser_state=begun.state)
+    assert refused.value.reason == "state"
+
+
+async def test_an_issuer_that_says_who_it_is_says_so_each_time(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 9207 section 2.4: an answer without `iss` is another issuer's, mixed in."""
+    metadata = replace(await city.citizen.issuer.metadata(), answers_with_issuer=True)
+    monkeypatch.setattr(city.citizen.issuer, "_metadata", (city.clock.now_ms(), metadata))
+    begun = await city.citizen.logins.begin(return_to="/", level=None, language="de")
+    with pytest.raises(LoginRefused) as refused:
+        await city.citizen.logins.finish({"state": begun.state, "code": "x"}, browser_state=begun.state)
+    assert refused.value.reason == "issuer"
 
 
 @pytest.mark.parametrize(("identity", "token"), [("high", "low"), ("low", "high")])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.citizen import notice_delivery
+from gateway.citizen.errors import InvalidRequest, UnknownThing
 from gateway.citizen.notice_channels import Channel, NoticeChannels
 from gateway.citizen.notice_delivery import NotDelivered, NoticeDelivery, PublicResolver
 from gateway.citizen.notices import Notice, NoticeKind
@@ -39,6 +40,27 @@ async def test_an_address_counts_once_its_owner_has_confirmed_it(post: Post) -> 
         limited = [(await browser.submit("/notices", "/notices/mail", email=ADDRESS)).status for _ in range(3)]
         assert limited[-1] == 429
     assert len(post.mail.mails) <= 3
+
+
+async def test_a_code_counts_for_an_hour(post: Post) -> None:
+    channels = post.city.accounts.channels
+    code = await channels.set_mail(post.person, ADDRESS, language="de")
+    post.city.clock.advance(minutes=61)
+    with pytest.raises(InvalidRequest):
+        await channels.confirm_mail(post.person, code)
+    assert not (await channels.of(post.person))[Channel.MAIL].confirmed
+    await channels.confirm_mail(post.person, await channels.set_mail(post.person, ADDRESS, language="de"))
+    assert (await channels.of(post.person))[Channel.MAIL].confirmed
+
+
+async def test_nobody_ends_anothers_subscription(post: Post) -> None:
+    channels = post.city.accounts.channels
+    subscription = Receiver().subscription(f"https://{HOST}:{post.push.port}/an/erika")
+    identifier = await channels.subscribe(post.person, subscription, language="de")
+    anna = post.city.citizen.person(session_for(post.city, ANNA))
+    with pytest.raises(UnknownThing):
+        await channels.unsubscribe(anna, identifier)
+    assert set(await channels.subscriptions(post.person)) == {identifier}
 
 
 async def test_mail_says_only_that_there_is_news_unless_chosen_otherwise(post: Post) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
 from gateway.exchange.node import Node
-from gateway.logging import get_logger
+from gateway.logging import configure_logging, get_logger
 from gateway.reporting import TransmissionReporter
 from gateway.store.tables import transmission_report
 from gateway.store.transmission_reports import TransmissionReport, TransmissionReports
@@ -64,6 +64,7 @@ async def test_a_report_is_put_off_or_settled(engine: AsyncEngine) -> None:
     assert await reports.due(now_ms=1000, limit=9) == ()
 
 
+@pytest.mark.usefixtures("own_logging")
 @pytest.mark.parametrize(
     ("days", "problem", "kept"),
     [(29, "away", True), (31, "away", False), (0, "status 404", False), (0, "", False)],
@@ -73,12 +74,14 @@ async def test_a_report_that_nobody_takes_is_given_up_after_a_month(
 ) -> None:
     report = await keep(engine, "a", 10)
     clock = ManualClock(datetime.fromtimestamp(report.at_ms / 1000, UTC) + timedelta(days=days))
-    reporter = TransmissionReporter(cast("Node", SimpleNamespace(clock=clock, log=get_logger())), engine)
+    node = cast("Node", SimpleNamespace(clock=clock, log=get_logger()))
+    reporter = TransmissionReporter(node, engine)
 
     async def told(_: TransmissionReport) -> tuple[str, bool]:
         return problem, problem.startswith("status")
 
     monkeypatch.setattr(reporter, "_tell", told)
+    configure_logging("warning")
     with capture_logs() as lines:
         assert await reporter.round() == 1
     left = await TransmissionReports(engine).due(now_ms=clock.now_ms() + 86_400_000, limit=9)
