@@ -46,9 +46,9 @@ class Stamps:
     """A time-stamping authority that needs no network, and can be silent."""
 
     def __init__(self, place: Place, folder: Path) -> None:
-        issuer = CertificateAuthority.load_or_create(folder / "authority", "DE-TEST", clock=place.time.now)
+        issuer = CertificateAuthority.load_or_create(folder / "authority", "DE-TEST", clock=place.clock.now)
         self.approved = issuer.approved_tsa("http://127.0.0.1:9/tsa")
-        self._authority, self._time = TimeStampingAuthority(issuer.time_stamping, place.time.now), place.time
+        self._authority, self._clock = TimeStampingAuthority(issuer.time_stamping, place.clock.now), place.clock
         self.silent = False
 
     async def stamp(self, digest: bytes, authorities: Sequence[ApprovedTSA]) -> VerifiedTimestamp:
@@ -58,15 +58,15 @@ class Stamps:
         token = parse_response(self._authority.answer(build_request(digest)))
         token = add_certificate(token, self.approved.certificate)
         return verify_token(
-            token, digest=digest, tsa_certificate=self.approved.certificate, at=self._time.now() + timedelta(seconds=1)
+            token, digest=digest, tsa_certificate=self.approved.certificate, at=self._clock.now() + timedelta(seconds=1)
         )
 
 
 async def test_each_hour_a_checkpoint_gets_a_time_stamp(place: Place, tmp_path: Path) -> None:
-    place.time.at = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+    place.clock.time = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     source = Stamps(place, tmp_path)
     async with place.logs() as logs:
-        stamping = CheckpointStamping(place.engine, logs, source, lambda: [source.approved], place.time)
+        stamping = CheckpointStamping(place.engine, logs, source, lambda: [source.approved], place.clock)
         await place.record(logs, "erika")
         await logs.publisher.publish()
         source.silent = True
@@ -75,14 +75,14 @@ async def test_each_hour_a_checkpoint_gets_a_time_stamp(place: Place, tmp_path: 
         source.silent = False
         assert await stamping.round()
         assert not await stamping.round()
-        place.time.at += timedelta(minutes=59)
+        place.clock.time += timedelta(minutes=59)
         assert not await stamping.round()
-        place.time.at += timedelta(minutes=1)
+        place.clock.time += timedelta(minutes=1)
         await place.record(logs, "erika")
         note = await logs.publisher.publish()
         assert await stamping.round()
-        assert not await CheckpointStamping(place.engine, logs, source, list, place.time).round()
-        log, at = logs.publisher.log, place.time.now() + timedelta(seconds=1)
+        assert not await CheckpointStamping(place.engine, logs, source, list, place.clock).round()
+        log, at = logs.publisher.log, place.clock.now() + timedelta(seconds=1)
         async with place.engine.connect() as connection:
             assert await count_verified_stamps(connection, log, [source.approved], at=at) == (2, 0)
             stamp = await newest_stamp(connection, log)
@@ -110,7 +110,7 @@ async def test_a_finished_year_s_last_checkpoint_gets_a_time_stamp_once(place: P
 
     async def stamped(logs: OwnLogs) -> dict[str, list[int]]:
         """After a round: the sizes of each year's stamped checkpoints."""
-        await CheckpointStamping(place.engine, logs, source, lambda: [source.approved], place.time).round()
+        await CheckpointStamping(place.engine, logs, source, lambda: [source.approved], place.clock).round()
         async with place.engine.connect() as connection:
             found = {year: await stamps_of(connection, log.log) for year, log in logs.publishers.items()}
         return {year: [parse_checkpoint(parse_note(one.note).text).size for one in of] for year, of in found.items()}
@@ -123,20 +123,20 @@ async def test_a_finished_year_s_last_checkpoint_gets_a_time_stamp_once(place: P
         await place.record(logs, "max")
         await logs.publisher.publish()
         assert await stamped(logs) == {"2026": [1]}
-        place.time.at += timedelta(seconds=1)
+        place.clock.time += timedelta(seconds=1)
         old = await logs.change_over()
         assert old is not None
         await index_year_end(place.engine, old, OLD)
         await old.close()
         await logs.publishers["2026"].publish()
         assert await stamped(logs) == {"2026": [1, 3], "2027": [0]}
-        place.time.at += timedelta(minutes=30)
+        place.clock.time += timedelta(minutes=30)
         assert await stamped(logs) == {"2026": [1, 3], "2027": [0]}
     # Hours and restarts later the old log has what it needs, and the new one goes on.
-    place.time.at += timedelta(hours=2)
+    place.clock.time += timedelta(hours=2)
     async with place.logs() as logs:
         assert await stamped(logs) == {"2026": [1, 3], "2027": [0, 0]}
-        at = place.time.now() + timedelta(seconds=1)
+        at = place.clock.now() + timedelta(seconds=1)
         async with place.engine.connect() as connection:
             for log in logs.publishers.values():
                 assert await count_verified_stamps(connection, log.log, [source.approved], at=at) == (2, 0)
@@ -145,10 +145,10 @@ async def test_a_finished_year_s_last_checkpoint_gets_a_time_stamp_once(place: P
 async def test_a_year_that_ended_while_nothing_could_be_stamped_is_stamped_later(place: Place, tmp_path: Path) -> None:
     async with place.logs() as logs:
         await place.record(logs, "erika")
-    place.time.at += timedelta(days=30)
+    place.clock.time += timedelta(days=30)
     source = Stamps(place, tmp_path)
     async with place.logs() as logs:
-        assert await CheckpointStamping(place.engine, logs, source, lambda: [source.approved], place.time).round()
+        assert await CheckpointStamping(place.engine, logs, source, lambda: [source.approved], place.clock).round()
         old = logs.publishers["2026"]
         async with place.engine.connect() as connection:
             stamp = await newest_stamp(connection, old.log)
@@ -160,7 +160,7 @@ async def test_december_is_indexed_before_its_log_closes(place: Place) -> None:
     async with place.logs() as logs:
         for person in ("erika", "max", "erika"):
             await place.record(logs, person)
-        place.time.at += timedelta(seconds=1)
+        place.clock.time += timedelta(seconds=1)
         old = await logs.change_over()
         assert old is not None
         assert await place.record(logs, "erika") != OLD
@@ -172,10 +172,10 @@ async def test_december_is_indexed_before_its_log_closes(place: Place) -> None:
         assert (index.record.rows, index.record.upto, index.leaf_index) == (2, 3, 3)
         assert datetime.fromtimestamp(index.made_ms / 1000, UTC).year == 2026
         # On New Year's Day nobody indexes December once more.
-        assert not await index_month(place.engine, logs, place.time)
-        place.time.at += timedelta(days=1)
-        assert await index_month(place.engine, logs, place.time)
-        assert not await index_month(place.engine, logs, place.time)
+        assert not await index_month(place.engine, logs, place.clock)
+        place.clock.time += timedelta(days=1)
+        assert await index_month(place.engine, logs, place.clock)
+        assert not await index_month(place.engine, logs, place.clock)
         app = web.Application()
         add_routes(app, place.engine, logs.publishers, current=lambda: logs.publisher)
         async with TestClient(TestServer(app)) as client:
@@ -185,20 +185,20 @@ async def test_december_is_indexed_before_its_log_closes(place: Place) -> None:
 
 
 async def test_withheld_accesses_are_counted_by_day_once_the_day_is_over(place: Place) -> None:
-    place.time.at = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+    place.clock.time = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
     async with place.logs() as logs:
         hidden = await place.keys.key_for(withheld("erika"))
 
         async def withhold() -> None:
-            entry = Entry("withheld", hidden, bytes(32), b"{}", place.time.now_ms() + 1000)
+            entry = Entry("withheld", hidden, bytes(32), b"{}", place.clock.now_ms() + 1000)
             await logs.sequencer.append([entry], no_messages)
 
         await withhold()
         await withhold()
-        place.time.at += timedelta(days=1)
+        place.clock.time += timedelta(days=1)
         await withhold()
         await place.record(logs, "max")
-        assert await index_month(place.engine, logs, place.time)
+        assert await index_month(place.engine, logs, place.clock)
         # To everybody, whether anything about them was withheld or not.
         from gateway.accesses import OwnAccesses
 
@@ -208,8 +208,8 @@ async def test_withheld_accesses_are_counted_by_day_once_the_day_is_over(place: 
             bundle = await reader.bundle(person, "2026-11")
             assert bundle["withheld"] == [{"day": "2026-11-21", "accesses": 2}]
         assert (await reader.bundle("erika", "2026-11"))["accesses"] == []
-        place.time.at += timedelta(days=1)
-        assert await index_month(place.engine, logs, place.time)
+        place.clock.time += timedelta(days=1)
+        assert await index_month(place.engine, logs, place.clock)
         bundle = await reader.bundle("max", "2026-11")
         assert [day["accesses"] for day in bundle["withheld"]] == [2, 1]
 
@@ -247,7 +247,7 @@ async def changed(place: Place) -> AsyncIterator[tuple[OwnLogs, Ed25519PrivateKe
         await place.record(logs, "erika")
         await announce_keys(logs)
     key = Ed25519PrivateKey.generate()
-    logs = OwnLogs(place.engine, place.settings, key, place.time, old_key=KEY, mldsa_seed=SEED)
+    logs = OwnLogs(place.engine, place.settings, key, place.clock, old_key=KEY, mldsa_seed=SEED)
     try:
         await logs.start()
         yield logs, key
@@ -273,12 +273,12 @@ async def test_after_a_change_of_key_both_sign_and_the_log_says_so(
     assert before["vkeys"] == [old.text]
     assert after["vkeys"] == [new.text, old.text, mldsa.text]
     (cosignature,) = verify_cosignatures(parse_note(note), [mldsa])
-    assert cosignature.time == place.time.now_ms() // 1000
+    assert cosignature.time == place.clock.now_ms() // 1000
     report = await verify_log(place.engine, origin=OLD, verifiers=(new, old))
     report.require_sound()
     # Once nobody knows the old key alone it goes, and the log goes on.
     await logs.close()
-    alone = OwnLogs(place.engine, place.settings, changed[1], place.time)
+    alone = OwnLogs(place.engine, place.settings, changed[1], place.clock)
     await alone.start()
     await place.record(alone, "erika")
     assert verify_checkpoint(await alone.publisher.publish(), [new]).size == 5

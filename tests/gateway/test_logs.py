@@ -40,11 +40,11 @@ class Place:
     settings: GatewaySettings
     engine: AsyncEngine
     keys: SubjectKeys
-    time: ManualClock
+    clock: ManualClock
 
     @asynccontextmanager
     async def logs(self) -> AsyncIterator[OwnLogs]:
-        logs = OwnLogs(self.engine, self.settings, KEY, self.time)
+        logs = OwnLogs(self.engine, self.settings, KEY, self.clock)
         try:
             await logs.start()
             yield logs
@@ -92,7 +92,7 @@ async def place(tmp_path: Path, database_url: str) -> AsyncIterator[Place]:
 async def test_after_a_restart_in_the_new_year_the_old_log_is_served_and_read(place: Place) -> None:
     async with place.logs() as logs:
         assert await place.record(logs, "erika") == OLD
-    place.time.time += timedelta(days=2)
+    place.clock.time += timedelta(days=2)
     app = web.Application()
     async with place.logs() as logs:
         assert await place.record(logs, "erika") == NEW
@@ -114,7 +114,7 @@ async def test_in_the_new_year_a_database_from_before_the_old_log_is_refused(pla
     async with place.logs() as logs:
         await place.record(logs, "erika")
     before = place.engine
-    place.time.time += timedelta(days=2)
+    place.clock.time += timedelta(days=2)
     async with empty_database(place) as restored:
         place.engine = restored
         with pytest.raises(LogRolledBack, match="behind the last signed checkpoint"):
@@ -154,7 +154,7 @@ async def test_a_running_gateway_changes_over_at_new_year(place: Place) -> None:
     async with place.logs() as logs:
         assert await logs.change_over() is None
         await place.record(logs, "erika")
-        place.time.time += timedelta(seconds=1)
+        place.clock.time += timedelta(seconds=1)
         # Accepted before the change-over is done: the old year's last moment, so that December has it.
         assert await place.record(logs, "erika") == OLD
         under_way = asyncio.ensure_future(place.record(logs, "erika"))
@@ -177,7 +177,7 @@ async def test_a_change_over_that_fails_leaves_the_old_log_and_is_tried_again(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with place.logs() as logs:
-        place.time.time += timedelta(seconds=1)
+        place.clock.time += timedelta(seconds=1)
         with monkeypatch.context() as patch:
             patch.setattr("audit.publisher.Publisher.start", _refuse)
             with pytest.raises(LogRolledBack):
