@@ -25,8 +25,9 @@ demo: $(VENV)/.runtime ## Start the embedded city, walk a citizen's journey, sta
 
 test: $(VENV)/.dev ## Run all tests on SQLite and PostgreSQL (as root on Debian installs what they need)
 	@sh tests/tools/debian.sh
-	@# The tests of a file in one process, in their order: its gateways and databases are started once.
-	@$(RUN) -m pytest -n $(JOBS) --dist loadfile --ignore tests/e2e $(ARGS)
+	@# The tests of a file in one process, in their order: its gateways and databases are started once. Files in the
+	@# order of their names: by their number of tests those with few long ones would come last, and alone.
+	@$(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/e2e $(ARGS)
 	@# The browser's tests after all others: two processes share them, each with a city and a browser of its own.
 	@# 5 means that ARGS chose none of them.
 	@$(RUN) -m pytest -n 2 --dist load tests/e2e $(ARGS) || [ $$? -eq 5 ]
