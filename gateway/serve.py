@@ -21,7 +21,7 @@ import uvloop
 from aiohttp import web
 
 from gateway.errors import ListenFailed
-from gateway.http_server import BoundedRunner, Bounds, RoadServer
+from gateway.http_server import BoundedRunner, Bounds, RoadServer, Room, most_connections
 from gateway.logging import get_logger
 from gateway.tls_door import TLSDoor
 
@@ -30,8 +30,10 @@ from gateway.tls_door import TLSDoor
 KEEPALIVE_SECONDS: Final = 75.0
 # Connections that wait to be accepted: a burst of clients must not be turned away by the system.
 _BACKLOG: Final = 1024
-# How long a TLS handshake may take at a port that has no bounds of its own.
-_HANDSHAKE_SECONDS: Final = 20.0
+# How long a request's head, or a TLS handshake, may take where no setting says it.
+_HEAD_SECONDS: Final = 20.0
+# How many connections an application takes that runs by itself: it serves a few nodes and people, who ask and go.
+_CONNECTIONS: Final = 1000
 # What a request whose time is up gets to clean up after itself.
 _GRACE_SECONDS: Final = 0.1
 
@@ -65,7 +67,13 @@ def run_app(
     shutdown_seconds: float,
 ) -> None:
     """Serves one application until SIGTERM or SIGINT. Raises ListenFailed."""
-    run(serve((Listener(app, host, port, ssl),), shutdown_seconds=shutdown_seconds))
+    run(serve((by_itself(app, host, port, ssl),), shutdown_seconds=shutdown_seconds))
+
+
+def by_itself(app: web.Application, host: str, port: int, ssl: ssl_module.SSLContext | None = None) -> Listener:
+    """A listener for an application that has the process for itself: its connections are bounded."""
+    room = Room(most_connections(_CONNECTIONS))
+    return Listener(app, host, port, ssl, Bounds(room, _HEAD_SECONDS, KEEPALIVE_SECONDS))
 
 
 async def serve(
@@ -135,7 +143,7 @@ class _Site(web.BaseSite):
             server,
             *self._place,
             ssl=self._ssl_context,
-            ssl_handshake_timeout=None if self._ssl_context is None else _HANDSHAKE_SECONDS,
+            ssl_handshake_timeout=None if self._ssl_context is None else _HEAD_SECONDS,
             backlog=self._backlog,
             reuse_address=True,
         )

@@ -209,7 +209,7 @@ async def _own(citizen: Citizen, session: Session, month: str, seen: int, only: 
         _log.warning("the gateway's own access log can not be shown", **describe_error(error))
         return unreachable
     return [
-        _checked(citizen, replace(source, bundle=bundle), month)
+        await _checked(citizen, replace(source, bundle=bundle), month)
         for source, bundle in zip(asked.values(), bundles, strict=True)
         if bundle is not None or not source.calls_to
     ]
@@ -234,14 +234,16 @@ async def _provider(
         return [(replace(asked, reachable=False), None)]
     if not answer.good or not isinstance(answer.data, dict):
         return [(replace(asked, reachable=False), None)]
-    return [_checked(citizen, replace(asked, bundle=answer.data), month, provider)]
+    return [await _checked(citizen, replace(asked, bundle=answer.data), month, provider)]
 
 
-def _checked(citizen: Citizen, source: Source, month: str, provider: SubsystemId | None = None) -> _Answer:
+async def _checked(citizen: Citizen, source: Source, month: str, provider: SubsystemId | None = None) -> _Answer:
     if source.bundle is None:
         return source, None
     try:
-        verified = verify_bundle(source.bundle, month=month, log_keys=citizen.context.log_keys)
+        # A month of ten thousand accesses takes seconds: exchanges go on meanwhile.
+        keys = citizen.context.log_keys
+        verified = await asyncio.to_thread(verify_bundle, source.bundle, month=month, log_keys=keys)
         # A good log, but is it the log of the institution that was asked?
         if provider is not None and not citizen.context.keeps_log(provider, verified.origin):
             raise BundleBroken("origin")

@@ -6,7 +6,7 @@ Handlers only translate between forms and the parts that know. Login and logout 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from gateway.citizen.accesses import REQUIRED_LEVEL, load_accesses, months_befor
 from gateway.citizen.acting import for_chosen, session_for
 from gateway.citizen.calls import call_service, missing_level
 from gateway.citizen.catalogue import Catalogue, OfferedService
-from gateway.citizen.consent import ConsentState
+from gateway.citizen.consent import Consent, ConsentState
 from gateway.citizen.errors import InvalidRequest, NotLoggedIn
 from gateway.citizen.explain import Entry, explain
 from gateway.citizen.journeys import Action, NextForm, actions_of, find_action, next_forms, same_form
@@ -31,6 +31,7 @@ from gateway.citizen.web import CITIZEN, Citizen, form_of, language_of, render, 
 
 # How many accesses the overview shows.
 _LAST: Final = 5
+_TAKEN_BACK: Final = (ConsentState.WITHDRAWING, ConsentState.WITHDRAWN)
 routes: Final = web.RouteTableDef()
 
 
@@ -71,17 +72,20 @@ async def overview(request: web.Request) -> web.Response:
         valid=sum(1 for consent in consents if consent.state is ConsentState.VALID),
         waiting=sum(1 for consent in consents if consent.state in waiting),
         linked=[link for link in await citizen.links.of(person) if link.state == "linked"],
-        undecided=await _undecided(citizen, session, catalogue),
+        undecided=_undecided(citizen, consents, catalogue),
         unread=sum(1 for notice in await citizen.notices.of(person) if notice.read_ms is None),
         last=await _last_accesses(citizen, session),
         title_of=lambda access: title_of(access, language),
     )
 
 
-async def _undecided(citizen: Citizen, session: Session, catalogue: Catalogue) -> list[OfferedService]:
-    """The services that wait for the citizen's consent."""
-    asking = [one for one in catalogue.services if one.declaration.needs_consent and one.declaration.enabled]
-    return [one for one in asking if await citizen.consents.usable(session, one.key) is None]
+def _undecided(citizen: Citizen, consents: Sequence[Consent], catalogue: Catalogue) -> list[OfferedService]:
+    """The services that wait for the citizen's consent. Whoever took one back has decided, and isn't asked again."""
+    own = citizen.context.settings.client.encoded
+    last = {one.purpose: one for one in sorted(consents, key=lambda one: one.given_ms) if one.client == own}
+    decided = {key for key, one in last.items() if one.in_force or one.state in _TAKEN_BACK}
+    asking = (one for one in catalogue.services if one.declaration.needs_consent and one.declaration.enabled)
+    return [one for one in asking if one.key not in decided]
 
 
 async def _last_accesses(citizen: Citizen, session: Session) -> list[tuple[str, Access]] | None:

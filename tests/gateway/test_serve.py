@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from gateway.errors import ListenFailed
-from gateway.serve import Listener, listening, serve, wait_for_signal
+from gateway.serve import Listener, by_itself, listening, serve, wait_for_signal
 
 
 def free_port() -> int:
@@ -110,6 +110,19 @@ async def test_a_connection_that_does_not_ask_is_closed(sent: bytes, monkeypatch
         writer.write(sent)
         assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
+
+
+async def test_an_application_by_itself_has_room_for_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.serve._CONNECTIONS", 3)
+    app, port = SlowApp(), free_port()
+    app.answer.set()
+    async with listening([by_itself(app.app, "127.0.0.1", port)], shutdown_seconds=1):
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/") as answer:
+            assert await answer.text() == "done"
+        assert await asyncio.wait_for(idle[0][0].read(), 5) == b""
+        for _, writer in idle:
+            writer.close()
 
 
 async def test_a_port_in_use_closes_what_was_opened() -> None:

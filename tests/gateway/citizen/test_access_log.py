@@ -21,6 +21,7 @@ from gateway.citizen.access import Access, read_access
 from gateway.citizen.access_exports import COLUMNS, build_csv, build_json
 from gateway.citizen.access_listing import Look, build_listing, explain_access, months_of, read_look, title_of
 from gateway.citizen.accesses import AccessView, Source, WithheldDay, months_before
+from gateway.citizen.bundles import BundleBroken
 from gateway.citizen.datenschutzcockpit import TRANSPORT
 from gateway.citizen.errors import InvalidRequest
 from gateway.citizen.texts import text
@@ -292,6 +293,22 @@ async def test_files_are_made_beside_the_loop(city: City, monkeypatch: pytest.Mo
         for kind in access_pages.FORMATS:
             assert (await browser.get(f"/accesses/export.{kind}?month={MONTH}")).status == 200
     assert made == dict.fromkeys(("build_csv", "build_json", "build_pdf", "build_protocol_data"), False)
+
+
+async def test_proofs_are_verified_beside_the_loop(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of ten thousand accesses take seconds."""
+    threads: list[threading.Thread] = []
+
+    def noted(*_: Any, **__: Any) -> None:
+        threads.append(threading.current_thread())
+        raise BundleBroken("form")
+
+    monkeypatch.setattr(reading, "verify_bundle", noted)
+    async with city.browser() as browser:
+        await browser.log_in()
+        assert (await browser.get(f"/accesses?month={MONTH}")).status == 200
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_months_are_asked_for_a_few_at_once_and_each_counts(city: City, monkeypatch: pytest.MonkeyPatch) -> None:

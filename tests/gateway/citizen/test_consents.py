@@ -72,6 +72,18 @@ async def test_give_use_and_withdraw(city: City) -> None:
         assert "X-Datenweg-Consent" not in city.road.of("/konto/balance")[-1].headers
 
 
+async def test_whoever_took_a_consent_back_is_not_asked_for_it_again(city: City) -> None:
+    asked = "/consents/new?service=kontostand"
+    service = (await city.citizen.catalogues.current()).find("kontostand")
+    async with city.browser() as browser:
+        await browser.log_in()
+        assert asked in (await browser.get("/")).text
+        consent = await city.citizen.consents.give(session_for(city), service, language="de")
+        assert asked not in (await browser.get("/")).text
+        await city.citizen.consents.withdraw(session_for(city), consent.reference)
+        assert asked not in (await browser.get("/")).text
+
+
 async def test_the_provider_accepts_the_signed_copy(city: City) -> None:
     service = (await city.citizen.catalogues.current()).find("kontostand")
     consent = await city.citizen.consents.give(session_for(city), service, language="de")
