@@ -98,6 +98,8 @@ class Declaration:
     extension_days: int = 0
     # Where the recipient keeps the data, if it said so.
     storage_location: str = ""
+    # How surely whoever decides has to be identified; what institutions ask for has it in the service's declaration.
+    identity_level: str = IdentityLevel.NONE.word
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ class Consents:
                 data_categories=service.declaration.data_categories,
                 extension_days=purpose.validity_days,
                 storage_location=purpose.storage_location,
+                identity_level=required.value,
             ),
             state=ConsentState.PENDING,
             given_ms=now_ms,
@@ -205,14 +206,16 @@ class Consents:
             raise ConsentConflict(reference)
         now_ms = self._context.clock.now_ms()
         expires_ms = now_ms + consent.declaration.extension_days * _DAY_MS
+        required = IdentityLevel.from_word(consent.declaration.identity_level)
         if consent.service_declaration:
             declared = await self._declarations.declared(consent.purpose)
             if declared is None or not declared.holds(now_ms) or not declared.service.extension_allowed:
                 raise ConsentConflict(reference)
-            if session.level < declared.service.required_level:
-                # As much is given away by it as by the decision itself.
-                raise LevelTooLow(declared.service.required_level.word)
+            required = declared.service.required_level
             expires_ms = declared.latest_ms(now_ms)
+        if session.level < required:
+            # As much is given away by it as by the decision itself.
+            raise LevelTooLow(required.word)
         if expires_ms <= consent.expires_ms:
             raise ConsentConflict(reference)
         event = ConsentEvent(EventState.RENEWED, now_ms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 from cryptography import x509
 
 from gateway.citizen.consent import ConsentState
-from gateway.citizen.errors import ConsentConflict, UnknownThing
+from gateway.citizen.errors import ConsentConflict, LevelTooLow, UnknownThing
 from gateway.exchange.consents import parse_consent, verify_consent
+from gateway.messages.headers import IdentityLevel
 from gateway.store.model import ConsentStatus
 from tests.gateway.citizen.citizens import ANNA, ERIKA, session_for
 from tests.gateway.citizen.city import APP, BANK, City, Recorded, pseudonym_of, run_city
@@ -82,6 +84,20 @@ async def test_whoever_took_a_consent_back_is_not_asked_for_it_again(city: City)
         assert asked not in (await browser.get("/")).text
         await city.citizen.consents.withdraw(session_for(city), consent.reference)
         assert asked not in (await browser.get("/")).text
+
+
+async def test_who_extends_a_consent_is_identified_as_for_giving_it(city: City) -> None:
+    service = (await city.citizen.catalogues.current()).find("kontostand")
+    session = session_for(city)
+    weaker = replace(session, level=IdentityLevel.SUBSTANTIAL)
+    with pytest.raises(LevelTooLow, match="high"):
+        await city.citizen.consents.give(weaker, service, language="de")
+    consent = await city.citizen.consents.give(session, service, language="de")
+    city.clock.advance(days=1)
+    with pytest.raises(LevelTooLow, match="high"):
+        await city.citizen.consents.extend(weaker, consent.reference)
+    extended = await city.citizen.consents.extend(session, consent.reference)
+    assert extended.expires_ms == consent.expires_ms + 86_400_000
 
 
 async def test_the_provider_accepts_the_signed_copy(city: City) -> None:
