@@ -25,6 +25,7 @@ _RUN: Final = "asyncio/runners.py:Runner.run"
 _PARTS: Final = (
     ("prometheus_client/", "metrics"),
     ("gateway/metrics.py", "metrics"),
+    ("gateway/durations.py", "metrics"),
     ("trust/keys.py:SoftwareKey.sign", "signing"),
     ("trust/xades/build.py", "signing"),
     ("trust/xades/template.py", "signing"),
@@ -42,6 +43,7 @@ _PARTS: Final = (
     ("sqlalchemy/", "log: SQL"),
     ("audit/writer.py", "log: SQL"),
     ("audit/connection.py", "log: SQL"),
+    ("audit/driver.py", "log: SQL"),
     ("aiosqlite/", "log: SQL"),
     ("audit/", "log: leaves, tree, digests"),
     ("gateway/exchange/logging_step.py", "log: leaves, tree, digests"),
@@ -55,6 +57,7 @@ _PARTS: Final = (
     ("aiohttp/web", "HTTP server"),
     ("aiohttp/client", "HTTP client"),
     ("aiohttp/connector.py", "HTTP client"),
+    ("gateway/exchange/http_client.py", "HTTP client"),
     ("gateway/exchange/peers.py", "HTTP client"),
     ("gateway/exchange/services.py", "HTTP client"),
     ("gateway/exchange/", "steps and their state"),
